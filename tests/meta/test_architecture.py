@@ -1,0 +1,113 @@
+"""Imports flow one way, and the cores do no I/O: read from the source, not from promises."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "meshnode"
+
+#: Who may import whom. A new edge needs a line here; every arrow points downwards.
+ALLOWED: dict[str, frozenset[str]] = {
+    "base": frozenset(),
+    "pki": frozenset({"base"}),
+    "gossip": frozenset({"base"}),
+    "rpc": frozenset({"base"}),
+    "control": frozenset({"base", "rpc"}),
+    "http": frozenset({"base", "control"}),
+    "prove": frozenset({"base", "gossip", "rpc"}),
+    "runtime": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove"}),
+    "agent": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove", "runtime"}),
+    "cli": frozenset({"base", "pki", "gossip", "prove", "runtime", "agent"}),
+}
+CORES = ("base", "pki", "gossip", "rpc", "control", "http", "prove")
+FORBIDDEN_IN_CORES = {
+    "asyncio",
+    "logging",
+    "multiprocessing",
+    "os",
+    "secrets",
+    "select",
+    "selectors",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+}
+#: Calls that read a clock or a global generator; cores get both as arguments.
+FORBIDDEN_CALLS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("random", "random"),
+                   ("random", "choice"), ("random", "randint"), ("random", "shuffle"), ("uuid", "uuid4"), ("uuid", "uuid1")}  # fmt: skip
+
+
+def modules(*packages: str) -> Iterator[Path]:
+    for package in packages:
+        yield from sorted((PACKAGE / package).rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, node.lineno
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", list(modules(*ALLOWED)), ids=name)
+def test_imports_of_ours_follow_the_table_of_allowed_edges(path: Path) -> None:
+    own = package_of(path)
+    wrong = [
+        f"line {line}: {module}"
+        for module, line in imported(path)
+        if module.startswith("meshnode.") and module.split(".")[1] not in ALLOWED[own] | {own}
+    ]
+    assert not wrong, f"{own} may import only {sorted(ALLOWED[own])}: {wrong}"
+
+
+@pytest.mark.parametrize("path", list(modules(*CORES)), ids=name)
+def test_cores_import_nothing_that_does_io_or_reads_a_clock(path: Path) -> None:
+    wrong = [f"line {line}: {module}" for module, line in imported(path) if module.split(".")[0] in FORBIDDEN_IN_CORES]
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("path", list(modules(*CORES)), ids=name)
+def test_cores_call_no_clock_and_no_global_generator(path: Path) -> None:
+    wrong = [
+        f"line {node.lineno}: {node.func.value.id}.{node.func.attr}()"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and (node.func.value.id, node.func.attr) in FORBIDDEN_CALLS
+    ]
+    assert not wrong, wrong
+
+
+def test_every_package_is_in_the_table() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=name)
+def test_every_package_opens_with_a_map_and_holds_no_logic(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "say what lives here, what comes in and what goes out"
+    assert any(isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node) for node in tree.body)
+    assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) for node in tree.body)
+
+
+def test_no_file_is_named_after_nothing() -> None:
+    vague = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}
+    assert not [name(path) for path in PACKAGE.rglob("*.py") if path.name in vague]

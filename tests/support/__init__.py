@@ -1,0 +1,1 @@
+"""What tests share: builders, transcript checks, certificates made on the fly."""
