@@ -1,4 +1,3 @@
-"""What a server does on each call: (state, call) in, (state, result) out. Pure.
-"""
+"""What a server does on each call: (state, call) in, (state, result) out. Pure."""
 
 __all__: list[str] = []

@@ -40,8 +40,11 @@ FORBIDDEN_IN_CORES = {
     "time",
 }
 #: Calls that read a clock or a global generator; cores get both as arguments.
-FORBIDDEN_CALLS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("random", "random"),
-                   ("random", "choice"), ("random", "randint"), ("random", "shuffle"), ("uuid", "uuid4"), ("uuid", "uuid1")}  # fmt: skip
+FORBIDDEN_CALLS = {
+    *(("datetime", name) for name in ("now", "utcnow", "today")),
+    *(("random", name) for name in ("random", "choice", "randint", "shuffle")),
+    *(("uuid", name) for name in ("uuid1", "uuid4")),
+}
 
 
 def modules(*packages: str) -> Iterator[Path]:
@@ -78,7 +81,11 @@ def test_imports_of_ours_follow_the_table_of_allowed_edges(path: Path) -> None:
 
 @pytest.mark.parametrize("path", list(modules(*CORES)), ids=name)
 def test_cores_import_nothing_that_does_io_or_reads_a_clock(path: Path) -> None:
-    wrong = [f"line {line}: {module}" for module, line in imported(path) if module.split(".")[0] in FORBIDDEN_IN_CORES]
+    wrong = [
+        f"line {line}: {module}"
+        for module, line in imported(path)
+        if module.split(".")[0] in FORBIDDEN_IN_CORES
+    ]
     assert not wrong, wrong
 
 
@@ -104,8 +111,12 @@ def test_every_package_is_in_the_table() -> None:
 def test_every_package_opens_with_a_map_and_holds_no_logic(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree), "say what lives here, what comes in and what goes out"
-    assert any(isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node) for node in tree.body)
-    assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) for node in tree.body)
+    assert any(
+        isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node) for node in tree.body
+    )
+    assert not any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) for node in tree.body
+    )
 
 
 def test_no_file_is_named_after_nothing() -> None:

@@ -1,0 +1,168 @@
+"""The agent's log: lines in Consul's format to standard output, a file or syslog, and to whoever monitors.
+
+A line is ``2019/01/24 14:39:05 [INFO] agent: text``. Secrets are masked before a line leaves this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from meshnode.base.errors import ConfigError
+
+__all__ = ["LEVELS", "LogHub", "parse_level"]
+
+TRACE: Final = 5
+LEVELS: Final = {
+    "TRACE": TRACE,
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARN": logging.WARNING,
+    "ERR": logging.ERROR,
+}
+_NAMES: Final = {
+    TRACE: "TRACE",
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARN",
+    logging.ERROR: "ERR",
+    logging.CRITICAL: "ERR",
+}
+#: Lines kept for a monitor that attaches later; Consul keeps 512.
+MAX_KEPT_LINES: Final = 512
+_SECRET = re.compile(
+    r"(token=)[^&\s\"']+|(\"?(?:encrypt|token)\"?\s*[:=]\s*\"?)[A-Za-z0-9+/=-]{20,}", re.IGNORECASE
+)
+
+
+def parse_level(text: str) -> int:
+    """``info`` -> the level's number; accepts ``error`` and ``warning`` too. Raises :class:`ConfigError`."""
+    name = {"ERROR": "ERR", "WARNING": "WARN"}.get(text.upper(), text.upper())
+    if name not in LEVELS:
+        raise ConfigError(f"Unknown log level: {text}", key="log_level")
+    return LEVELS[name]
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        source = record.name.removeprefix("meshnode.")
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None and record.levelno >= logging.ERROR:
+            text = f"{text} ({type(record.exc_info[1]).__name__})"
+        text = _SECRET.sub(lambda m: f"{m.group(1) or m.group(2)}<hidden>", text)
+        return f"    {stamp} [{_NAMES.get(record.levelno, 'INFO')}] {source}: {text}"
+
+
+class LogHub(logging.Handler):
+    """Formats each record once and hands the line to the sinks and to every attached monitor."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(TRACE)
+        self.setFormatter(_Formatter())
+        self.threshold = level
+        self._kept: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_LINES)
+        self._monitors: dict[object, tuple[int, Callable[[str], None]]] = {}
+        self._sinks: list[Callable[[int, str], None]] = [_to_stdout]
+
+    def install(self) -> None:
+        """Make this the one handler of the ``meshnode`` logger tree."""
+        root = logging.getLogger("meshnode")
+        root.handlers = [self]
+        root.setLevel(TRACE if self._monitors else self.threshold)
+        root.propagate = False
+
+    def set_level(self, level: int) -> None:
+        """Change what goes to the sinks; monitors keep the level that they asked for."""
+        self.threshold = level
+        self._adjust()
+
+    def add_file(self, path: str, max_bytes: int, rotate_seconds: float) -> None:
+        """Also write to ``path`` (0640), rotated by size (0: never) and by age."""
+        handler = _RotatingFile(path, max_bytes, rotate_seconds)
+        self._sinks.append(handler.write_line)
+
+    def add_syslog(self, facility: str) -> None:
+        """Also write to the local syslog. Raises :class:`ConfigError` for an unknown facility or no daemon."""
+        number = logging.handlers.SysLogHandler.facility_names.get(facility.lower())
+        if number is None:
+            raise ConfigError(
+                f"syslog_facility: {facility!r} is not a facility such as LOCAL0", key="syslog_facility"
+            )
+        try:
+            handler = logging.handlers.SysLogHandler("/dev/log", number)
+        except OSError as error:
+            raise ConfigError(
+                f"enable_syslog: no syslog daemon answers on /dev/log ({error.strerror})"
+            ) from None
+
+        def write(level: int, line: str) -> None:
+            handler.handle(logging.LogRecord("meshnode", level, "", 0, "%s", (line.strip(),), None))
+
+        self._sinks.append(write)
+
+    def attach(self, level: int, sink: Callable[[str], None]) -> object:
+        """Send the kept lines of ``level`` and above to ``sink``, then every new one; returns what to detach."""
+        for kept_level, line in list(self._kept):
+            if kept_level >= level:
+                sink(line)
+        key = object()
+        self._monitors[key] = (level, sink)
+        self._adjust()
+        return key
+
+    def detach(self, key: object) -> None:
+        """Stop sending lines to a monitor."""
+        self._monitors.pop(key, None)
+        self._adjust()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format and distribute one record."""
+        line = self.format(record)
+        if record.levelno >= self.threshold:
+            self._kept.append((record.levelno, line))
+            for write in self._sinks:
+                write(record.levelno, line)
+        for level, sink in list(self._monitors.values()):
+            if record.levelno >= level:
+                sink(line)
+
+    def _adjust(self) -> None:
+        wanted = min([self.threshold, *(level for level, _ in self._monitors.values())])
+        logging.getLogger("meshnode").setLevel(wanted)
+
+
+def _to_stdout(_level: int, line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class _RotatingFile(logging.handlers.BaseRotatingHandler):
+    """Rotation by size and age together, which the standard handlers offer only one at a time."""
+
+    def __init__(self, path: str, max_bytes: int, rotate_seconds: float) -> None:
+        try:
+            super().__init__(path, "a", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"log_file: can't write {path}: {error.strerror}", key="log_file") from None
+        self._path, self._max_bytes, self._rotate_seconds = path, max_bytes, rotate_seconds
+        self._opened = time.time()
+
+    def write_line(self, _level: int, line: str) -> None:
+        if self.stream is None:
+            return
+        full = self._max_bytes > 0 and self.stream.tell() + len(line) > self._max_bytes
+        old = self._rotate_seconds > 0 and time.time() - self._opened > self._rotate_seconds
+        if full or old:
+            self.stream.close()
+            self.rotate(self._path, f"{self._path}-{time.time_ns()}")
+            self.stream = self._open()
+            self._opened = time.time()
+        self.stream.write(line.strip() + "\n")
+        self.stream.flush()
