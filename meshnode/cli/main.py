@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "leave": ("meshnode.cli.leave", "Gracefully leaves the cluster and shuts down"),
     "members": ("meshnode.cli.members", "Lists the members of a cluster"),
     "monitor": ("meshnode.cli.monitor", "Stream logs from an agent"),
+    "prove": ("meshnode.cli.prove", "Judges captures: which ports were encrypted, and which leaked"),
     "reload": ("meshnode.cli.reload", "Triggers the agent to reload configuration files"),
     "tls": ("", "Builtin helpers for creating CAs and certificates"),
     "tls ca": ("", "Helpers for CAs"),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 
-from meshnode.base.errors import ConfigError, RemoteProtocolError
+from meshnode.base.errors import RemoteProtocolError
 
-__all__ = ["EVENT_PREFIX", "UserEvent", "check_filters", "parse_event", "serialize_event"]
+__all__ = ["EVENT_PREFIX", "UserEvent", "parse_event", "serialize_event"]
 
 EVENT_PREFIX: Final = "consul:event:"
 #: The version of the map; an agent drops events of a version that it does not know.
@@ -31,29 +30,6 @@ class UserEvent:
     tag_filter: str = ""
     version: int = MAX_EVENT_VERSION
     ltime: int = 0
-
-    def is_for_node(self, node_name: str) -> bool:
-        """Whether the node filter (if any) matches; an expression that can't be compiled matches nothing."""
-        if not self.node_filter:
-            return True
-        try:
-            return re.search(self.node_filter, node_name) is not None
-        except re.error:
-            return False
-
-
-def check_filters(event: UserEvent) -> None:
-    """Raise :class:`ConfigError` naming the filter that is wrong, before the event is fired."""
-    filters = {"node": event.node_filter, "service": event.service_filter, "tag": event.tag_filter}
-    for name, pattern in filters.items():
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(
-                f"{name} filter {pattern!r} is not a regular expression: {error}", key=name
-            ) from None
-    if event.tag_filter and not event.service_filter:
-        raise ConfigError("Cannot provide tag filter without service filter", key="tag")
 
 
 def serialize_event(event: UserEvent) -> bytes:

@@ -8,11 +8,10 @@ import random
 import msgpack
 import pytest
 
-from meshnode.base.errors import ConfigError, RemoteProtocolError
+from meshnode.base.errors import RemoteProtocolError
 from meshnode.control.user_event import (
     MAX_EVENT_BYTES,
     UserEvent,
-    check_filters,
     parse_event,
     serialize_event,
 )
@@ -68,20 +67,3 @@ def test_mutated_events_end_in_an_event_or_a_protocol_error() -> None:
             assert isinstance(parse_event(bytes(data), 1), UserEvent)
         except RemoteProtocolError:
             continue
-
-
-@pytest.mark.parametrize(
-    ("pattern", "matches"), [("", True), ("web", True), ("^web1$", True), ("db", False), ("(", False)]
-)
-def test_the_node_filter_decides_who_takes_the_event(pattern: str, matches: bool) -> None:
-    assert UserEvent("1", "n", b"", node_filter=pattern).is_for_node("web1") is matches
-
-
-def test_a_bad_filter_is_refused_by_name_before_it_is_sent() -> None:
-    with pytest.raises(ConfigError, match=r"service filter '\(' is not a regular expression"):
-        check_filters(UserEvent("1", "n", b"", service_filter="("))
-
-
-def test_a_tag_filter_needs_a_service_filter() -> None:
-    with pytest.raises(ConfigError, match="without service filter"):
-        check_filters(UserEvent("1", "n", b"", tag_filter="x"))
