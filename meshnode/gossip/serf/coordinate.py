@@ -16,7 +16,15 @@ from statistics import median_high
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.gossip.serf.wire import pack, unpack_map
 
-__all__ = ["DIMENSIONS", "MAX_RTT", "PING_VERSION", "Coordinate", "CoordinateClient", "parse_ping", "serialize_ping"]
+__all__ = [
+    "DIMENSIONS",
+    "MAX_RTT",
+    "PING_VERSION",
+    "Coordinate",
+    "CoordinateClient",
+    "parse_ping",
+    "serialize_ping",
+]
 
 DIMENSIONS = 8
 ERROR_MAX = 1.5

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from meshnode.base.address import Address
-from meshnode.gossip.serf.members import Member
+from meshnode.gossip.serf.member import Member
 
 __all__ = [
     "JoinFinished",
@@ -161,7 +161,7 @@ class JoinFinished:
 
     request: int
     joined: int
-    failures: tuple[str, ...]
+    failures: tuple[tuple[Address, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

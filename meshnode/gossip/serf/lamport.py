@@ -31,4 +31,4 @@ class LamportClock:
     def witness(self, time: int) -> None:
         """Take note of a time seen in a message: the clock ends up past it."""
         if time >= self._time:
-            self._time = time + 1
+            self._time = min(time + 1, MAX_LAMPORT_TIME)

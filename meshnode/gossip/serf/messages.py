@@ -199,7 +199,8 @@ def serialize(message: Message) -> bytes:
                 "From": message.node,
                 "ID": message.id,
                 "LTime": message.ltime,
-                "Payload": message.payload,
+                # Go's acknowledgement has no payload, which is not the same bytes as an empty one.
+                "Payload": None if message.flags & QueryFlag.ACK else message.payload,
             }
             return _framed(MessageType.QUERY_RESPONSE, body)
         case Relay():
@@ -284,7 +285,9 @@ def _read_push_pull(body: bytes) -> PushPull:
 def _events_at(value: object) -> UserEventsAt:
     fields = Fields.of(value, "push/pull event")
     events = [Fields.of(item, "push/pull event") for item in fields.items("Events")]
-    return UserEventsAt(_ltime(fields), tuple((event.text("Name"), event.data("Payload")) for event in events))
+    return UserEventsAt(
+        _ltime(fields), tuple((event.text("Name"), event.data("Payload")) for event in events)
+    )
 
 
 def _read_user_event(body: bytes) -> UserEvent:

@@ -1,0 +1,86 @@
+# The one door. `make help` shows what there is; each recipe is a line or two that can be run by hand as well.
+# LAB chooses the inventory (inventories/LAB), ARGS is passed on, NODE names a node.
+
+LAB  ?= lab
+ARGS ?=
+NODE ?= server1
+
+BIN       := .venv/bin
+PLAYBOOK  := $(BIN)/ansible-playbook -i inventories/$(LAB)
+PYTEST    := $(BIN)/python -m pytest
+SOURCES   := meshnode plugins tests bench
+
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status ssh quickstart test check lint types fmt unit sim interop lab-test capture image env engine clean
+
+help: ## This list
+	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
+
+# The lab
+
+up: env engine ## Bring up a mesh: environment, engine, node image, containers, agents (LAB=quickstart for the small one)
+	$(PLAYBOOK) site.yml $(ARGS)
+
+quickstart: ## The smallest mesh: one server, two clients
+	@$(MAKE) --no-print-directory up LAB=quickstart
+
+down: env ## Take a lab down; its secrets are kept
+	$(PLAYBOOK) playbooks/lab_down.yml $(ARGS)
+
+status: ## Containers of all labs
+	@docker ps --all --filter label=io.meshnode.lab --format 'table {{.Names}}\t{{.Status}}\t{{.Ports}}\t{{.Image}}'
+
+ssh: ## A shell on a node (NODE=server1)
+	@$(if $(wildcard inventories/$(LAB)/.secrets/ssh/ssh_config),ssh -F inventories/$(LAB)/.secrets/ssh/ssh_config $(NODE),docker exec -it $(LAB)-$(NODE) bash)
+
+capture: env ## Record the mesh's traffic and judge it: is every wire encrypted?
+	$(PLAYBOOK) playbooks/capture.yml $(ARGS)
+
+image: env engine ## Make the node image only
+	$(PLAYBOOK) playbooks/lab_image.yml $(ARGS)
+
+# The tests
+
+test: check interop lab-test ## Everything: check, interop and the lab
+
+check: lint types unit sim ## Lint, types, unit tests and simulation: no containers, under three minutes
+
+lint: env ## ruff, yamllint, ansible-lint
+	$(BIN)/ruff check $(SOURCES) && $(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/yamllint --strict . && $(BIN)/ansible-lint --offline --strict
+
+types: env ## mypy, strict
+	$(BIN)/mypy
+
+fmt: env ## Format the Python sources
+	$(BIN)/ruff check --fix $(SOURCES); $(BIN)/ruff format $(SOURCES)
+
+unit: env ## Unit tests and the rules of the architecture
+	$(PYTEST) -q tests/unit tests/meta $(ARGS)
+
+sim: env ## Simulation: many nodes, virtual time
+	$(PYTEST) -q tests/sim $(ARGS)
+
+interop: env ## Against programs that are not ours: serf, openssl, curl, dig
+	scripts/engine.sh test
+	$(PYTEST) -q tests/interop $(ARGS)
+
+lab-test: env ## The lab's own tests and the mesh in containers
+	scripts/engine.sh test
+	$(PYTEST) -q tests/lab $(ARGS)
+
+# The rest
+
+env: ## The Python environment in .venv
+	@scripts/bootstrap.sh
+
+engine: ## The container engine and what the lab needs around it
+	@scripts/engine.sh
+
+clean: ## Remove what can be made again: caches, and images of the lab that nothing uses
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible artifacts dist build
+	docker images --quiet --filter label=io.meshnode.image | sort -u | xargs --no-run-if-empty docker rmi 2>/dev/null || true

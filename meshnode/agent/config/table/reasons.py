@@ -1,0 +1,49 @@
+"""Why a key is refused: sentences that many rows share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshnode.agent.config.key import Refused
+
+__all__ = [
+    "ACL",
+    "AUTO_CONFIG",
+    "CATALOG",
+    "CHECKS",
+    "CONNECT",
+    "CONSTANT",
+    "DNS",
+    "ENTERPRISE",
+    "EXEC",
+    "LATER",
+    "LOG",
+    "PROMETHEUS",
+    "SESSIONS",
+    "UI",
+    "WATCHES",
+    "XDS",
+]
+
+_LATER = "not in this release: "
+
+CATALOG: Final = Refused(_LATER + "services come with the catalog")
+CHECKS: Final = Refused(_LATER + "checks come with the catalog")
+SESSIONS: Final = Refused(_LATER + "sessions come with the key-value store")
+WATCHES: Final = Refused(_LATER + "watches come with the catalog")
+ACL: Final = Refused(
+    _LATER + "there are no ACLs yet, and a policy that nothing enforces would only look safe"
+)
+CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
+XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
+DNS: Final = Refused(_LATER + "the DNS interface comes with the catalog")
+UI: Final = Refused(_LATER + "the web page comes with the catalog")
+EXEC: Final = Refused(_LATER + "remote execution comes with sessions and the key-value store")
+AUTO_CONFIG: Final = Refused(
+    _LATER + "certificates are put on the nodes by the playbook or by `tls cert create`"
+)
+LATER: Final = Refused("a key of later Consul releases that this release does not take")
+PROMETHEUS: Final = Refused("metrics are served in Prometheus form at /v1/agent/metrics, and pushed nowhere")
+LOG: Final = Refused("the replicated log is an engine's (SQLite or etcd): there is no raft to tune")
+ENTERPRISE: Final = Refused("a key of Consul Enterprise")
+CONSTANT: Final = Refused("a constant of Consul that configuration can't change")

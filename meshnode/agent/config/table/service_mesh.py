@@ -1,0 +1,70 @@
+"""The catalog, the mesh, DNS and the web page: keys that later releases of meshnode fill with life."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshnode.agent.config.key import Key, Kind, Refused
+from meshnode.agent.config.table.reasons import CATALOG, CHECKS, CONNECT, DNS, LATER, UI, WATCHES, XDS
+
+__all__ = ["MESH"]
+
+_S, _B, _I, _D = Kind.STRING, Kind.BOOLEAN, Kind.INTEGER, Kind.DURATION
+_DOMAIN = Refused("not in this release: the domain can be chosen once there is a DNS interface", ("consul",))
+
+MESH: Final = (
+    Key("service", Kind.OBJECT, None, "One service; joins `services`.", CATALOG, reload=True, shape="service"),
+    Key("services", Kind.OBJECTS, (), "Services of this node.", CATALOG, reload=True, shape="service"),
+    Key("check", Kind.OBJECT, None, "One check; joins `checks`.", CHECKS, reload=True, shape="check"),
+    Key("checks", Kind.OBJECTS, (), "Checks of this node.", CHECKS, reload=True, shape="check"),
+    Key("watches", Kind.OBJECTS, (), "Programs to run on changes.", WATCHES, reload=True, shape="watch"),
+    Key("check_update_interval", _D, 300.0, "How often a check whose output alone changed is synced.", CHECKS),
+    Key("check_output_max_size", _I, 4096, "Most bytes of output that are kept.", CHECKS),
+    Key("discard_check_output", _B, False, "Keep no output of checks.", CHECKS, reload=True),
+    Key("enable_script_checks", _B, False, "Allow checks that run programs.", CHECKS, flag="enable-script-checks"),
+    Key("enable_local_script_checks", _B, False, "The same, but only from configuration files.", CHECKS),
+    Key("enable_agent_tls_for_checks", _B, False, "HTTPS checks present the agent's certificate.", CHECKS),
+    Key("enable_central_service_config", _B, False, "Merge defaults from config entries.", CATALOG),
+    Key("config_entries", Kind.OPEN, {}, "Config entries to begin with.", CATALOG),
+    Key("connect", Kind.OBJECT, {}, "The service mesh."),
+    Key("connect.enabled", _B, False, "Whether there is a mesh; off in `-dev` too for now.", CONNECT),
+    Key("connect.ca_provider", _S, "consul", "Who signs: `consul` or `vault`.", CONNECT),
+    Key("connect.ca_config", Kind.OPEN, {}, "Settings of the CA: `private_key`, `root_cert`, `rotation_period`, "
+        "`leaf_cert_ttl`; for Vault `address`, `token`, `root_pki_path`, `intermediate_pki_path`.", CONNECT,
+        secret=True),
+    Key("connect.proxy", Kind.OBJECT, {}, "Managed proxies."),
+    Key("connect.proxy.allow_managed_root", _B, False, "Run them although the agent is root.", CONNECT),
+    Key("connect.proxy.allow_managed_api_registration", _B, False, "Accept them from the API.", CONNECT),
+    Key("connect.proxy_defaults", Kind.OBJECT, {}, "What every managed proxy begins with."),
+    Key("connect.proxy_defaults.exec_mode", _S, "daemon", "How it is started.", CONNECT),
+    Key("connect.proxy_defaults.daemon_command", Kind.STRINGS, (), "Command of a daemon.", CONNECT),
+    Key("connect.proxy_defaults.script_command", Kind.STRINGS, (), "Command of a script.", CONNECT),
+    Key("connect.proxy_defaults.config", Kind.OPEN, {}, "Its configuration.", CONNECT),
+    Key("connect.enable_mesh_gateway_wan_federation", _B, False, "Federate through gateways.", CONNECT),
+    Key("domain", _S, "consul.", "Domain of DNS names and of server certificates.", _DOMAIN, flag="domain"),
+    Key("alt_domain", _S, "", "A second domain.", DNS),
+    Key("recursors", Kind.STRINGS, (), "DNS servers for other names.", DNS, flag="recursor"),
+    Key("dns_config", Kind.OBJECT, {}, "The DNS interface."),
+    Key("dns_config.allow_stale", _B, True, "Any server may answer.", DNS),
+    Key("dns_config.max_stale", _D, 315360000.0, "Staleness that is accepted.", DNS),
+    Key("dns_config.node_ttl", _D, 0.0, "TTL of node names.", DNS),
+    Key("dns_config.service_ttl", Kind.STRING_MAP, {}, "TTL by service; `*` for all.", DNS),
+    Key("dns_config.enable_truncate", _B, False, "Set the TC bit on long UDP answers.", DNS),
+    Key("dns_config.only_passing", _B, False, "Leave out instances with warnings.", DNS),
+    Key("dns_config.recursor_timeout", _D, 2.0, "Time that a recursor has.", DNS),
+    Key("dns_config.recursor_strategy", _S, "sequential", "Order of the recursors.", DNS),
+    Key("dns_config.disable_compression", _B, False, "Send names in full.", DNS),
+    Key("dns_config.udp_answer_limit", _I, 3, "Most records in a UDP answer.", DNS),
+    Key("dns_config.a_record_limit", _I, 0, "Most A records in an answer.", DNS),
+    Key("dns_config.enable_additional_node_meta_txt", _B, True, "Add `node_meta` as TXT records.", DNS),
+    Key("dns_config.soa", Kind.OPEN, {}, "Figures of the SOA record.", DNS),
+    Key("dns_config.use_cache", _B, False, "Answer from the agent's cache.", DNS),
+    Key("dns_config.cache_max_age", _D, 0.0, "Oldest answer from it.", DNS),
+    Key("dns_config.prefer_namespace", _B, False, "How names with one label too many are read.", DNS),
+    Key("ui", _B, False, "The web page; off in `-dev` too for now.", UI, flag="ui"),
+    Key("ui_dir", _S, "", "Directory of another web page.", UI, flag="ui-dir"),
+    Key("ui_content_path", _S, "/ui/", "Path of the web page.", UI),
+    Key("ui_config", Kind.OPEN, {}, "The web page, as later releases write it.", UI),
+    Key("xds", Kind.OPEN, {}, "How fast Envoy is served.", XDS),
+    Key("peering", Kind.OPEN, {}, "Links between clusters.", LATER),
+)  # fmt: skip

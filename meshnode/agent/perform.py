@@ -1,0 +1,166 @@
+"""Carries out what the HTTP handlers ask for: the one place where an API effect meets the running parts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from meshnode.agent.log_stream import log_lines
+from meshnode.agent.pool import Pool
+from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.user_events import UserEvents
+from meshnode.base.errors import MeshError
+from meshnode.control.user_event import UserEvent, serialize_event
+from meshnode.gossip.serf.events import KeyResult
+from meshnode.http.effects import (
+    CallServer,
+    Effect,
+    FireEvent,
+    ForceLeave,
+    Join,
+    KeyOperation,
+    KeyringStatus,
+    Leave,
+    Reload,
+    StreamLog,
+    WaitForEvents,
+)
+from meshnode.http.errors import HttpError, ServerCallError
+from meshnode.http.user_events import parse_filter
+from meshnode.rpc.method import RpcError
+from meshnode.runtime.logs import LogHub
+
+__all__ = ["Performer"]
+
+_log = logging.getLogger("meshnode.agent")
+
+
+class Performer:
+    """``leave`` and ``reload`` are the agent's own; ``endpoints`` is ``None`` on a client."""
+
+    def __init__(
+        self,
+        *,
+        datacenter: str,
+        lan: Pool,
+        wan: Pool | None,
+        endpoints: ServerEndpoints | None,
+        calls: ServerCalls,
+        events: UserEvents,
+        logs: LogHub,
+        leave: Callable[[], Awaitable[None]],
+        reload: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._datacenter = datacenter
+        self._lan = lan
+        self._wan = wan
+        self._endpoints = endpoints
+        self._calls = calls
+        self._events = events
+        self._logs = logs
+        self._leave = leave
+        self._reload = reload
+
+    async def perform(self, effect: Effect[Any]) -> Any:
+        """Perform ``effect`` and return its outcome; raises :class:`MeshError` for what is expected to fail."""
+        match effect:
+            case CallServer(method, body, datacenter):
+                return await self._call(method, body, datacenter)
+            case Join(addresses, wan):
+                return await self._join(addresses, wan=wan)
+            case Leave():
+                return await self._leave()
+            case ForceLeave(name, prune):
+                return self._force_leave(name, prune=prune)
+            case Reload():
+                return await self._reload()
+            case KeyOperation():
+                return await self._keys(effect)
+            case FireEvent(event, datacenter):
+                return await self._fire(event, datacenter)
+            case WaitForEvents(generation, timeout):
+                return await self._events.wait(generation, timeout)
+            case StreamLog(level):
+                return log_lines(self._logs, level)
+        raise MeshError(f"this agent can't perform {type(effect).__name__}")
+
+    async def _call(self, method: str, body: Mapping[str, object], datacenter: str) -> Any:
+        if self._endpoints is not None and datacenter in ("", self._datacenter):
+            try:
+                return self._endpoints.call(method, body)
+            except RpcError as error:
+                raise ServerCallError(str(error)) from None
+        return await self._calls.call(method, body, datacenter)
+
+    async def _join(self, addresses: tuple[str, ...], *, wan: bool) -> int:
+        pool = self._wan if wan else self._lan
+        if pool is None:
+            raise MeshError("WAN join needs a server agent: this agent is a client")
+        _log.info("(%s) joining: %s", "WAN" if wan else "LAN", ", ".join(addresses))
+        result = await pool.shell.join(list(addresses))
+        if result.joined == 0:
+            raise MeshError("; ".join(result.errors) or "no address answered")
+        return result.joined
+
+    def _force_leave(self, name: str, *, prune: bool) -> None:
+        known = {member.name for member in self._lan.members}
+        if name not in known:
+            raise HttpError(500, f"agent: no node named {name!r} is known in the LAN pool")
+        _log.info("force leaving node: %s", name)
+        self._lan.shell.force_leave(name, prune=prune)
+        if self._wan is not None:
+            wan_name = f"{name}.{self._datacenter}"
+            if any(member.name == wan_name for member in self._wan.members):
+                self._wan.shell.force_leave(wan_name, prune=prune)
+
+    async def _keys(self, operation: KeyOperation) -> tuple[KeyringStatus, ...]:
+        key = _decode_key(operation.key) if operation.key else None
+        pools = [pool for pool in (self._wan, self._lan) if pool is not None]
+        answers = []
+        for pool in pools:
+            if pool.shell.serf.keyring is None:
+                raise MeshError("gossip encryption is not enabled: set `encrypt` in the configuration")
+            result = await pool.shell.key_operation(operation.verb.value, key, operation.relay_factor)
+            answers.append(self._status(pool, result))
+        return tuple(answers)
+
+    def _status(self, pool: Pool, result: KeyResult) -> KeyringStatus:
+        missing = result.num_nodes - result.num_responses
+        reasons = [f"{result.num_errors}/{result.num_nodes} nodes reported failure"] if result.num_errors else []
+        reasons += [f"{missing}/{result.num_nodes} nodes did not answer"] if missing > 0 else []
+        return KeyringStatus(
+            wan=pool.wan,
+            datacenter=self._datacenter,
+            keys=dict(result.keys),
+            num_nodes=result.num_nodes,
+            messages=dict(result.messages),
+            error="; ".join(reasons),
+        )
+
+    async def _fire(self, event: UserEvent, datacenter: str) -> UserEvent:
+        for pattern in (event.node_filter, event.service_filter, event.tag_filter):
+            if pattern:
+                parse_filter(pattern)
+        identified = replace(event, event_id=str(uuid.uuid4()))
+        body = {
+            "Datacenter": datacenter or self._datacenter,
+            "Name": identified.name,
+            "Payload": serialize_event(identified),
+        }
+        await self._call("Internal.EventFire", body, datacenter)
+        return identified
+
+
+def _decode_key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise HttpError(400, "the key is not valid base64") from None
+    if len(key) not in (16, 24, 32):
+        raise HttpError(400, f"the key has {len(key)} bytes: keys have 16, 24 or 32")
+    return key

@@ -1,0 +1,75 @@
+"""A gossip pool as the rest of the agent sees it: members and servers as values, rebuilt only after a change."""
+
+from __future__ import annotations
+
+from meshnode.control.servers import ServerInfo, parse_server
+from meshnode.gossip.serf.member import Member, Status
+from meshnode.http.view import MemberInfo, MemberStatus
+from meshnode.runtime.gossip_shell import GossipShell
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """The LAN or the WAN pool. ``changed`` must be called on every membership event."""
+
+    def __init__(self, shell: GossipShell, *, wan: bool) -> None:
+        self.shell = shell
+        self.wan = wan
+        self._members: tuple[MemberInfo, ...] | None = None
+        self._servers: tuple[ServerInfo, ...] | None = None
+
+    def changed(self) -> None:
+        """Forget what was derived from the members."""
+        self._members = self._servers = None
+
+    @property
+    def members(self) -> tuple[MemberInfo, ...]:
+        """Every member that is known, sorted by name; the same object until something changes."""
+        if self._members is None:
+            known = sorted(self.shell.serf.members(), key=lambda member: member.name)
+            self._members = tuple(member_info(member) for member in known)
+        return self._members
+
+    @property
+    def servers(self) -> tuple[ServerInfo, ...]:
+        """The members that are servers; those that left are no longer counted."""
+        if self._servers is None:
+            self._servers = tuple(
+                server
+                for member in self.members
+                if member.status in (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
+                and (
+                    server := parse_server(
+                        member.name, member.addr, member.tags, alive=member.status == MemberStatus.ALIVE
+                    )
+                )
+            )
+        return self._servers
+
+    @property
+    def local(self) -> MemberInfo:
+        """This node."""
+        return member_info(self.shell.serf.local_member)
+
+
+def member_info(member: Member) -> MemberInfo:
+    """A Serf member in the shape of the API."""
+    return MemberInfo(
+        name=member.name,
+        addr=member.address.host,
+        port=member.address.port,
+        tags=member.tags,
+        status=_STATUS[member.status],
+        protocol=(member.versions[0], member.versions[1], member.versions[2]),
+        delegate=(member.versions[3], member.versions[4], member.versions[5]),
+    )
+
+
+_STATUS = {
+    Status.NONE: MemberStatus.NONE,
+    Status.ALIVE: MemberStatus.ALIVE,
+    Status.LEAVING: MemberStatus.LEAVING,
+    Status.LEFT: MemberStatus.LEFT,
+    Status.FAILED: MemberStatus.FAILED,
+}

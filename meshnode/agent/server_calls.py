@@ -1,0 +1,110 @@
+"""Calls between agents and servers, both ends: which server to ask, and what a server answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from meshnode.base.errors import MeshError
+from meshnode.control.servers import ServerInfo
+from meshnode.control.status import STATUS_METHODS, ClusterView
+from meshnode.control.user_event import EVENT_PREFIX
+from meshnode.http.errors import ServerCallError
+from meshnode.rpc.codec import Request
+from meshnode.rpc.method import MethodTable, RpcError
+from meshnode.runtime.rpc_client import CallLost, RpcClient, ServerUnreachable, TlsRefused
+from meshnode.runtime.rpc_server import PeerInfo
+
+__all__ = ["ServerCalls", "ServerEndpoints", "text_field"]
+
+#: Seconds for one call, dialling included (Consul's ``rpc_hold_timeout``).
+CALL_TIMEOUT: Final = 7.0
+#: Servers tried before giving up on a call that was not executed.
+MAX_SERVERS_TRIED: Final = 3
+
+
+class ServerEndpoints:
+    """What this server does on each RPC. ``fire`` sends a user event to the LAN pool."""
+
+    def __init__(self, view: Callable[[], ClusterView], fire: Callable[[str, bytes], None], datacenter: str) -> None:
+        self._view = view
+        self._fire = fire
+        self._datacenter = datacenter
+        self._methods: MethodTable[Callable[[Any], Any]] = MethodTable({"Internal.EventFire": self._fire_event})
+        for name, handler in STATUS_METHODS.items():
+            self._methods.add({name: lambda body, handler=handler: handler(self._view(), body)})
+
+    async def handle(self, request: Request, peer: PeerInfo) -> Any:
+        """Answer a request that came over the network."""
+        del peer
+        return self.call(request.method, request.body)
+
+    def call(self, method: str, body: Any) -> Any:
+        """Answer a call; raises :class:`RpcError` with the text for the caller."""
+        try:
+            return self._methods.find(method)(body)
+        except RpcError:
+            raise
+        except MeshError as error:
+            raise RpcError(str(error)) from None
+
+    def _fire_event(self, body: Any) -> dict[str, str]:
+        name, payload = text_field(body, "Name"), bytes_field(body, "Payload")
+        if not name:
+            raise RpcError("Must provide event name")
+        wanted = text_field(body, "Datacenter")
+        if wanted and wanted != self._datacenter:
+            raise RpcError(f"No path to datacenter {wanted}")
+        self._fire(EVENT_PREFIX + name, payload)
+        return {"Datacenter": self._datacenter}
+
+
+class ServerCalls:
+    """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter."""
+
+    def __init__(
+        self, client: RpcClient, known: Callable[[str], Sequence[ServerInfo]], rng: random.Random, datacenter: str
+    ) -> None:
+        self._client = client
+        self._known = known
+        self._rng = rng
+        self._datacenter = datacenter
+
+    async def call(self, method: str, body: Mapping[str, object], datacenter: str = "") -> Any:
+        """Call ``method`` at an alive server; raises :class:`ServerCallError` saying what became of each try."""
+        wanted = datacenter or self._datacenter
+        servers = [server for server in self._known(wanted) if server.alive]
+        if not servers:
+            text = "No known Consul servers" if wanted == self._datacenter else f"No path to datacenter {wanted}"
+            raise MeshError(text)
+        self._rng.shuffle(servers)
+        failures = []
+        for server in servers[:MAX_SERVERS_TRIED]:
+            try:
+                return await self._client.call(server.rpc, method, body, timeout=CALL_TIMEOUT, datacenter=wanted)
+            except RpcError as error:
+                raise ServerCallError(str(error)) from None
+            except (ServerUnreachable, TlsRefused, CallLost) as error:
+                failures.append(f"{server.name} ({server.rpc}): {error}")
+        raise ServerCallError("; ".join(failures))
+
+
+def text_field(body: Any, name: str) -> str:
+    """A field of a decoded msgpack map as text; empty when absent. Raises :class:`RpcError` when it isn't text."""
+    try:
+        return bytes_field(body, name).decode()
+    except UnicodeDecodeError:
+        raise RpcError(f"{name} is not UTF-8") from None
+
+
+def bytes_field(body: Any, name: str) -> bytes:
+    """A field of a decoded msgpack map as bytes; empty when absent or nil."""
+    value = body.get(name.encode(), body.get(name)) if isinstance(body, dict) else None
+    if value is None:
+        return b""
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, bytes):
+        raise RpcError(f"{name} is not a byte string")
+    return value

@@ -1,0 +1,57 @@
+"""The agent's figures for ``info`` and ``/v1/agent/self``: groups of text values, named as Consul names them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import threading
+from collections.abc import Mapping
+
+import psutil
+
+from meshnode import CONSUL_API_VERSION, __version__
+from meshnode.agent.leadership import Leadership
+from meshnode.agent.pool import Pool
+
+__all__ = ["agent_stats"]
+
+
+def agent_stats(
+    *, lan: Pool, wan: Pool | None, leadership: Leadership | None, bootstrap: bool, datacenter: str
+) -> Mapping[str, Mapping[str, str]]:
+    """Every group; a client has no ``serf_wan``."""
+    process = psutil.Process()
+    runtime = {
+        "arch": platform.machine(),
+        "cpu_count": str(os.cpu_count() or 1),
+        "gc_objects": str(len(gc.get_objects())),
+        "os": platform.system().lower(),
+        "resident_bytes": str(process.memory_info().rss),
+        "threads": str(threading.active_count()),
+        "version": f"python{platform.python_version()}",
+    }
+    stats: dict[str, Mapping[str, str]] = {
+        "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
+        "build": {"prerelease": "", "revision": f"meshnode{__version__}", "version": CONSUL_API_VERSION},
+        "runtime": runtime,
+        "serf_lan": lan.shell.serf.stats(),
+    }
+    if leadership is None:
+        alive = sum(server.alive for server in lan.servers)
+        stats["consul"] = {"server": "false", "known_servers": str(alive)}
+    else:
+        stats["consul"] = {
+            "bootstrap": _text(bootstrap),
+            "known_datacenters": str(len({server.datacenter for server in wan.servers}) if wan else 1),
+            "leader": _text(leadership.is_leader),
+            "leader_addr": leadership.view().leader,
+            "server": "true",
+        }
+    if wan is not None:
+        stats["serf_wan"] = wan.shell.serf.stats()
+    return stats
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"

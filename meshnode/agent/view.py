@@ -1,0 +1,76 @@
+"""The agent as the HTTP handlers read it: looks at memory, never I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections.abc import Callable, Sequence
+
+from meshnode.agent.leadership import Leadership
+from meshnode.agent.pool import Pool
+from meshnode.base.metrics import Metrics
+from meshnode.http.user_events import EventBuffer
+from meshnode.http.view import AgentSelf, HttpSettings, MemberInfo
+
+__all__ = ["View"]
+
+
+class View:
+    """Implements :class:`meshnode.http.view.AgentView`; ``describe`` builds what ``agent/self`` shows."""
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        datacenter: str,
+        lan: Pool,
+        wan: Pool | None,
+        leadership: Leadership | None,
+        events: EventBuffer,
+        metrics: Metrics,
+        settings: HttpSettings,
+        describe: Callable[[], AgentSelf],
+    ) -> None:
+        self.node_name = node_name
+        self.datacenter = datacenter
+        self.events = events
+        self.metrics = metrics
+        self.settings = settings
+        self._lan = lan
+        self._wan = wan
+        self._leadership = leadership
+        self._describe = describe
+        self._clock = asyncio.get_running_loop().time
+
+    @property
+    def is_server(self) -> bool:
+        """Whether this agent is a server."""
+        return self._leadership is not None
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
+    def utc_text(self, monotonic: float) -> str:
+        """A moment of that clock as Go prints times."""
+        at = datetime.datetime.fromtimestamp(time.time() - (self.now - monotonic), datetime.UTC)
+        return at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
+
+    def leader(self) -> str:
+        """The leader's RPC address, or the empty string."""
+        return self._leadership.view().leader if self._leadership is not None else ""
+
+    def peers(self) -> Sequence[str]:
+        """The servers' RPC addresses."""
+        return sorted(self._leadership.view().peers) if self._leadership is not None else ()
+
+    def members(self, *, wan: bool) -> Sequence[MemberInfo]:
+        """The members of a pool; a client has no WAN pool, so its list is empty."""
+        pool = self._wan if wan else self._lan
+        return pool.members if pool is not None else ()
+
+    def agent_self(self) -> AgentSelf:
+        """What ``/v1/agent/self`` shows."""
+        return self._describe()

@@ -1,0 +1,39 @@
+"""Query filters: which nodes a query is for. A filter is a type byte and a msgpack body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from meshnode.base.errors import RemoteProtocolError
+from meshnode.gossip.serf.messages import FilterType
+from meshnode.gossip.serf.pattern import matches
+from meshnode.gossip.serf.wire import Fields, pack, unpack_map, unpack_value
+
+__all__ = ["passes", "serialize_filters"]
+
+
+def serialize_filters(nodes: Iterable[str], tags: Mapping[str, str]) -> tuple[bytes, ...]:
+    """One filter for the node names (if any) and one for each tag's regular expression."""
+    names = list(nodes)
+    filters = [bytes([FilterType.NODE]) + pack(names)] if names else []
+    filters += [bytes([FilterType.TAG]) + pack({"Expr": expr, "Tag": tag}) for tag, expr in tags.items()]
+    return tuple(filters)
+
+
+def passes(filters: Iterable[bytes], name: str, tags: Mapping[str, str]) -> bool:
+    """Whether the node ``name`` with ``tags`` passes all ``filters``; a missing tag counts as empty text.
+
+    Raises :class:`RemoteProtocolError` on a filter that can't be read: the query is not for this node then.
+    """
+    return all(_passes(item, name, tags) for item in filters)
+
+
+def _passes(item: bytes, name: str, tags: Mapping[str, str]) -> bool:
+    kind = item[0] if item else None
+    if kind == FilterType.NODE:
+        value, _ = unpack_value(item[1:])
+        return name in Fields({b"nodes": value}, "node filter").texts("nodes")
+    if kind == FilterType.TAG:
+        fields = unpack_map(item[1:], "tag filter")
+        return matches(fields.text("Expr"), tags.get(fields.text("Tag"), ""))
+    raise RemoteProtocolError(f"query filter of unknown type {kind}")

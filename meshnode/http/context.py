@@ -1,0 +1,43 @@
+"""What every handler is given beside the request."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from meshnode.http.message import JSON, Headers, Request, Response
+from meshnode.http.render import to_json
+from meshnode.http.view import AgentView
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The agent's view, a generator of random numbers, and answers in JSON."""
+
+    def __init__(self, view: AgentView, rng: random.Random) -> None:
+        self.view = view
+        self.rng = rng
+        self._rendered: dict[tuple[str, bool], tuple[object, Response]] = {}
+
+    def pretty(self, request: Request) -> bool:
+        """Whether to indent: ``?pretty``, or the agent's default."""
+        return self.view.settings.pretty or (bool(request.raw_query) and "pretty" in request.query)
+
+    def json(self, request: Request, value: Any, headers: Headers = ()) -> Response:
+        """200 with ``value`` as JSON."""
+        return Response(200, to_json(value, pretty=self.pretty(request)), JSON, headers)
+
+    def json_of(self, request: Request, slot: str, source: object, value: Callable[[], Any]) -> Response:
+        """As :meth:`json`, rendered again only when ``source`` is another object than last time in this ``slot``.
+
+        ``source`` must be immutable and must determine ``value()``.
+        """
+        pretty = self.pretty(request)
+        known = self._rendered.get((slot, pretty))
+        if known is not None and known[0] is source:
+            return known[1]
+        response = Response(200, to_json(value(), pretty=pretty), JSON)
+        self._rendered[slot, pretty] = (source, response)
+        return response

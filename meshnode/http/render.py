@@ -1,0 +1,91 @@
+"""Answers as bytes: JSON as Consul prints it, gzip where it is worth it, and the head of a response."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from meshnode.base.errors import LocalProtocolError
+from meshnode.http.message import Headers, Request, Response
+
+__all__ = ["MIN_GZIP_BYTES", "Heads", "accepts_gzip", "compressed", "to_json"]
+
+#: Shorter bodies fit in one packet anyway.
+MIN_GZIP_BYTES: Final = 1024
+#: Most of what the best level saves, at a third of its time.
+GZIP_LEVEL: Final = 4
+#: Asks zlib for a gzip wrapper (zlib manual, deflateInit2); it writes no time stamp, so equal bodies stay equal.
+GZIP_WINDOW_BITS: Final = 31
+#: Rendered heads that are kept; those with an index in them come and go.
+MAX_KNOWN_HEADS: Final = 256
+_VARY: Final = ("Vary", "Accept-Encoding")
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_PRETTY: Final = json.JSONEncoder(ensure_ascii=False, indent=4, allow_nan=False)
+_PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
+#: Statuses that never have a body (RFC 9110 6.4.1), so neither a length.
+_BODYLESS: Final = frozenset({204, 304})
+
+
+def to_json(value: Any, *, pretty: bool) -> bytes:
+    """Minimised, or with an indent of four spaces and a final newline."""
+    text = _PRETTY.encode(value) + "\n" if pretty else _COMPACT.encode(value)
+    return text.encode("utf-8", "replace")
+
+
+def accepts_gzip(request: Request) -> bool:
+    """Whether ``Accept-Encoding`` names gzip with a weight other than 0 (RFC 9110 12.5.3)."""
+    for coding in request.header(b"accept-encoding").lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() in ("gzip", "x-gzip"):
+            quality = weight.strip().removeprefix("q=").strip()
+            return not quality or quality.strip("0.") != ""
+    return False
+
+
+def compressed(request: Request, response: Response) -> Response:
+    """``response``, gzipped when the body is worth it and the client takes it."""
+    if len(response.body) < MIN_GZIP_BYTES:
+        return response
+    if _VARY not in response.headers:
+        response.headers = (*response.headers, _VARY)
+    if not accepts_gzip(request):
+        return response
+    if response.gzipped is None:
+        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW_BITS)
+        body = packer.compress(response.body) + packer.flush()
+        headers = (*response.headers, ("Content-Encoding", "gzip"))
+        response.gzipped = Response(response.status, body, response.content_type, headers)
+    return response.gzipped
+
+
+class Heads:
+    """Renders status lines and headers, the frequent ones once; ``extra`` is in every answer."""
+
+    def __init__(self, extra: Mapping[str, str]) -> None:
+        self._extra = tuple(extra.items())
+        self._known: dict[tuple[int, str, Headers], bytes] = {}
+
+    def render(self, status: int, content_type: str, headers: Headers = ()) -> bytes:
+        """Status line and headers, without the framing headers and the empty line.
+
+        Raises :class:`LocalProtocolError` for a header with a line break in it.
+        """
+        key = (status, content_type, headers)
+        head = self._known.get(key)
+        if head is None:
+            if len(self._known) >= MAX_KNOWN_HEADS:
+                self._known.clear()
+            head = self._known[key] = self._lines(status, content_type, headers)
+        return head
+
+    def _lines(self, status: int, content_type: str, headers: Headers) -> bytes:
+        lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
+        if status not in _BODYLESS:
+            lines.append(f"Content-Type: {content_type}")
+        lines += [f"{name}: {value}" for name, value in (*self._extra, *headers)]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise LocalProtocolError("a response header holds a line break")
+        return ("\r\n".join(lines) + "\r\n").encode("utf-8", "replace")

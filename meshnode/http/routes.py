@@ -1,0 +1,120 @@
+"""The table of all routes of Consul 1.2.3 (and later ones once they are built); ``None`` is known but not built.
+
+A handler is added by writing it in place of ``None``. What is not in the table is answered with 404.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshnode.http import agent_routes, event_routes, operator_routes, status_routes
+from meshnode.http.router import Route
+
+__all__ = ["MAX_SNAPSHOT_BYTES", "ROUTES"]
+
+#: A snapshot is read into memory; larger states want a larger bound here.
+MAX_SNAPSHOT_BYTES: Final = 256 * 1024 * 1024
+
+_AGENT: Final = (
+    Route("/v1/agent/self", {"GET": agent_routes.agent_self}),
+    Route("/v1/agent/members", {"GET": agent_routes.members}),
+    Route("/v1/agent/join/:address", {"PUT": agent_routes.join}),
+    Route("/v1/agent/leave", {"PUT": agent_routes.leave}),
+    Route("/v1/agent/force-leave/:node", {"PUT": agent_routes.force_leave}),
+    Route("/v1/agent/reload", {"PUT": agent_routes.reload}),
+    Route("/v1/agent/monitor", {"GET": agent_routes.monitor}),
+    Route("/v1/agent/metrics", {"GET": agent_routes.metrics}),
+    Route("/v1/agent/maintenance", {"PUT": None}),
+    Route("/v1/agent/token/:name", {"PUT": None}),
+    Route("/v1/agent/services", {"GET": None}),
+    Route("/v1/agent/service/:id", {"GET": None}),
+    Route("/v1/agent/service/register", {"PUT": None}),
+    Route("/v1/agent/service/deregister/:id", {"PUT": None}),
+    Route("/v1/agent/service/maintenance/:id", {"PUT": None}),
+    Route("/v1/agent/checks", {"GET": None}),
+    Route("/v1/agent/check/register", {"PUT": None}),
+    Route("/v1/agent/check/deregister/:id", {"PUT": None}),
+    Route("/v1/agent/check/pass/:id", {"PUT": None}),
+    Route("/v1/agent/check/warn/:id", {"PUT": None}),
+    Route("/v1/agent/check/fail/:id", {"PUT": None}),
+    Route("/v1/agent/check/update/:id", {"PUT": None}),
+    Route("/v1/agent/connect/authorize", {"POST": None}),
+    Route("/v1/agent/connect/ca/roots", {"GET": None}),
+    Route("/v1/agent/connect/ca/leaf/:service", {"GET": None}),
+    Route("/v1/agent/connect/proxy/:id", {"GET": None}),
+)
+_CATALOG: Final = (
+    Route("/v1/catalog/register", {"PUT": None}),
+    Route("/v1/catalog/deregister", {"PUT": None}),
+    Route("/v1/catalog/datacenters", {"GET": None}),
+    Route("/v1/catalog/nodes", {"GET": None}),
+    Route("/v1/catalog/services", {"GET": None}),
+    Route("/v1/catalog/service/:service", {"GET": None}),
+    Route("/v1/catalog/connect/:service", {"GET": None}),
+    Route("/v1/catalog/node/:node", {"GET": None}),
+    Route("/v1/health/node/:node", {"GET": None}),
+    Route("/v1/health/checks/:service", {"GET": None}),
+    Route("/v1/health/service/:service", {"GET": None}),
+    Route("/v1/health/connect/:service", {"GET": None}),
+    Route("/v1/health/state/:state", {"GET": None}),
+    Route("/v1/coordinate/datacenters", {"GET": None}),
+    Route("/v1/coordinate/nodes", {"GET": None}),
+    Route("/v1/coordinate/node/:node", {"GET": None}),
+    Route("/v1/coordinate/update", {"PUT": None}),
+    Route("/v1/internal/ui/nodes", {"GET": None}),
+    Route("/v1/internal/ui/node/:node", {"GET": None}),
+    Route("/v1/internal/ui/services", {"GET": None}),
+)
+_CONNECT: Final = (
+    Route("/v1/connect/ca/roots", {"GET": None}),
+    Route("/v1/connect/ca/configuration", {"GET": None, "PUT": None}),
+    Route("/v1/connect/intentions", {"GET": None, "POST": None}),
+    Route("/v1/connect/intentions/match", {"GET": None}),
+    Route("/v1/connect/intentions/check", {"GET": None}),
+    Route("/v1/connect/intentions/:uuid", {"GET": None, "PUT": None, "DELETE": None}),
+)
+_ACL: Final = (
+    Route("/v1/acl/bootstrap", {"PUT": None}),
+    Route("/v1/acl/create", {"PUT": None}),
+    Route("/v1/acl/update", {"PUT": None}),
+    Route("/v1/acl/destroy/:id", {"PUT": None}),
+    Route("/v1/acl/info/:id", {"GET": None}),
+    Route("/v1/acl/clone/:id", {"PUT": None}),
+    Route("/v1/acl/list", {"GET": None}),
+    Route("/v1/acl/replication", {"GET": None}),
+)
+_CLUSTER: Final = (
+    Route("/v1/status/leader", {"GET": status_routes.leader}),
+    Route("/v1/status/peers", {"GET": status_routes.peers}),
+    Route("/v1/event/fire/:name", {"PUT": event_routes.fire}),
+    Route("/v1/event/list", {"GET": event_routes.event_list}),
+    Route(
+        "/v1/operator/keyring",
+        {
+            "GET": operator_routes.keyring_list,
+            "POST": operator_routes.keyring_write,
+            "PUT": operator_routes.keyring_write,
+            "DELETE": operator_routes.keyring_write,
+        },
+    ),
+    Route("/v1/operator/raft/configuration", {"GET": None}),
+    Route("/v1/operator/raft/peer", {"DELETE": None}),
+    Route("/v1/operator/autopilot/configuration", {"GET": None, "PUT": None}),
+    Route("/v1/operator/autopilot/health", {"GET": None}),
+)
+_STATE: Final = (
+    Route("/v1/kv/*key", {"GET": None, "PUT": None, "DELETE": None}),
+    Route("/v1/txn", {"PUT": None}),
+    Route("/v1/snapshot", {"GET": None, "PUT": None}, MAX_SNAPSHOT_BYTES),
+    Route("/v1/session/create", {"PUT": None}),
+    Route("/v1/session/destroy/:uuid", {"PUT": None}),
+    Route("/v1/session/renew/:uuid", {"PUT": None}),
+    Route("/v1/session/info/:uuid", {"GET": None}),
+    Route("/v1/session/node/:node", {"GET": None}),
+    Route("/v1/session/list", {"GET": None}),
+    Route("/v1/query", {"GET": None, "POST": None}),
+    Route("/v1/query/:uuid", {"GET": None, "PUT": None, "DELETE": None}),
+    Route("/v1/query/:uuid/execute", {"GET": None}),
+    Route("/v1/query/:uuid/explain", {"GET": None}),
+)
+ROUTES: Final = (*_AGENT, *_CATALOG, *_CONNECT, *_ACL, *_CLUSTER, *_STATE)

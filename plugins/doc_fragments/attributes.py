@@ -1,0 +1,34 @@
+# Copyright: the meshnode authors
+# GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation shared by the modules of this collection."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Attributes that every module states."""
+
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+  diff_mode:
+    description: Returns details on what has changed, or would change in C(check_mode), when in diff mode.
+  idempotent:
+    description: When run twice in a row with the same arguments, the second run reports no change.
+"""
+
+    LAB = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/meshnode.lab.lab) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - meshnode.lab.lab
+requirements:
+  - A container engine that speaks Docker's API 1.41 or later.
+  - The Docker SDK for Python (docker >= 7) in the interpreter that runs the module.
+"""

@@ -1,0 +1,131 @@
+# Copyright: the meshnode authors
+# GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller decides about a node: its options, and its files as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import UNIT_DIGEST
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import placeholder, redact, secrets_in
+
+#: Options of M(meshnode.lab.mesh_node), checked by the action and again by the module.
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "client_environment": {"type": "dict", "default": {}},
+    "client_environment_file": {"type": "path", "default": "/etc/meshnode/client.env"},
+    "config": {"type": "dict"},
+    "config_alias": {"type": "str", "default": "/consul/config"},
+    "config_dir": {"type": "path", "default": "/etc/consul.d"},
+    "config_file": {"type": "str", "default": "meshnode.json"},
+    "data_dir": {"type": "path", "default": "/var/lib/consul"},
+    "gossip_cluster": {"type": "str"},
+    "gossip_store": {"type": "path"},
+    "group": {"type": "str"},
+    "install_dir": {"type": "path", "default": "/opt/meshnode"},
+    "name": {"type": "str", "default": "consul"},
+    "package": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "architecture": {"type": "str"},
+            "digest": {"type": "str", "required": True},
+            "distributions": {"type": "list", "elements": "str"},
+            "path": {"type": "path", "required": True},
+            "python_version": {"type": "str"},
+            "version": {"type": "str"},
+        },
+    },
+    "state_file": {"type": "path", "default": "/run/consul/state.json"},
+    "tls": {
+        "type": "dict",
+        "options": {
+            "ca": {"type": "str"},
+            "ca_file": {"type": "path", "required": True},
+            "cert_file": {"type": "path", "required": True},
+            "certificate": {"type": "str"},
+            "key_file": {"type": "path", "required": True, "no_log": False},
+        },
+    },
+    "unit": {"type": "str"},
+    "user": {"type": "str", "default": "consul"},
+}
+#: What the action adds; not for users.
+PRIVATE_SPEC: dict[str, dict[str, Any]] = {
+    "_archive": {"type": "path"},
+    "_secrets": {"type": "dict", "no_log": True, "default": {}},
+    "_files": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "content": {"type": "str"},
+            "group": {"type": "str", "default": "root"},
+            "mode": {"type": "str", "default": "0644"},
+            "owner": {"type": "str", "default": "root"},
+            "path": {"type": "path", "required": True},
+            "show": {"type": "str", "default": "text"},
+        },
+    },
+}
+
+
+def render_config(config: dict[str, Any]) -> str:
+    """The configuration as C(to_nice_json) writes it, with a newline at the end."""
+    return json.dumps(config, indent=4, sort_keys=True) + "\n"
+
+
+def separate_secrets(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The configuration with placeholders, which may be seen, and the secrets by their placeholders, which may not."""
+    return redact(config), {placeholder(secret): secret for secret in secrets_in(config)}
+
+
+def render_unit(text: str) -> str:
+    """The unit with its own digest in the process's environment, so that a later run knows what it was started from."""
+    text = text.rstrip("\n") + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    head, section, rest = text.partition("[Service]\n")
+    if not section:
+        raise ValueError("the unit has no [Service] section")
+    return f"{head}{section}Environment={UNIT_DIGEST}={digest}\n{rest}"
+
+
+def render_environment(variables: dict[str, Any]) -> str:
+    """NAME=value lines, sorted."""
+    lines = [f"{name}={value}" for name, value in sorted(variables.items())]
+    return "\n".join(["# Managed by Ansible. Where the command line finds the agent's API.", *lines]) + "\n"
+
+
+def render_files(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """All files of a node, in the order in which they are written: the certificates before what names them.
+
+    Secrets are placeholders still, see C(separate_secrets).
+    """
+    group = options["group"] or options["user"]
+    files: list[dict[str, Any]] = []
+    tls = options["tls"] or {}
+    config, _secrets = separate_secrets(options["config"])
+    for path, content in (
+        (tls.get("ca_file"), tls.get("ca")),
+        (tls.get("cert_file"), tls.get("certificate")),
+    ):
+        if path and content:
+            content = content.rstrip("\n") + "\n"
+            files.append({"path": path, "content": content, "group": group, "mode": "0644", "show": "digest"})
+    files.append(
+        {
+            "path": f"{options['config_dir']}/{options['config_file']}",
+            "content": render_config(config),
+            "group": group,
+            "mode": "0640",
+            "show": "json",
+        }
+    )
+    variables = options["client_environment"]
+    content = render_environment(variables) if variables else None
+    files.append({"path": options["client_environment_file"], "content": content})
+    if options["unit"]:
+        path = f"/etc/systemd/system/{options['name']}.service"
+        files.append({"path": path, "content": render_unit(options["unit"])})
+    return files

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# Copyright: the meshnode authors
+# GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restart the agent when that is due, and wait until it is healthy."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mesh_restart
+short_description: Restart the agent when that is due, and wait until it is healthy
+version_added: 0.1.0
+description:
+  - Starts, enables, restarts or reloads the agent's unit when that is due, and waits until the agent is healthy,
+    in one call.
+    Under C(serial) this is a rolling restart that goes on only after each node is back.
+  - Due means that the agent runs with another configuration, package, unit or certificate than what is on disk.
+    It is read from the node, so it does not matter which run made the change.
+  - Healthy means that the unit is active, that its process runs with what is on disk, that the API answers, that enough
+    members are alive as this agent sees them, and that a leader is known.
+  - When the agent does not get healthy, the last lines of its journal are returned.
+extends_documentation_fragment:
+  - meshnode.lab.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Says what would be done. Does not wait.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details:
+      - Not with O(when=always).
+options:
+  name:
+    description:
+      - Name of the unit, without C(.service).
+    type: str
+    default: consul
+  when:
+    description:
+      - V(drift) restarts an agent that runs with something else than what is on disk, and reloads one that lacks
+        certificates only.
+      - V(always) restarts in any case.
+      - V(start) starts an agent that does not run, and leaves one that runs alone, whatever it runs with.
+        See RV(pending).
+      - V(never) changes nothing and waits only.
+    type: str
+    choices: [drift, always, start, never]
+    default: drift
+  enabled:
+    description:
+      - Enable the unit at boot, too.
+    type: bool
+    default: true
+  address:
+    description:
+      - Where the agent's API answers on this node, such as C(https://127.0.0.1:10443) or C(unix:///run/consul/http.sock).
+    type: str
+    default: http://127.0.0.1:8500
+  ca_file:
+    description:
+      - CA certificates on the node, for an address with C(https).
+    type: path
+  cert_file:
+    description:
+      - Certificate on the node to show to the API.
+    type: path
+  key_file:
+    description:
+      - Its key on the node.
+    type: path
+  token:
+    description:
+      - Token for the API.
+    type: str
+  members:
+    description:
+      - How many members must be alive as this agent sees them.
+    type: int
+    default: 1
+  leader:
+    description:
+      - Whether a leader must be known.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - Seconds until the wait is given up.
+    type: float
+    default: 60
+  journal_lines:
+    description:
+      - How many lines of the journal to return on failure.
+    type: int
+    default: 30
+  config_dir:
+    description:
+      - Directory that the agent loads.
+    type: path
+    default: /etc/consul.d
+  install_dir:
+    description:
+      - Where releases are unpacked.
+    type: path
+    default: /opt/meshnode
+  state_file:
+    description:
+      - Where the running agent says what it runs with.
+    type: path
+    default: /run/consul/state.json
+seealso:
+  - module: meshnode.lab.mesh_node
+author:
+  - The meshnode authors (@meshnode)
+"""
+
+EXAMPLES = r"""
+- name: Restart if needed, go on when all five are back
+  meshnode.lab.mesh_restart:
+    members: 5
+
+- name: Is the node well?
+  meshnode.lab.mesh_restart:
+    when: never
+    members: 5
+    timeout: 10
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [enable, start]
+reasons:
+  description: Why.
+  returned: success
+  type: list
+  elements: str
+pending:
+  description: Why the agent should be restarted, with O(when=start) or O(when=never), which leave it alone.
+  returned: success
+  type: list
+  elements: str
+members:
+  description: Members that are alive as this agent sees them.
+  returned: success, outside check mode
+  type: list
+  elements: str
+leader:
+  description: Address of the leader.
+  returned: success, outside check mode
+  type: str
+waited:
+  description: Seconds until the agent was healthy.
+  returned: success
+  type: float
+waited_for:
+  description: What was missing at the end.
+  returned: failure
+  type: str
+journal:
+  description: The last lines of the agent's journal, without its secrets.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, config_files, load_json
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
+from ansible_collections.meshnode.lab.plugins.module_utils._restart import Report, RestartError, Service, Wish
+
+ARGUMENT_SPEC = {
+    "address": {"type": "str", "default": "http://127.0.0.1:8500"},
+    "ca_file": {"type": "path"},
+    "cert_file": {"type": "path"},
+    "config_dir": {"type": "path", "default": "/etc/consul.d"},
+    "enabled": {"type": "bool", "default": True},
+    "install_dir": {"type": "path", "default": "/opt/meshnode"},
+    "journal_lines": {"type": "int", "default": 30},
+    "key_file": {"type": "path", "no_log": False},
+    "leader": {"type": "bool", "default": True},
+    "members": {"type": "int", "default": 1},
+    "name": {"type": "str", "default": "consul"},
+    "state_file": {"type": "path", "default": "/run/consul/state.json"},
+    "timeout": {"type": "float", "default": 60.0},
+    "token": {"type": "str", "no_log": True},
+    "when": {"type": "str", "choices": ["drift", "always", "start", "never"], "default": "drift"},
+}
+
+
+def service_from(module: AnsibleModule) -> Service:
+    """The unit that the module's parameters name."""
+    options = module.params
+    unit_file = f"/etc/systemd/system/{options['name']}.service"
+    layout = Layout(options["config_dir"], options["install_dir"], options["state_file"], unit_file)
+    api = Api(*(options[name] for name in ("address", "ca_file", "cert_file", "key_file", "token")))
+    wish = Wish(
+        **{
+            name: options[name]
+            for name in ("when", "enabled", "members", "leader", "timeout", "journal_lines")
+        }
+    )
+    return Service(module, options["name"], layout, api, wish)
+
+
+def result_of(report: Report) -> dict[str, object]:
+    """The module's result."""
+    result: dict[str, object] = {"changed": bool(report.actions), "waited": report.waited}
+    result |= {"actions": report.actions, "reasons": report.reasons, "pending": report.pending}
+    if report.cluster:
+        result |= {"members": list(report.cluster.alive), "leader": report.cluster.leader}
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, required_together=[("cert_file", "key_file")], supports_check_mode=True
+    )
+    service = service_from(module)
+    for path in config_files(service.layout.config_dir):
+        module.no_log_values.update(masked(load_json(path)))
+    try:
+        report = service.run()
+    except RestartError as error:
+        journal = service.journal()
+        module.fail_json(msg=f"{error}: see journal", waited_for=error.waited_for, journal=journal)
+    module.exit_json(**result_of(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Stand-in for the agent in tests of the provisioning modules."""

@@ -1,0 +1,28 @@
+"""Waiting for something to become true, with a deadline, instead of sleeping and hoping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+__all__ = ["until"]
+
+T = TypeVar("T")
+
+
+async def until(
+    condition: Callable[[], T | Awaitable[T]], what: str, timeout: float = 20.0, interval: float = 0.05
+) -> T:
+    """Return the first truthy result of ``condition``; fail the test naming ``what`` after ``timeout`` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while True:
+        outcome = condition()
+        result = await outcome if inspect.isawaitable(outcome) else outcome
+        if result:
+            return result
+        if loop.time() >= deadline:
+            raise AssertionError(f"after {timeout:g} s still not: {what} (last seen: {result!r})")
+        await asyncio.sleep(interval)
