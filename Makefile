@@ -8,7 +8,6 @@ NODE ?= server1
 BIN       := .venv/bin
 PLAYBOOK  := $(BIN)/ansible-playbook -i inventories/$(LAB)
 PYTEST    := $(BIN)/python -m pytest
-SOURCES   := meshnode plugins tests bench
 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -50,14 +49,14 @@ test: check interop lab-test ## Everything: check, interop and the lab
 check: lint types unit sim ## Lint, types, unit tests and simulation: no containers, under three minutes
 
 lint: env ## ruff, yamllint, ansible-lint
-	$(BIN)/ruff check $(SOURCES) && $(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict . && $(BIN)/ansible-lint --offline --strict
 
 types: env ## mypy, strict
 	$(BIN)/mypy
 
 fmt: env ## Format the Python sources
-	$(BIN)/ruff check --fix $(SOURCES); $(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix .; $(BIN)/ruff format .
 
 unit: env ## Unit tests and the rules of the architecture
 	$(PYTEST) -q tests/unit tests/meta $(ARGS)

@@ -1,4 +1,3 @@
-"""Composition root: loads the configuration, builds the parts, connects them, starts and stops them.
-"""
+"""Composition root: loads the configuration, builds the parts, connects them, starts and stops them."""
 
 __all__: list[str] = []

@@ -7,15 +7,15 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.config.assemble import compare
+from meshnode.agent.config.load import Loaded
 from meshnode.agent.describe import describe_agent
 from meshnode.agent.leadership import Leadership
 from meshnode.agent.perform import Performer
-from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings, tls_settings
+from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings
 from meshnode.agent.pool import Pool
 from meshnode.agent.retry_join import RetryJoin
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
@@ -68,34 +68,38 @@ _MEMBERSHIP = {
 class Agent:
     """``start`` first; ``stopped`` is set when the agent has to exit; ``stop`` last, always."""
 
-    def __init__(
-        self, config: AgentConfig, logs: LogHub, reload_config: Callable[[], AgentConfig], config_digest: str
-    ) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, loaded: Loaded, node_id: str, logs: LogHub, load: Callable[[], Loaded]) -> None:
+        config, identity = loaded.config, loaded.config.identity
         self.config = config
-        self.config_digest = config_digest
+        self.config_digest = loaded.digest
+        self.node_id = node_id
         self.stopped = asyncio.Event()
         self.left = False
         self._logs = logs
-        self._read_config = reload_config
+        self._load = load
         self._rng = random.Random(secrets.randbits(64))
-        self.tls = TlsContexts(tls_settings(config))
-        self.metrics = Metrics(loop.time())
-        self.lan = self._pool(gossip_plan(config, wan=False), self._lan_event)
-        self.wan = self._pool(gossip_plan(config, wan=True), self._wan_event) if config.has_wan else None
-        self.leadership = Leadership(self._own_servers, config.node_id) if config.server else None
-        self.events = UserEvents(config.node_name, dict)
+        self.tls = TlsContexts(config.tls_settings())
+        self.metrics = Metrics(asyncio.get_running_loop().time())
+        self.lan = self._pool(gossip_plan(config, node_id, wan=False), self._lan_event)
+        has_wan = identity.server and config.ports.serf_wan > 0
+        self.wan = self._pool(gossip_plan(config, node_id, wan=True), self._wan_event) if has_wan else None
+        self.leadership = Leadership(self._own_servers, node_id) if identity.server else None
+        self.events = UserEvents(identity.node_name, dict)
         self.client = RpcClient(tls=self.tls)
-        self.calls = ServerCalls(self.client, self._servers_of, self._rng, config.datacenter)
+        self.calls = ServerCalls(self.client, self._servers_of, self._rng, identity.datacenter)
         self.endpoints = (
-            ServerEndpoints(self.leadership.view, self._fire, config.datacenter) if self.leadership else None
+            ServerEndpoints(self.leadership.view, self._fire, identity.datacenter)
+            if self.leadership
+            else None
         )
         self.rpc = (
-            RpcServer(self.endpoints.handle, tls=self.tls, metrics=self.metrics) if self.endpoints is not None else None
+            RpcServer(self.endpoints.handle, tls=self.tls, metrics=self.metrics)
+            if self.endpoints is not None
+            else None
         )
         self.view = View(
-            node_name=config.node_name,
-            datacenter=config.datacenter,
+            node_name=identity.node_name,
+            datacenter=identity.datacenter,
             lan=self.lan,
             wan=self.wan,
             leadership=self.leadership,
@@ -105,7 +109,7 @@ class Agent:
             describe=lambda: describe_agent(self),
         )
         performer = Performer(
-            datacenter=config.datacenter,
+            datacenter=identity.datacenter,
             lan=self.lan,
             wan=self.wan,
             endpoints=self.endpoints,
@@ -118,6 +122,8 @@ class Agent:
         self.http = HttpServer(Api(self.view, self._rng), performer.perform, explain=self._explain_https)
         self._joining: list[asyncio.Task[Any]] = []
         self._flooding: set[str] = set()
+        #: Called after each reload that was applied.
+        self.on_reload: Callable[[], None] | None = None
 
     # Life
 
@@ -125,7 +131,7 @@ class Agent:
         """Bind every port, join; raises :class:`MeshError` naming what could not be done, with nothing left open."""
         try:
             if self.rpc is not None:
-                bind = Address(self.config.bind_address, self.config.ports.server)
+                bind = Address(self.config.addresses.bind, self.config.ports.server)
                 await self.rpc.start(*bind)
             await self.lan.shell.start()
             self.lan.changed()
@@ -140,25 +146,16 @@ class Agent:
             raise
 
     async def _join_at_start(self) -> None:
-        config = self.config
-        for pool, addresses in ((self.lan, config.join.start_join), (self.wan, config.join.start_join_wan)):
-            if pool is None or not addresses:
+        for pool, join in ((self.lan, self.config.join.lan), (self.wan, self.config.join.wan)):
+            if pool is None:
                 continue
-            result = await pool.shell.join(list(addresses))
-            if result.joined == 0:
-                raise MeshError(f"failed to join {', '.join(addresses)}: {'; '.join(result.errors)}")
-        for retry in self._retries():
-            self._joining.append(spawn(retry.run(), name=f"retry-join {'WAN' if retry.wan else 'LAN'}"))
-
-    def _retries(self) -> list[RetryJoin]:
-        join, wanted = self.config.join, []
-        if join.retry_join:
-            wanted.append(RetryJoin(self.lan, join.retry_join, join.retry_interval, join.retry_max, self._give_up))
-        if join.retry_join_wan and self.wan is not None:
-            wanted.append(
-                RetryJoin(self.wan, join.retry_join_wan, join.retry_interval_wan, join.retry_max_wan, self._give_up)
-            )
-        return wanted
+            if join.start:
+                result = await pool.shell.join(list(join.start))
+                if result.joined == 0:
+                    raise MeshError(f"failed to join {', '.join(join.start)}: {'; '.join(result.errors)}")
+            if join.retry:
+                retry = RetryJoin(pool, join.retry, join.interval, join.max_attempts, self._give_up)
+                self._joining.append(spawn(retry.run(), name=f"retry-join {'WAN' if pool.wan else 'LAN'}"))
 
     def _give_up(self, reason: str) -> None:
         _log.error("%s", reason)
@@ -185,17 +182,18 @@ class Agent:
 
     async def reload(self) -> None:
         """Read the configuration again and apply what may change; a bad one is an error and changes nothing."""
-        config = await asyncio.to_thread(self._read_config)
-        self.tls.reload(tls_settings(config))
+        loaded = await asyncio.to_thread(self._load)
+        config = loaded.config
+        self.tls.reload(config.tls_settings())
         self._logs.set_level(parse_level(config.logging.level))
         self.view.settings = http_settings(config)
         for pool in filter(None, (self.lan, self.wan)):
-            plan = gossip_plan(config, wan=pool.wan)
-            if plan.verification != gossip_plan(self.config, wan=pool.wan).verification:
-                pool.shell.set_verification(*plan.verification)
-        for key in self.config.restart_needed_for(config):
+            pool.shell.set_verification(config.gossip.verify_incoming, config.gossip.verify_outgoing)
+        for key in compare(self.config, config).needs_restart:
             _log.warning("reload: %s takes effect only after a restart", key)
-        self.config = config
+        self.config, self.config_digest = config, loaded.digest
+        if self.on_reload is not None:
+            self.on_reload()
         _log.info("configuration reloaded")
 
     # Parts
@@ -225,10 +223,10 @@ class Agent:
         return Pool(shell, wan=plan.wan)
 
     def _own_servers(self) -> Sequence[ServerInfo]:
-        return [server for server in self.lan.servers if server.datacenter == self.config.datacenter]
+        return [server for server in self.lan.servers if server.datacenter == self.config.identity.datacenter]
 
     def _servers_of(self, datacenter: str) -> Sequence[ServerInfo]:
-        if datacenter == self.config.datacenter:
+        if datacenter == self.config.identity.datacenter:
             return self._own_servers()
         return [server for server in self.wan.servers if server.datacenter == datacenter] if self.wan else []
 
@@ -267,7 +265,9 @@ class Agent:
                 _log.info("serf: %s: %s %s", kind, member.name, member.address.host)
             self._membership_changed()
         elif isinstance(event, NameConflictLost):
-            _log.error("another node is called %s and the cluster sides with it: change node_name", event.name)
+            _log.error(
+                "another node is called %s and the cluster sides with it: change node_name", event.name
+            )
             self.stopped.set()
 
     def _membership_changed(self) -> None:
@@ -297,12 +297,3 @@ class Agent:
                 _log.debug("WAN join of %s at %s failed: %s", name, address, "; ".join(result.errors))
         finally:
             self._flooding.discard(name)
-
-    def debug_config(self) -> Mapping[str, Any]:
-        """The effective configuration without secrets."""
-        return self.config.public()
-
-
-def data_file(config: AgentConfig, *parts: str) -> Path | None:
-    """A path under the data directory; ``None`` when there is none, as with ``-dev``."""
-    return Path(config.data_dir, *parts) if config.data_dir else None

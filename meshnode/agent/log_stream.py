@@ -31,7 +31,10 @@ async def log_lines(hub: LogHub, level: str) -> AsyncIterator[bytes]:
         while True:
             line = await queue.get()
             if dropped:
-                line, dropped = f"{line}\n    [WARN] {dropped} lines were dropped: this monitor reads too slowly", 0
+                line, dropped = (
+                    f"{line}\n    [WARN] {dropped} lines were dropped: this monitor reads too slowly",
+                    0,
+                )
             yield line.strip("\n").encode() + b"\n"
     finally:
         hub.detach(key)

@@ -131,7 +131,9 @@ class Performer:
 
     def _status(self, pool: Pool, result: KeyResult) -> KeyringStatus:
         missing = result.num_nodes - result.num_responses
-        reasons = [f"{result.num_errors}/{result.num_nodes} nodes reported failure"] if result.num_errors else []
+        reasons = (
+            [f"{result.num_errors}/{result.num_nodes} nodes reported failure"] if result.num_errors else []
+        )
         reasons += [f"{missing}/{result.num_nodes} nodes did not answer"] if missing > 0 else []
         return KeyringStatus(
             wan=pool.wan,

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from meshnode.base.errors import MeshError
 from meshnode.control.servers import ServerInfo
-from meshnode.control.status import STATUS_METHODS, ClusterView
+from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler
 from meshnode.control.user_event import EVENT_PREFIX
 from meshnode.http.errors import ServerCallError
 from meshnode.rpc.codec import Request
 from meshnode.rpc.method import MethodTable, RpcError
-from meshnode.runtime.rpc_client import CallLost, RpcClient, ServerUnreachable, TlsRefused
+from meshnode.runtime.rpc_client import CallLostError, RpcClient, ServerUnreachableError, TlsRefusedError
 from meshnode.runtime.rpc_server import PeerInfo
 
 __all__ = ["ServerCalls", "ServerEndpoints", "text_field"]
@@ -27,13 +27,19 @@ MAX_SERVERS_TRIED: Final = 3
 class ServerEndpoints:
     """What this server does on each RPC. ``fire`` sends a user event to the LAN pool."""
 
-    def __init__(self, view: Callable[[], ClusterView], fire: Callable[[str, bytes], None], datacenter: str) -> None:
+    def __init__(
+        self, view: Callable[[], ClusterView], fire: Callable[[str, bytes], None], datacenter: str
+    ) -> None:
         self._view = view
         self._fire = fire
         self._datacenter = datacenter
-        self._methods: MethodTable[Callable[[Any], Any]] = MethodTable({"Internal.EventFire": self._fire_event})
-        for name, handler in STATUS_METHODS.items():
-            self._methods.add({name: lambda body, handler=handler: handler(self._view(), body)})
+        self._methods: MethodTable[Callable[[Any], Any]] = MethodTable(
+            {"Internal.EventFire": self._fire_event}
+        )
+        self._methods.add({name: self._status(handler) for name, handler in STATUS_METHODS.items()})
+
+    def _status(self, handler: StatusHandler) -> Callable[[Any], Any]:
+        return lambda body: handler(self._view(), body)
 
     async def handle(self, request: Request, peer: PeerInfo) -> Any:
         """Answer a request that came over the network."""
@@ -64,7 +70,11 @@ class ServerCalls:
     """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter."""
 
     def __init__(
-        self, client: RpcClient, known: Callable[[str], Sequence[ServerInfo]], rng: random.Random, datacenter: str
+        self,
+        client: RpcClient,
+        known: Callable[[str], Sequence[ServerInfo]],
+        rng: random.Random,
+        datacenter: str,
     ) -> None:
         self._client = client
         self._known = known
@@ -76,16 +86,20 @@ class ServerCalls:
         wanted = datacenter or self._datacenter
         servers = [server for server in self._known(wanted) if server.alive]
         if not servers:
-            text = "No known Consul servers" if wanted == self._datacenter else f"No path to datacenter {wanted}"
+            text = (
+                "No known Consul servers" if wanted == self._datacenter else f"No path to datacenter {wanted}"
+            )
             raise MeshError(text)
         self._rng.shuffle(servers)
         failures = []
         for server in servers[:MAX_SERVERS_TRIED]:
             try:
-                return await self._client.call(server.rpc, method, body, timeout=CALL_TIMEOUT, datacenter=wanted)
+                return await self._client.call(
+                    server.rpc, method, body, timeout=CALL_TIMEOUT, datacenter=wanted
+                )
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
-            except (ServerUnreachable, TlsRefused, CallLost) as error:
+            except (ServerUnreachableError, TlsRefusedError, CallLostError) as error:
                 failures.append(f"{server.name} ({server.rpc}): {error}")
         raise ServerCallError("; ".join(failures))
 

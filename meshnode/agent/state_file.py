@@ -1,29 +1,37 @@
-"""What the running agent was started from, for whoever has to decide whether a restart is needed."""
+"""What the running agent works with, for whoever has to decide whether a restart or a reload is needed."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["RunningState", "remove_state", "write_state"]
+import meshnode
+
+__all__ = ["RunningState", "package_digest", "remove_state", "tls_digest", "write_state"]
 
 FILE_NAME = "state.json"
+_RELEASES = "releases"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningState:
-    """``config_digest`` is that of ``agent.config``'s sources; ``unit_digest`` names the unit that started us."""
+    """``config_digest`` is that of the configuration's sources, ``tls_digest`` that of CA and certificate files.
+
+    ``package_digest`` names the installed release; ``started_at`` is seconds since the epoch.
+    """
 
     pid: int
     version: str
     config_digest: str
+    tls_digest: str
     package_digest: str
-    unit_digest: str
-    started_at: str
+    started_at: float
 
 
 def write_state(directory: str, state: RunningState) -> None:
@@ -44,3 +52,21 @@ def remove_state(directory: str) -> None:
     """The agent stops: nobody shall take its last state for a running one."""
     with contextlib.suppress(OSError):
         (Path(directory) / FILE_NAME).unlink()
+
+
+def tls_digest(paths: Iterable[str]) -> str:
+    """SHA-256 hex over path, NUL, content, NUL of each file, sorted by path; an unreadable file counts as empty."""
+    digest = hashlib.sha256()
+    for path in sorted(set(filter(None, paths))):
+        try:
+            content = Path(path).read_bytes()
+        except OSError:
+            content = b""
+        digest.update(os.fsencode(path) + b"\0" + content + b"\0")
+    return digest.hexdigest()
+
+
+def package_digest() -> str:
+    """Name of the release directory that this code runs from; empty when it wasn't installed as a release."""
+    parts = Path(meshnode.__file__).resolve().parts
+    return parts[parts.index(_RELEASES) + 1] if _RELEASES in parts[:-1] else ""

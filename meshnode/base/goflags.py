@@ -67,14 +67,19 @@ class Flag(Generic[T]):
 class Parsed:
     """What a command line says: values by flag, and the positional arguments."""
 
-    __slots__ = ("_given", "_set", "_values", "positionals")
+    __slots__ = ("_set", "_values", "occurrences", "positionals")
 
     def __init__(
-        self, flags: FlagSet, values: dict[str, Any], given: Sequence[str], positionals: tuple[str, ...]
+        self,
+        flags: FlagSet,
+        values: dict[str, Any],
+        occurrences: Sequence[tuple[str, Any]],
+        positionals: tuple[str, ...],
     ) -> None:
         self._set = flags
         self._values = values
-        self._given = frozenset(given)
+        #: Name and value of each flag on the command line, in the order written.
+        self.occurrences = tuple(occurrences)
         self.positionals = positionals
 
     def __getitem__(self, flag: Flag[T]) -> T:
@@ -84,11 +89,11 @@ class Parsed:
 
     def given(self, flag: Flag[Any]) -> bool:
         """Whether the flag is on the command line."""
-        return flag.name in self._given
+        return flag.name in self.given_names()
 
     def given_names(self) -> frozenset[str]:
         """Names of the flags on the command line."""
-        return self._given
+        return frozenset(name for name, _ in self.occurrences)
 
     def misplaced(self) -> tuple[str, ...]:
         """Positionals that read like flags of this command: they were written after the first positional."""
@@ -160,7 +165,7 @@ class FlagSet:
     def parse(self, args: Sequence[str], environ: Mapping[str, str] | None = None) -> Parsed:
         """Read ``args``; raises :class:`FlagError` or :class:`HelpRequested`."""
         values = self._from_environment(environ or {})
-        given: list[str] = []
+        occurrences: list[tuple[str, Any]] = []
         position = 0
         while position < len(args):
             argument = args[position]
@@ -179,8 +184,8 @@ class FlagSet:
                 position += 1
             value = _read(flag, text, f"flag -{flag.name}")
             values[flag.name] = (*values.get(flag.name, ()), value) if flag.repeatable else value
-            given.append(flag.name)
-        return Parsed(self, values, given, tuple(args[position:]))
+            occurrences.append((flag.name, value))
+        return Parsed(self, values, occurrences, tuple(args[position:]))
 
     def help(self) -> str:
         """The usage text: what the command does, then its flags by group, each with meaning and default."""

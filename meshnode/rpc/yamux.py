@@ -59,8 +59,6 @@ class Session:
         self._out: list[bytes | memoryview] = []
         self._events: list[Effect] = []
 
-    # -- what can be asked
-
     @property
     def closed(self) -> bool:
         """Over: every verb that would send now raises ``LocalProtocolError``."""
@@ -79,7 +77,7 @@ class Session:
     @property
     def can_open(self) -> bool:
         """Whether ``open_stream`` may be called now."""
-        return not (self._closed or self._peer_going_away) and self._opening < self._limits.accept_backlog
+        return not self._closed and not self._peer_going_away and self._opening < self._limits.accept_backlog
 
     # -- verbs
 

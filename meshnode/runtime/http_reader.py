@@ -66,6 +66,7 @@ class RequestReader:
         self._target: tuple[str, str] = ("", "")
         self._max_body_bytes = 0
         self._fed_bytes = 0
+        self._uncounted_bytes = 0
         self._barren_bytes = 0
         self._http10 = False
 
@@ -79,8 +80,9 @@ class RequestReader:
             self._parse(data)
             if self.phase is Phase.HEAD:
                 if self.begun != begun and (phase is not Phase.IDLE or self._done):
-                    # Only the tail of ``data`` belongs to this head; what of it is unknown, so it isn't counted.
-                    self._fed_bytes = 0
+                    # Only the tail of ``data`` belongs to this head, and how much isn't known: it is counted below,
+                    # when the head is complete.
+                    self._fed_bytes, self._uncounted_bytes = 0, len(data)
                 if self._fed_bytes > self._max_header_bytes:
                     self._refuse(431, f"Request head is larger than {self._max_header_bytes} bytes")
             elif self.phase is Phase.BODY and self._barren_bytes > 2 * self._max_header_bytes:
@@ -130,7 +132,7 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         """The head is complete: refuse what must not reach a handler."""
         headers = self._headers
-        if self._fed_bytes > self._max_header_bytes:
+        if self._fed_bytes + self._uncounted_bytes > self._max_header_bytes:
             # The bytes fed may hold more than this head: count it as it was sent, but for optional white space.
             size = 14 + len(self._parser.get_method()) + len(self._url)
             size += sum(len(name) + len(value) + 4 for name, value in headers)
@@ -196,5 +198,5 @@ class RequestReader:
             self._body = bytearray()
         self.phase = Phase.IDLE
         self.continue_due = False
-        self._fed_bytes = 0
+        self._fed_bytes = self._uncounted_bytes = 0
         self._done.append(Parsed(request, self._parser.should_keep_alive(), self._http10))

@@ -5,6 +5,7 @@ A line is ``2019/01/24 14:39:05 [INFO] agent: text``. Secrets are masked before 
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.handlers
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from meshnode.base.errors import ConfigError
@@ -50,22 +52,32 @@ def parse_level(text: str) -> int:
 
 
 class _Formatter(logging.Formatter):
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
         source = record.name.removeprefix("meshnode.")
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None and record.levelno >= logging.ERROR:
             text = f"{text} ({type(record.exc_info[1]).__name__})"
         text = _SECRET.sub(lambda m: f"{m.group(1) or m.group(2)}<hidden>", text)
-        return f"    {stamp} [{_NAMES.get(record.levelno, 'INFO')}] {source}: {text}"
+        level = _NAMES.get(record.levelno, "INFO")
+        if self._as_json:
+            at = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
+            return json.dumps(
+                {"@level": level.lower(), "@message": text, "@module": source, "@timestamp": at}
+            )
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        return f"    {stamp} [{level}] {source}: {text}"
 
 
 class LogHub(logging.Handler):
     """Formats each record once and hands the line to the sinks and to every attached monitor."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, *, as_json: bool = False) -> None:
         super().__init__(TRACE)
-        self.setFormatter(_Formatter())
+        self.setFormatter(_Formatter(as_json=as_json))
         self.threshold = level
         self._kept: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_LINES)
         self._monitors: dict[object, tuple[int, Callable[[str], None]]] = {}
@@ -83,9 +95,9 @@ class LogHub(logging.Handler):
         self.threshold = level
         self._adjust()
 
-    def add_file(self, path: str, max_bytes: int, rotate_seconds: float) -> None:
-        """Also write to ``path`` (0640), rotated by size (0: never) and by age."""
-        handler = _RotatingFile(path, max_bytes, rotate_seconds)
+    def add_file(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int = 0) -> None:
+        """Also write to ``path``, rotated by size (0: never) and by age; ``max_files`` old ones stay (0: all)."""
+        handler = _RotatingFile(path, max_bytes, rotate_seconds, max_files)
         self._sinks.append(handler.write_line)
 
     def add_syslog(self, facility: str) -> None:
@@ -146,12 +158,13 @@ def _to_stdout(_level: int, line: str) -> None:
 class _RotatingFile(logging.handlers.BaseRotatingHandler):
     """Rotation by size and age together, which the standard handlers offer only one at a time."""
 
-    def __init__(self, path: str, max_bytes: int, rotate_seconds: float) -> None:
+    def __init__(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int) -> None:
         try:
             super().__init__(path, "a", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"log_file: can't write {path}: {error.strerror}", key="log_file") from None
         self._path, self._max_bytes, self._rotate_seconds = path, max_bytes, rotate_seconds
+        self._max_files = max_files
         self._opened = time.time()
 
     def write_line(self, _level: int, line: str) -> None:
@@ -164,5 +177,15 @@ class _RotatingFile(logging.handlers.BaseRotatingHandler):
             self.rotate(self._path, f"{self._path}-{time.time_ns()}")
             self.stream = self._open()
             self._opened = time.time()
+            self._prune()
         self.stream.write(line.strip() + "\n")
         self.stream.flush()
+
+    def _prune(self) -> None:
+        """Delete the oldest rotated files beyond ``max_files``; -1 deletes all of them (Consul)."""
+        if self._max_files == 0:
+            return
+        path = Path(self._path)
+        old = sorted(path.parent.glob(path.name + "-*"))
+        for stale in old[: max(0, len(old) - max(self._max_files, 0))]:
+            stale.unlink(missing_ok=True)

@@ -278,10 +278,14 @@ class _ServerConnection(Wire):
         if not any(stream.busy for stream in self._streams.values()):
             self.close()
 
-    def lost(self, error: MeshError) -> None:
+    def failed(self, error: MeshError) -> None:
         if isinstance(error, TlsFailedError):
             self.server.count(f"refused.tls_{error.failure.kind}")
             _log.warning("rpc: refused a connection: %s", error)
+        elif isinstance(error, WireLostError):
+            _log.warning("rpc: closing a connection: %s", error)
+
+    def lost(self, error: MeshError) -> None:
         for stream in list(self._streams):
             served = self._streams.pop(stream)
             served.cancel()

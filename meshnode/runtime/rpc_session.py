@@ -296,6 +296,10 @@ class ClientConnection(Wire):
         if self.session is not None and not self._closing:
             self.perform(self.session.close(stream))
 
+    def failed(self, error: MeshError) -> None:
+        """Nobody waits for the socket to close."""
+        self.lost(error)
+
     def lost(self, error: MeshError) -> None:
         """Every call on it ends here."""
         self._pool.forget(self, gone=True)

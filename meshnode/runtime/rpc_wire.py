@@ -87,6 +87,9 @@ class Wire(asyncio.Protocol):
         """The peer sends no more; true keeps our half open."""
         return False
 
+    def failed(self, error: MeshError) -> None:
+        """The connection is closing because of ``error``; called at most once, and before ``lost``."""
+
     def lost(self, error: MeshError) -> None:
         """The connection is gone; called once."""
 
@@ -168,7 +171,7 @@ class Wire(asyncio.Protocol):
         Our half is closed first and the peer's bytes are read and dropped for a while: closing on unread bytes makes
         the kernel send a reset, and the peer would never see why.
         """
-        self._cause = self._cause or error
+        self._blame(error)
         self.close(linger=_LINGER_SECONDS)
 
     def close(self, *, linger: float = 0.0) -> None:
@@ -194,7 +197,7 @@ class Wire(asyncio.Protocol):
 
     def abort(self, error: MeshError) -> None:
         """Close without waiting for the peer."""
-        self._cause = self._cause or error
+        self._blame(error)
         self._closing = True
         if self._transport is not None:
             self._transport.abort()
@@ -244,13 +247,18 @@ class Wire(asyncio.Protocol):
         for name in list(self._handles):
             self.disarm(name)
         if self._cause is None and self.tls is not None and not self.tls.established:
-            self._cause = TlsFailedError(self.tls.explain(exc or EOFError(), self.peer))
+            self._blame(TlsFailedError(self.tls.explain(exc or EOFError(), self.peer)))
         reason = f": {exc}" if exc else ""
         self.lost(self._cause or WireLostError(f"the connection to {self.peer} closed{reason}"))
         if not self.ended.done():
             self.ended.set_result(None)
 
     # -- inside
+
+    def _blame(self, error: MeshError) -> None:
+        if self._cause is None:
+            self._cause = error
+            self.failed(error)
 
     def _plain_received(self, data: bytes) -> None:
         if self.session is not None:

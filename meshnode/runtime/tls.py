@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshnode.base.errors import ConfigError
 from meshnode.runtime.tls_certificate import CertificateSummary, summarize
-from meshnode.runtime.tls_channel import TlsProfile, watch_certificates
+from meshnode.runtime.tls_channel import TlsProfile, explain_object, watch_certificates
 from meshnode.runtime.tls_ciphers import minimum_version, openssl_ciphers
 from meshnode.runtime.tls_explain import Side
 
@@ -102,6 +102,12 @@ class TlsContexts:
         name = material.settings.server_hostname(datacenter)
         side = replace(material.outgoing.side, expected_name=name)
         return replace(material.outgoing, side=side, server_hostname=name)
+
+    def explain_https(self, tls: ssl.SSLObject | None, error: Exception, peer: str) -> str:
+        """The log line for a handshake that failed on the HTTPS listener."""
+        profile = self._material.https
+        side = profile.side if profile else Side(server=True, expected=(), own=None)
+        return str(explain_object(tls, error, peer, side))
 
     def checks_client(
         self, *, skip_verify: bool = False, present_certificate: bool = False

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meshnode.runtime.tls_certificate import CertificateSummary, certificates_in_message, summarize
+from meshnode.runtime.tls_certificate import certificates_in_message, summarize
 from meshnode.runtime.tls_explain import HandshakeFailure, Side, explain
 
-__all__ = ["PeerCertificates", "TlsChannel", "TlsProfile", "watch_certificates"]
+__all__ = ["PeerCertificates", "TlsChannel", "TlsProfile", "explain_object", "watch_certificates"]
 
 _HANDSHAKE_CONTENT, _CERTIFICATE_MESSAGE = 22, 11
 #: Plaintext taken at a time: more than a TLS record can hold.
@@ -62,6 +62,12 @@ def watch_certificates(context: ssl.SSLContext, on_presented: Callable[[bytes], 
     descriptor: Any = getattr(super(ssl.SSLContext, ssl.SSLContext), "_msg_callback", None)
     if descriptor is not None:
         descriptor.__set__(context, on_message)
+
+
+def explain_object(tls: ssl.SSLObject | None, error: Exception, peer: str, side: Side) -> HandshakeFailure:
+    """Put the failure of a handshake into words, with what ``tls`` remembers of the peer's certificate."""
+    shown = tls.shown() if isinstance(tls, PeerCertificates) else ()
+    return explain(error, peer, side, summarize(shown[0]) if shown else None, presented=bool(shown))
 
 
 class TlsChannel:
@@ -134,8 +140,4 @@ class TlsChannel:
 
     def explain(self, error: Exception, peer: str) -> HandshakeFailure:
         """Why the handshake failed."""
-        shown: tuple[bytes, ...] = ()
-        if isinstance(self._object, PeerCertificates):
-            shown = self._object.shown()
-        summary: CertificateSummary | None = summarize(shown[0]) if shown else None
-        return explain(error, peer, self._profile.side, summary, presented=bool(shown))
+        return explain_object(self._object, error, peer, self._profile.side)

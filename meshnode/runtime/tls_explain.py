@@ -121,6 +121,9 @@ def _diagnose(error: Exception, side: Side, shown: CertificateSummary | None) ->
             "look for a peer that is overloaded or is no TLS peer",
         )
     reason = (getattr(error, "reason", None) or "") if isinstance(error, ssl.SSLError) else ""
+    if reason == "SSLV3_ALERT_HANDSHAKE_FAILURE" and shown and side.own is None:
+        # TLS 1.2 has one alert for both: past the server's certificate the ciphers were agreed.
+        reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     if said := _ALERTS.get(reason):
         return "alert", f"the peer refused our certificate: {said}", _alert_fix(reason, side)
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":

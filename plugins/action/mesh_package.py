@@ -12,12 +12,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.meshnode.lab.plugins.module_utils._package import (
-    PackageError,
-    Target,
-    build,
-    load_project,
-)
+from ansible_collections.meshnode.lab.plugins.module_utils._package import build, load_project
+from ansible_collections.meshnode.lab.plugins.module_utils._wheels import PackageError, Target
 
 #: The collection, which is the repository: plugins/action/<this file>, symlinks followed.
 COLLECTION = Path(os.path.realpath(__file__)).parents[2]

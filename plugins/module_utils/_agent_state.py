@@ -93,13 +93,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class Running:
-    """What the running agent reported at its start (and again at each reload); pid 0 when none runs."""
+    """What the running agent reported at its start, and again at each reload; pid 0 when none runs.
+
+    C(loaded_at) is the time of that report. C(tls_digest) is optional.
+    """
 
     pid: int = 0
     config_digest: str = ""
     package_digest: str = ""
     tls_digest: str = ""
-    started_at: float = 0.0
+    loaded_at: float = 0.0
     unit_digest: str = ""
 
 
@@ -121,13 +124,12 @@ def running(layout: Layout) -> Running:
         entry.partition("=")[::2]
         for entry in _read(f"/proc/{pid}/environ").decode(errors="replace").split("\0")
     )
-    started_at = state.get("started_at")
     return Running(
         pid=pid,
         config_digest=str(state.get("config_digest", "")),
         package_digest=str(state.get("package_digest", "")),
         tls_digest=str(state.get("tls_digest", "")),
-        started_at=float(started_at) if isinstance(started_at, int | float) else 0.0,
+        loaded_at=_modified(layout.state_file),
         unit_digest=environment.get(UNIT_DIGEST, ""),
     )
 
@@ -170,13 +172,13 @@ def drift(layout: Layout, agent: Running | None = None) -> Drift:
     certificates = tls_files(layout.config_dir)
     if agent.tls_digest and agent.tls_digest != digest_on_disk(certificates):
         found.reload.append("the certificates on disk are not the ones that the agent presents")
-    elif not agent.tls_digest and any(_newer(path, agent.started_at) for path in certificates):
-        found.restart.append("a certificate was written after the agent was started")
+    elif not agent.tls_digest and any(_modified(path) > agent.loaded_at for path in certificates):
+        found.reload.append("a certificate was written after the agent loaded its own")
     return found
 
 
-def _newer(path: str, moment: float) -> bool:
+def _modified(path: str) -> float:
     try:
-        return os.stat(path).st_mtime > moment
+        return os.stat(path).st_mtime
     except OSError:
-        return False
+        return 0.0

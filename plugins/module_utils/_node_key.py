@@ -266,7 +266,9 @@ def make_folder(folder: str, account: Account) -> None:
         return
     os.makedirs(os.path.dirname(folder), mode=0o755, exist_ok=True)
     os.mkdir(folder, 0o750)
-    account.apply(folder, 0o750)
+    # With a group the folder stays with its maker, so that the agent can read in it and not replace what is there.
+    owner = account if account.gid == -1 else Account(gid=account.gid)
+    owner.apply(folder, 0o750)
 
 
 def public_key_fingerprint(pem: str) -> str:

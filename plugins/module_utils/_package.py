@@ -14,16 +14,12 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
-import importlib.metadata
 import importlib.util
 import io
 import json
 import marshal
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 import tomllib
@@ -32,19 +28,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.markers import default_environment
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from ansible_collections.meshnode.lab.plugins.module_utils._wheels import (
+    PackageError,
+    Target,
+    install_wheels,
+    pinned,
+)
 
 #: Raised by one when the layout of the archive changes, so that nodes get the new one.
 FORMAT = 1
 #: Archives and layers kept in the cache, the newest ones.
 KEEP = 6
-#: glibc levels whose wheels run on Debian 11 and later, newest first.
-MANYLINUX = ("2_28", "2_27", "2_26", "2_24", "2_17", "2014")
 #: Sources of extension modules: a node has no compiler.
 NOT_SHIPPED = (".c", ".cc", ".h", ".pxd", ".pyi", ".pyx")
-PIP_TIMEOUT = 600
 
 LAUNCHER = """\
 #!{interpreter} -BIS
@@ -68,46 +64,6 @@ from meshnode.cli.main import main
 
 sys.exit(main())
 """
-
-
-class PackageError(Exception):
-    """The archive cannot be made; the text says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The Python that will run the package."""
-
-    python_version: str = "3.11"
-    architecture: str = "x86_64"
-    interpreter: str = "/usr/bin/python3"
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"3\.\d{1,2}", self.python_version):
-            raise PackageError(
-                f'python_version: "{self.python_version}" is not a minor version: write it quoted, such as "3.11"'
-            )
-        if not self.interpreter.startswith("/") or " " in self.interpreter:
-            raise PackageError(f'interpreter: "{self.interpreter}" is not an absolute path without spaces')
-
-    @property
-    def abi(self) -> str:
-        return "cp" + self.python_version.replace(".", "")
-
-    @property
-    def tag(self) -> str:
-        return "py" + self.python_version.replace(".", "")
-
-    @property
-    def platforms(self) -> list[str]:
-        levels = (name if name == "2014" else "_" + name for name in MANYLINUX)
-        return [f"manylinux{level}_{self.architecture}" for level in levels]
-
-    @property
-    def compiled_here(self) -> bool:
-        """Whether this interpreter writes the byte code that the target reads."""
-        ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return sys.implementation.name == "cpython" and ours == self.python_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,45 +109,6 @@ def _sources(folder: Path, root: Path) -> Iterator[str]:
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
         if path.is_file() and not hidden and path.suffix != ".pyc":
             yield name.as_posix()
-
-
-def pinned(requirements: Iterable[str], target: Target) -> tuple[str, ...]:
-    """C(name==version) of everything that the requirements bring, in the versions that this controller runs itself.
-
-    So that the nodes get what was tested here. What is not installed here stays unpinned: pip chooses.
-    """
-    environment = _environment(target)
-    found: dict[str, str] = {}
-    waiting = [Requirement(text) for text in requirements]
-    while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        if name in found or (wanted.marker and not wanted.marker.evaluate(environment)):
-            continue
-        try:
-            here = importlib.metadata.distribution(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        if here.version not in wanted.specifier:
-            continue
-        found[name] = f"{name}=={here.version}"
-        waiting.extend(Requirement(text) for text in here.requires or ())
-    return tuple(sorted(found.values()))
-
-
-def _environment(target: Target) -> dict[str, str]:
-    return {
-        **default_environment(),
-        "extra": "",
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": target.architecture,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{target.python_version}.0",
-        "python_version": target.python_version,
-        "sys_platform": "linux",
-    }
 
 
 def digest_of(project: Project, pins: Iterable[str], target: Target) -> str:
@@ -289,7 +206,7 @@ def _dependencies(
     with tempfile.TemporaryDirectory(dir=cache, prefix=".pip-") as folder:
         wheels = Path(folder, "lib")
         if project.requirements:
-            _pip_install(project.requirements, pins, target, Path(folder), wheels)
+            install_wheels(project.requirements, pins, target, Path(folder), wheels)
         contents = dict(_installed(wheels, target))
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     stream = gzip.compress(
@@ -318,58 +235,6 @@ def _installed(wheels: Path, target: Target) -> Iterator[tuple[str, bytes]]:
                 yield f"lib/{_cached_name(name, target)}", byte_code(data, name)
             except (SyntaxError, ValueError):
                 continue  # a template or a file for another Python: nothing that this one imports
-
-
-def _pip_install(
-    requirements: tuple[str, ...], pins: tuple[str, ...], target: Target, folder: Path, wheels: Path
-) -> None:
-    folder.joinpath("requirements.txt").write_text("\n".join(requirements) + "\n")
-    folder.joinpath("constraints.txt").write_text("\n".join(pins) + "\n")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += [
-        "--no-compile",
-        "--only-binary=:all:",
-        "--implementation=cp",
-        f"--python-version={target.python_version}",
-    ]
-    command += [f"--abi={abi}" for abi in (target.abi, "abi3", "none")]
-    command += [f"--platform={platform}" for platform in target.platforms]
-    command += [
-        "--retries=2",
-        "--timeout=15",
-        f"--target={wheels}",
-        f"--requirement={folder / 'requirements.txt'}",
-    ]
-    command += [f"--constraint={folder / 'constraints.txt'}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False)
-    except subprocess.TimeoutExpired:
-        raise PackageError(
-            f"pip had not finished after {PIP_TIMEOUT} s: see that the package index answers"
-        ) from None
-    if done.returncode:
-        raise PackageError(explain_pip(done.stderr, target))
-
-
-def explain_pip(stderr: str, target: Target) -> str:
-    """What pip's error means here, in a sentence or two that say what to do."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")] or lines[-2:]
-    brief = re.sub(r"\s*\(from versions: [^)]{80,}\)", "", "; ".join(dict.fromkeys(errors)))[:500]
-    brief = re.sub(r"//[^/@\s]+@", "//", brief)  # an index address may carry a password
-    if "No module named pip" in stderr:
-        return f"{sys.executable} has no pip: install it (python3 -m ensurepip), it fetches the agent's dependencies"
-    if re.search(
-        r"NewConnectionError|name resolution|Connection refused|Network is unreachable|Read timed out|ProxyError",
-        stderr,
-    ):
-        return f"pip cannot reach a package index from here: check the network, proxy or pip.conf. pip says: {brief}"
-    if "No matching distribution" in stderr or "ResolutionImpossible" in stderr:
-        return (
-            f"there is no wheel for Python {target.python_version} on {target.architecture}:"
-            f" check mesh_node_python_version and mesh_node_architecture against the node. pip says: {brief}"
-        )
-    return f"pip could not fetch the agent's dependencies: {brief}"
 
 
 def _write(path: Path, *parts: bytes) -> None:

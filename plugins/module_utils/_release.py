@@ -112,17 +112,6 @@ def _compile(folder: str) -> None:
     )  # a file for another Python may fail: it is not imported
 
 
-def switch(link: str, target: str) -> None:
-    """Point C(link) at C(target) in one step."""
-    new = f"{link}.new-{os.getpid()}"
-    os.symlink(target, new)
-    try:
-        os.replace(new, link)
-    except OSError:
-        os.unlink(new)
-        raise
-
-
 def prune(releases: str, current: str) -> list[str]:
     """Remove all but C(current) and the release before it; returns what went."""
     entries = [entry for entry in os.scandir(releases) if entry.name != current]

@@ -174,9 +174,8 @@ class Service:
         unit = self.properties()
         again = int(unit["NRestarts"] or 0) - restarts
         if unit["ActiveState"] == "failed" or again >= MAX_RESTARTS:
-            raise RestartError(
-                f"{self.unit} does not stay up with what is on disk", f"the unit is {unit['ActiveState']} ({unit['SubState']})"
-            )
+            seen = f"the unit is {unit['ActiveState']} ({unit['SubState']})"
+            raise RestartError(f"{self.unit} does not stay up with what is on disk", seen)
         if unit["ActiveState"] != "active":
             return f"the unit is {unit['ActiveState']} ({unit['SubState']})"
         agent = running(self.layout)

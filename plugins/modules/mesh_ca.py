@@ -83,6 +83,7 @@ seealso:
 notes:
   - Needs the Python package C(meshnode) on the controller. Let C(localhost) use the interpreter of Ansible itself by
     setting C(ansible_python_interpreter) to C({{ ansible_playbook_python }}).
+  - Set C(become=false) on the task. The store belongs to the user who runs the playbook, and another one is refused.
 """
 
 EXAMPLES = r"""
@@ -92,6 +93,7 @@ EXAMPLES = r"""
     cluster: dc1
   delegate_to: localhost
   run_once: true
+  become: false
   register: mesh_ca
 
 - name: Begin a rotation, with a second generation that every node learns to trust
@@ -100,6 +102,7 @@ EXAMPLES = r"""
     state: new_generation
   delegate_to: localhost
   run_once: true
+  become: false
 
 - name: Let the second generation sign, after every node trusts it
   meshnode.lab.mesh_ca:
@@ -107,6 +110,7 @@ EXAMPLES = r"""
     current_generation: 2
   delegate_to: localhost
   run_once: true
+  become: false
 
 - name: Use a CA that Ansible Vault holds
   meshnode.lab.mesh_ca:
@@ -115,6 +119,7 @@ EXAMPLES = r"""
     ca_key_pem: "{{ mesh_ca_key_pem }}"
   delegate_to: localhost
   run_once: true
+  become: false
   no_log: true
 """
 

@@ -82,6 +82,7 @@ seealso:
 notes:
   - Needs the Python package C(meshnode) on the controller. Let C(localhost) use the interpreter of Ansible itself by
     setting C(ansible_python_interpreter) to C({{ ansible_playbook_python }}).
+  - Set C(become=false) on the task. The store belongs to the user who runs the playbook, and another one is refused.
 """
 
 EXAMPLES = r"""
@@ -91,6 +92,7 @@ EXAMPLES = r"""
     cluster: dc1
   delegate_to: localhost
   run_once: true
+  become: false
   register: mesh_gossip
 
 - name: Add the key that is to replace it
@@ -99,6 +101,7 @@ EXAMPLES = r"""
     state: new_key
   delegate_to: localhost
   run_once: true
+  become: false
 
 - name: Seal with the new key, after every node has it
   meshnode.lab.mesh_gossip_key:
@@ -106,6 +109,7 @@ EXAMPLES = r"""
     primary: "{{ mesh_gossip.fingerprints[-1] }}"
   delegate_to: localhost
   run_once: true
+  become: false
 """
 
 RETURN = r"""

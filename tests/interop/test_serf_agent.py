@@ -264,13 +264,13 @@ def test_an_agent_without_a_key_is_kept_out_and_the_log_says_so(tmp_path: Path, 
             status, _ = await plain.run("join", str(pool.ours[0].shell.address))
             assert status == 1
             line = await until(
-                lambda: next((x for x in pool.ours[0].lines if plain.host in x and "WARN" in x), ""),
+                lambda: next((x for x in pool.ours[0].lines if "WARN" in x and "not encrypted" in x), ""),
                 "ours0 logs the refusal",
             )
-            assert "encrypt" in line
+            assert "set `encrypt` there" in line
             refused = await pool.ours[0].shell.join([str(plain.address)])
             assert refused.joined == 0
-            assert refused.errors
+            assert "set `encrypt` there" in refused.errors[0]
             assert "plain" not in {m.name for m in pool.ours[0].shell.serf.members()}
             assert set(await plain.members()) == {"plain"}
         finally:
@@ -289,10 +289,13 @@ def test_an_agent_with_another_key_is_kept_out_and_the_log_shows_our_fingerprint
             status, _ = await wrong.run("join", str(pool.ours[0].shell.address))
             assert status == 1
             line = await until(
-                lambda: next((x for x in pool.ours[0].lines if wrong.host in x and "WARN" in x), ""),
+                lambda: next((x for x in pool.ours[0].lines if "WARN" in x and "decrypted" in x), ""),
                 "ours0 logs the refusal",
             )
             assert fingerprint(KEY) in line
+            refused = await pool.ours[0].shell.join([str(wrong.address)])
+            assert refused.joined == 0
+            assert fingerprint(KEY) in refused.errors[0]
             assert text(KEY) not in "\n".join(pool.ours[0].lines)
             assert set(await wrong.members()) == {"wrong"}
             assert pool.ours[0].status_of("wrong") is None

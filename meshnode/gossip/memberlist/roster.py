@@ -44,17 +44,17 @@ class Roster:
         self._members[name] = member
 
     def next_probe(self, suits: Callable[[Member], bool], before_lap: Callable[[], None]) -> Member | None:
-        """The next member in order that ``suits``, or ``None`` after a whole lap without one.
+        """The next member in order that ``suits``, or ``None`` when a whole lap has none.
 
         ``before_lap`` is called at each end of the list (to reap), and the order is shuffled anew.
         """
         looked_at = 0
-        while looked_at < len(self._order):
+        # The rest of this lap and all of the next: shuffling in between may move a member behind us.
+        while looked_at < 2 * len(self._order):
             if self._next >= len(self._order):
                 before_lap()
                 self._rng.shuffle(self._order)
                 self._next = 0
-                looked_at += 1
                 continue
             member = self._members[self._order[self._next]]
             self._next += 1

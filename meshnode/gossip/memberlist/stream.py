@@ -58,8 +58,8 @@ MAX_STREAM_BYTES = 2 * MAX_STATE_BYTES
 MAX_USER_MESSAGE_BYTES = 20 * 1024 * 1024
 MAX_NODES = 1024 * 1024
 """Most nodes in one push/pull (memberlist's maxPushStateNodes)."""
-MAX_FIELD_BYTES = 65_536
-"""Longest string inside a header or node map."""
+MAX_MAP_BYTES = 65_536
+"""Longest header or node map."""
 MAX_FIELDS = 64
 """Most entries in a header or node map."""
 
@@ -191,17 +191,21 @@ class _Source:
     def __init__(self, data: bytes | bytearray, *, live: bool = False) -> None:
         self._data = data
         self._live = live
+        self._fed = 0
         self._unpacker: msgpack.Unpacker | None = None
 
-    def take_map(self, max_bytes: int = MAX_FIELD_BYTES) -> Waiting[Fields]:
-        """One msgpack map, its strings at most ``max_bytes`` long."""
+    def take_map(self, max_bytes: int = MAX_MAP_BYTES) -> Waiting[Fields]:
+        """One msgpack map of about ``max_bytes`` at most."""
         if self._unpacker is None:
             self._unpacker = _unpacker(max_bytes)
             self._feed()
+        start = self._unpacker.tell()
         while True:
             try:
                 value = self._unpacker.unpack()
             except msgpack.OutOfData:
+                if self._fed - start > max_bytes:
+                    raise RemoteProtocolError(f"a msgpack map of more than {max_bytes} bytes") from None
                 yield from self._wait()
                 continue
             except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -228,6 +232,7 @@ class _Source:
     def _feed(self) -> None:
         assert self._unpacker is not None
         self._unpacker.feed(self._data)
+        self._fed += len(self._data)
         if self._live and isinstance(self._data, bytearray):
             self._data.clear()
 

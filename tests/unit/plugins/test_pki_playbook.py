@@ -15,13 +15,13 @@ from tests.support.openssl import openssl, refuses, verify_strictly
 
 ROOT = Path(__file__).parents[3]
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
-NODES = ("s1", "s2", "c1", "c2")
+NODES = ("s1", "c1")
 #: The node's own Python, which has neither cryptography nor meshnode, where there is one.
 NODE_PYTHON = next((p for p in ("/usr/bin/python3",) if Path(p).exists()), sys.executable)
 
 PLAY = """
 - name: Keys and certificates as in the source document, ca.cert, consul.key and consul.cert
-  hosts: all
+  hosts: mesh
   gather_facts: false
   vars:
     ssl: "{{ inventory_dir }}/nodes/{{ inventory_hostname }}/etc/consul.d/ssl"
@@ -95,17 +95,12 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         local = {"ansible_connection": "local"}
-        hosts = {
-            **{node: {**local, "ansible_python_interpreter": NODE_PYTHON} for node in NODES},
-        }
+        hosts = {node: {**local, "ansible_python_interpreter": NODE_PYTHON} for node in NODES}
         controller = {**local, "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-        inventory = {
-            "all": {
-                "children": {"mesh": {"hosts": hosts}, "controller": {"hosts": {"localhost": controller}}}
-            }
-        }
+        groups = {"mesh": {"hosts": hosts}, "controller": {"hosts": {"localhost": controller}}}
+        inventory = {"all": {"children": groups}}
         (folder / "inventory.json").write_text(json.dumps(inventory))
-        (folder / "play.yml").write_text(PLAY.replace("hosts: all", "hosts: mesh"))
+        (folder / "play.yml").write_text(PLAY)
         (folder / "lookup.yml").write_text(LOOKUP)
 
     def run(self, *args: str, play: str = "play.yml") -> str:

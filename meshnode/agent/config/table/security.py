@@ -49,8 +49,8 @@ TLS: Final = (
     Key("verify_outgoing", _B, False, "Outgoing RPC uses TLS and checks the CA.", reload=True),
     Key("verify_server_hostname", _B, False, "Servers must present `server.<datacenter>.<domain>`; implies "
         "`verify_outgoing`.", reload=True),
-    Key("tls_min_version", _S, "tls12", "Lowest TLS version; Consul's `tls10` and `tls11` are obsolete (RFC 8996) and "
-        "refused.", reload=True, choices=("tls12", "tls13")),
+    Key("tls_min_version", _S, "tls12", "Lowest TLS version: `tls12` or `tls13`. Consul's `tls10` and `tls11` are "
+        "obsolete (RFC 8996) and refused.", reload=True),
     Key("tls_cipher_suites", _S, "", "Comma-separated cipher suites of TLS 1.2, by Go's names.", reload=True,
         shown="OpenSSL's choice"),
     Key("tls_prefer_server_cipher_suites", _B, False, "The server's order of suites decides.", reload=True),

@@ -34,7 +34,10 @@ def test_index_and_wait_are_read_with_their_bounds(query: str, index: int, wait:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        *[(f"index={bad}", "Invalid index") for bad in ("x", "-1", "1.5", "+1", "18446744073709551616", "9" * 4000, "٣")],
+        *[
+            (f"index={bad}", "Invalid index")
+            for bad in ("x", "-1", "1.5", "+1", "18446744073709551616", "9" * 4000, "٣")
+        ],
         *[(f"wait={bad}", "Invalid wait time") for bad in ("x", "10", "5 s", "1d", "s")],
     ],
 )

@@ -44,7 +44,10 @@ def test_prometheus_reads_every_family() -> None:
     }
     counted = {tuple(s.labels.items()): s.value for s in families["consul_rpc_request"].samples}
     assert counted == {(): 3.0, (("dc", 'a"b\\c\nd'),): 1.0}
-    summary = {(s.name[-5:], s.labels.get("quantile")): s.value for s in families["consul_http_GET_v1_agent_self"].samples}
+    summary = {
+        (s.name[-5:], s.labels.get("quantile")): s.value
+        for s in families["consul_http_GET_v1_agent_self"].samples
+    }
     assert summary["count", None] == 100
     assert summary["_self", "0.5"] == 51
 

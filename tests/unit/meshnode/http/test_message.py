@@ -53,7 +53,10 @@ def test_a_target_is_a_decoded_path_and_a_raw_query(target: bytes, path: str, qu
     assert parse_target(target) == (path, query)
 
 
-@pytest.mark.parametrize("target", [b"", b"a", b"a:1", b"/a#b", b"/%", b"/%4g", b"/\xc3", b"/a b", b"/\x01", b"http://", b"http:///x"])
+@pytest.mark.parametrize(
+    "target",
+    [b"", b"a", b"a:1", b"/a#b", b"/%", b"/%4g", b"/\xc3", b"/a b", b"/\x01", b"http://", b"http:///x"],
+)
 def test_anything_else_is_no_target(target: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_target(target)

@@ -30,7 +30,7 @@ def answer(method: str, path: str, view: FakeView | None = None, query: str = ""
         ("/v1/agent/service/deregister/x", "/v1/agent/service/deregister/:id", "x"),
         ("/v1/query/abc", "/v1/query/:uuid", "abc"),
         ("/v1/query/abc/execute", "/v1/query/:uuid/execute", "abc"),
-        ("/v1/query//execute", "/v1/query/:uuid/execute", ""),
+        ("/v1/query//execute", "/v1/query/:uuid", "/execute"),
         ("/v1/connect/intentions/check", "/v1/connect/intentions/check", ""),
         ("/v1/connect/intentions/0-1", "/v1/connect/intentions/:uuid", "0-1"),
         ("/v1/agent", None, ""),
@@ -40,14 +40,13 @@ def answer(method: str, path: str, view: FakeView | None = None, query: str = ""
 )
 def test_a_path_finds_its_route_and_what_is_left_open(path: str, pattern: str | None, param: str) -> None:
     route, rest = Router(ROUTES).find(path)
-    if path == "/v1/query//execute":
-        assert route is not None
-        return
     assert (route.pattern if route else None, rest) == (pattern, param)
 
 
 def test_every_known_route_that_is_not_built_says_so() -> None:
-    unbuilt = [(route, method) for route in ROUTES for method, handler in route.methods.items() if handler is None]
+    unbuilt = [
+        (route, method) for route in ROUTES for method, handler in route.methods.items() if handler is None
+    ]
     assert unbuilt
     for route, method in unbuilt:
         path = route.prefix + "x" + route.suffix if route.is_open else route.pattern

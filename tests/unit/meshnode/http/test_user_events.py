@@ -8,10 +8,19 @@ import pytest
 
 from meshnode.base.errors import MeshError
 from meshnode.control.user_event import UserEvent
-from meshnode.http.user_events import MAX_EVENTS, EventBuffer, check_filters, concerns, event_index, parse_filter
+from meshnode.http.user_events import (
+    MAX_EVENTS,
+    EventBuffer,
+    check_filters,
+    concerns,
+    event_index,
+    parse_filter,
+)
 
 
-def event(name: str = "deploy", event_id: str = "00000000-0000-0001-0000-000000000003", **filters: str) -> UserEvent:
+def event(
+    name: str = "deploy", event_id: str = "00000000-0000-0001-0000-000000000003", **filters: str
+) -> UserEvent:
     return UserEvent(event_id, name, b"", **filters)
 
 
@@ -58,7 +67,17 @@ def test_an_event_concerns_the_agents_that_its_filters_match(filters: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "pattern", ["web.*", "^(web|db)-[0-9]+$", r"\d{4}-[a-f0-9]{8}", r"a\*b\+c\{d", "[*+?{|]+", "(?:x|y)?z", "(?i)web", "a" * 256]
+    "pattern",
+    [
+        "web.*",
+        "^(web|db)-[0-9]+$",
+        r"\d{4}-[a-f0-9]{8}",
+        r"a\*b\+c\{d",
+        "[*+?{|]+",
+        "(?:x|y)?z",
+        "(?i)web",
+        "a" * 256,
+    ],
 )
 def test_ordinary_filters_are_taken(pattern: str) -> None:
     assert parse_filter(pattern).pattern == pattern
@@ -66,7 +85,20 @@ def test_ordinary_filters_are_taken(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+", "(a|a)*b", "(x){9}", "a*a*a*b", "a{1,}b+c*", "a?" * 17, "|" * 17, r"(a)\1", "(?P<n>a)(?P=n)", "(", "a" * 257, "a**"],
+    [
+        "(a+)+",
+        "(a|a)*b",
+        "(x){9}",
+        "a*a*a*b",
+        "a{1,}b+c*",
+        "a?" * 17,
+        "|" * 17,
+        r"(a)\1",
+        "(?P<n>a)(?P=n)",
+        "(",
+        "a" * 257,
+        "a**",
+    ],
 )
 def test_filters_that_could_run_for_ever_or_do_not_compile_are_refused(pattern: str) -> None:
     with pytest.raises(MeshError):

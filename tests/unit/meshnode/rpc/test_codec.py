@@ -28,14 +28,16 @@ GOLDEN_REQUEST = bytes.fromhex(
     "ad 5374617475732e4c6561646572"  # Status.Leader
     "81 aa 44617461 63656e746572 a3 646331"  # {Datacenter: dc1}
 )
+#: Without its body.
+HEADER = GOLDEN_REQUEST[:34]
 GOLDEN_RESPONSE = bytes.fromhex(
     "83"
     "a5 4572726f72 a0"  # Error: ""
     "a3 536571 01"
     "ad 536572766963654d6574686f64"
     "ad 5374617475732e4c6561646572"
-    "ae 31302e302e302e313a38333030"  # "10.0.0.1:8300"
-).replace(b"\xae10.0.0.1:8300", b"\xad10.0.0.1:8300")
+    "ad 31302e302e302e313a38333030"  # "10.0.0.1:8300"
+)
 GOLDEN_ERROR = bytes.fromhex(
     "83 a5 4572726f72 a9 4e6f206c6561646572 a3 536571 cd0100"
     "ad 536572766963654d6574686f64 a7 4b56532e476574 80"  # body: struct{}{}
@@ -69,10 +71,14 @@ def test_headers_of_other_writers_are_read() -> None:
         assert RequestParser().feed(data) == [Request("A.B", 2**64 - 1, None)]
 
 
-@pytest.mark.parametrize("body", [None, True, 0, -5, 2**63, 1.25, b"raw", [1, [2]], {b"k": {b"n": [b"\x00\xff"]}}])
+@pytest.mark.parametrize(
+    "body", [None, True, 0, -5, 2**63, 1.25, b"raw", [1, [2]], {b"k": {b"n": [b"\x00\xff"]}}]
+)
 def test_bodies_come_back_as_they_went(body: object) -> None:
     assert RequestParser().feed(serialize_request(Request("A.B", 3, body))) == [Request("A.B", 3, body)]
-    assert ResponseParser().feed(serialize_response(Response("A.B", 3, "", body))) == [Response("A.B", 3, "", body)]
+    assert ResponseParser().feed(serialize_response(Response("A.B", 3, "", body))) == [
+        Response("A.B", 3, "", body)
+    ]
 
 
 def test_requests_may_be_split_and_joined_anywhere() -> None:
@@ -98,9 +104,9 @@ def test_requests_may_be_split_and_joined_anywhere() -> None:
         (msgpack.packb({"Seq": True}) + b"\xc0", "Seq is an unsigned number"),
         (msgpack.packb({"Seq": 1.0}) + b"\xc0", "Seq is an unsigned number"),
         (msgpack.packb({5: 1}) + b"\xc0", "int is not allowed for map key"),
-        (GOLDEN_REQUEST[:33] + b"\x91" * 2000 + b"\xc0", "msgpack"),
+        (HEADER + b"\x91" * 2000 + b"\xc0", "msgpack"),
         (b"\xdb\xff\xff\xff\xff", "longer than 65536"),
-        (b"\xde\xff\xff", "values"),
+        (b"\xde\x00\x40", "values"),
         (b"GET / HTTP/1.1\r\n\r\n", "a header is a map"),
     ],
 )  # fmt: skip
@@ -110,7 +116,7 @@ def test_what_is_no_net_rpc_is_the_peers_fault(data: bytes, words: str) -> None:
 
 
 def test_a_body_of_the_bound_is_taken_and_one_byte_more_is_refused_when_declared() -> None:
-    header = GOLDEN_REQUEST[:33]
+    header = HEADER
     parser = RequestParser(max_body_bytes=1000)
     assert parser.feed(header + b"\xda" + (997).to_bytes(2, "big") + bytes(997))[0].body == bytes(997)
     with pytest.raises(RemoteProtocolError, match="longer than 1000 bytes"):
@@ -122,7 +128,9 @@ def test_a_body_of_the_bound_is_taken_and_one_byte_more_is_refused_when_declared
 
 def test_a_header_of_the_bound_is_taken_and_one_byte_more_is_refused() -> None:
     def header(padding: int) -> bytes:
-        return msgpack.packb({"ServiceMethod": "A.B", "Seq": 1, "Pad": bytes(padding)}, use_bin_type=False)
+        return b"" + msgpack.packb(
+            {"ServiceMethod": "A.B", "Seq": 1, "Pad": bytes(padding)}, use_bin_type=False
+        )
 
     room = codec.MAX_HEADER_BYTES - len(header(70000)) + 70000 + 2  # raw16 instead of raw32
     assert len(header(room)) == codec.MAX_HEADER_BYTES
@@ -132,10 +140,10 @@ def test_a_header_of_the_bound_is_taken_and_one_byte_more_is_refused() -> None:
 
 
 def test_a_small_body_can_not_unfold_into_many_values() -> None:
-    bomb = GOLDEN_REQUEST[:33] + b"\xdd" + (codec.MAX_BODY_VALUES).to_bytes(4, "big")
+    bomb = HEADER + b"\xdd" + (codec.MAX_BODY_VALUES).to_bytes(4, "big")
     with pytest.raises(RemoteProtocolError, match="values"):
         RequestParser().feed(bomb + b"\x80" * 100)
-    nested = GOLDEN_REQUEST[:33] + b"\xdc\xff\xff" + (b"\xdc\xff\xff" + b"\x80" * 65535) * 20
+    nested = HEADER + b"\xdc\xff\xff" + (b"\xdc\xff\xff" + b"\x80" * 65535) * 20
     tracemalloc.start()
     with pytest.raises(RemoteProtocolError, match="values"):
         RequestParser().feed(nested)
@@ -175,7 +183,7 @@ def test_any_bytes_end_in_requests_or_a_protocol_error() -> None:
         data = bytearray(rng.choice([GOLDEN_REQUEST, GOLDEN_RESPONSE, rng.randbytes(40)]) * rng.randint(1, 3))
         for _ in range(rng.randint(0, 4)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        parser = rng.choice([RequestParser, ResponseParser])()
+        parser: RequestParser | ResponseParser = RequestParser() if rng.random() < 0.5 else ResponseParser()
         try:
             cut = rng.randrange(len(data))
             parser.feed(bytes(data[:cut]))

@@ -34,7 +34,9 @@ def any_value(rng: random.Random, depth: int = 0) -> object:
         case 0:
             return rng.choice([None, True, False, 1.5])
         case 1 | 2:
-            return rng.choice([0, 127, 128, 255, 256, 65535, 65536, 2**32, 2**63, -1, -32, -33, -129, -(2**40)])
+            return rng.choice(
+                [0, 127, 128, 255, 256, 65535, 65536, 2**32, 2**63, -1, -32, -33, -129, -(2**40)]
+            )
         case 3 | 4:
             return rng.randbytes(rng.choice([0, 1, 31, 32, 255, 256, 70000]))
         case 5 | 6:

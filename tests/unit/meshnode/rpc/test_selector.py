@@ -15,7 +15,14 @@ def expected(byte: int, encrypted: bool, offered: bool, required: bool) -> Selec
         return "garbage" if encrypted else Selector.TLS if offered else "tls"
     if required and not encrypted:
         return "plaintext"
-    return {0: Selector.RPC, 1: "raft", 2: "multiplex", 4: Selector.YAMUX, 5: "snapshot"}[byte]
+    others: dict[int, Selector | str] = {
+        0: Selector.RPC,
+        1: "raft",
+        2: "multiplex",
+        4: Selector.YAMUX,
+        5: "snapshot",
+    }
+    return others[byte]
 
 
 @pytest.mark.parametrize(("encrypted", "offered", "required"), list(product([False, True], repeat=3)))

@@ -132,6 +132,16 @@ def test_a_head_at_the_limit_is_read_and_one_byte_more_is_refused(step: int) -> 
         assert refusals(done) == expected
 
 
+@pytest.mark.parametrize("cut", [1, 40, 900])
+def test_the_limit_is_exact_for_a_head_that_begins_behind_another_request(cut: int) -> None:
+    for size, expected in ((LIMIT, []), (LIMIT + 1, [431])):
+        parser = reader()
+        wire = head_of(100) + head_of(size)
+        done = parser.feed(wire[: 100 + cut]) + parser.feed(wire[100 + cut :])
+        assert len(done) == 2
+        assert refusals(done) == expected
+
+
 def test_a_head_that_never_ends_is_refused_at_the_limit() -> None:
     parser = reader()
     assert parser.feed(b"GET / HTTP/1.1\r\nA: ") == []

@@ -117,8 +117,10 @@ class Node:
         self.application.heard.clear()
 
     def news(self) -> list[Message]:
-        """Take what is queued for gossip."""
-        taken = self.machine._out.queue.take(2, 60000, len(self.machine.members()))
+        """Take everything that is queued for gossip, out of the queue for good."""
+        queue, taken = self.machine._out.queue, dict[bytes, None]()
+        while queue:
+            taken.update(dict.fromkeys(queue.take(2, 60000, len(self.machine.members()))))
         return [decode_message(message) for message in taken]
 
     def state(self, name: str) -> tuple[str, int] | None:

@@ -7,8 +7,7 @@ import pytest
 from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.gossip.memberlist.codec import decode_message
 from meshnode.gossip.memberlist.keyring import SEALED_OVERHEAD, Keyring, NoKeyFitsError, fingerprint
-from meshnode.gossip.memberlist.messages import Ping, Suspect
-from meshnode.gossip.memberlist.packet import open_packet
+from meshnode.gossip.memberlist.messages import Nack, Ping
 from tests.unit.meshnode.gossip.memberlist import captured
 
 FIRST, SECOND, THIRD = (bytes((value,)) * 16 for value in (1, 2, 3))
@@ -30,11 +29,10 @@ def test_what_is_sealed_opens_with_the_same_key_and_label(size: int, version: in
 
 def test_packets_that_serf_sealed_open() -> None:
     keyring = Keyring([FIRST, captured.KEY])
-    ping = decode_message(keyring.open(captured.SEALED_PING, b""))
+    ping, nack = (decode_message(keyring.open(raw, b"")) for raw in (captured.SEALED_PING, captured.SEALED_NACK))
     assert isinstance(ping, Ping)
-    assert ping.node == "py"
-    suspect = decode_message(open_packet(captured.SEALED_CRC_SUSPECT, b"", keyring, True))
-    assert suspect == Suspect(1, "ibex", "py")
+    assert (ping.node, ping.source_node) == ("py", "ibex")
+    assert nack == Nack(6)
 
 
 def test_every_installed_key_opens_and_the_primary_seals() -> None:

@@ -17,7 +17,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
     read_gossip_keyring,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture

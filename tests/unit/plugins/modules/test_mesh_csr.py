@@ -107,6 +107,13 @@ def test_owner_is_put_right(run, tmp_path: Path) -> None:  # type: ignore[no-unt
     assert (tmp_path / "etc/ssl/consul.key").owner() == "nobody"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_folder_that_is_made_lets_the_group_read_and_not_replace(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(owner="nobody", group="nogroup")
+    folder = tmp_path / "etc/ssl"
+    assert (folder.owner(), folder.group(), stat.S_IMODE(folder.stat().st_mode)) == ("root", "nogroup", 0o750)
+
+
 def test_owner_that_does_not_exist_yet_is_told_and_is_no_error(run) -> None:  # type: ignore[no-untyped-def]
     result = run(owner="not-made-yet")
     assert (result["changed"], result["owner_pending"]) == (True, True)
@@ -185,7 +192,7 @@ def test_failed_generation_leaves_no_temporary_file(tmp_path: Path) -> None:
         "/bin/false", lambda *_a, **_k: (1, "", "line one\nno entropy"), str(tmp_path)
     )
     with pytest.raises(
-        _node_key.NodeKeyError, match="making a key of type ec-p256 failed: .* said no entropy"
+        _node_key.NodeKeyError, match=r"making a key of type ec-p256 failed: .* said no entropy"
     ):
         _node_key.make_key(broken, str(tmp_path / "k"), "ec-p256", _node_key.Account())
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +206,7 @@ def test_runs_on_a_python_without_third_party_modules(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,
         check=True,

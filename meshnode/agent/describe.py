@@ -1,0 +1,99 @@
+"""What ``/v1/agent/self`` shows of an agent: its configuration without secrets, its state, its certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshnode import CONSUL_API_VERSION, __version__
+from meshnode.agent.stats import agent_stats
+from meshnode.http.view import AgentSelf
+
+if TYPE_CHECKING:
+    from meshnode.agent.agent import Agent
+    from meshnode.agent.config.model import AgentConfig
+
+__all__ = ["describe_agent", "public_config"]
+
+_HIDDEN = "hidden"
+
+
+def describe_agent(agent: Agent) -> AgentSelf:
+    """Everything, put together when it is asked for."""
+    identity = agent.config.identity
+    coordinate = agent.lan.shell.serf.coordinate()
+    return AgentSelf(
+        config={
+            "Datacenter": identity.datacenter,
+            "NodeName": identity.node_name,
+            "NodeID": agent.node_id,
+            "Revision": f"meshnode{__version__}",
+            "Server": identity.server,
+            "Version": CONSUL_API_VERSION,
+        },
+        debug_config=public_config(agent.config),
+        coord=None
+        if coordinate is None
+        else {
+            "Vec": list(coordinate.vec),
+            "Error": coordinate.error,
+            "Adjustment": coordinate.adjustment,
+            "Height": coordinate.height,
+        },
+        member=agent.lan.local,
+        stats=agent_stats(
+            lan=agent.lan,
+            wan=agent.wan,
+            leadership=agent.leadership,
+            bootstrap=identity.bootstrap,
+            datacenter=identity.datacenter,
+        ),
+        meta=dict(identity.node_meta),
+        meshnode={
+            "Version": __version__,
+            "ConfigDigest": agent.config_digest,
+            "GossipKeyFingerprints": _fingerprints(agent),
+            "Certificates": _certificates(agent),
+        },
+    )
+
+
+def _fingerprints(agent: Agent) -> list[str]:
+    keyring = agent.lan.shell.serf.keyring
+    return list(keyring.fingerprints) if keyring is not None else []
+
+
+def _certificates(agent: Agent) -> list[dict[str, Any]]:
+    own = agent.tls.own_certificate
+    if own is None:
+        return []
+    return [
+        {
+            "File": agent.config.tls.cert_file,
+            "Subject": own.subject,
+            "Issuer": own.issuer,
+            "Serial": own.serial,
+            "NotAfter": own.not_after.isoformat(),
+            "Served": {name: agent.tls.served_serial(name) for name in ("rpc", "https")},
+        }
+    ]
+
+
+def public_config(config: AgentConfig) -> Mapping[str, Any]:
+    """The effective configuration as plain data; a secret is shown as ``hidden``."""
+    shown: dict[str, Any] = _plain(asdict(config))
+    if shown["gossip"]["encrypt"] is not None:
+        shown["gossip"]["encrypt"] = _HIDDEN
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return _HIDDEN
+    return str(value) if isinstance(value, Path) else value
