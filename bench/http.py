@@ -1,6 +1,6 @@
 """Requests a second of the HTTP API on one core, next to a bare httptools protocol in the same run (needs `wrk`).
 
-    python bench/http.py [--seconds 4] [--connections 64] [--server bare|api]   (--server is used by the bench itself)
+    python bench/http.py [--seconds 4] [--connections 64] [--consul PATH]
 
 The server runs in a process of its own on core 0, wrk on the other cores. Absolute figures move from machine to
 machine; the ratio to the bare protocol, measured just before and after, is what counts.
@@ -12,8 +12,10 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httptools
@@ -76,13 +78,16 @@ def measure(kind: str, path: str, seconds: int, connections: int) -> tuple[float
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
-            url = f"http://127.0.0.1:{int(server.stdout.readline())}{path}"
-            wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
-            text = subprocess.run(wrk, capture_output=True, text=True, check=True).stdout
+            return load(f"http://127.0.0.1:{int(server.stdout.readline())}{path}", seconds, connections)
         finally:
             server.terminate()
+
+
+def load(url: str, seconds: int, connections: int) -> tuple[float, str]:
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
+    text = subprocess.run(wrk, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
-        raise SystemExit(f"{path}: {text}")
+        raise SystemExit(f"{url}: {text}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     p99 = re.search(r"\n\s+99%\s+(\S+)", text)
     assert rate
@@ -90,11 +95,33 @@ def measure(kind: str, path: str, seconds: int, connections: int) -> tuple[float
     return float(rate[1]), p99[1]
 
 
+def consul(path: str, seconds: int, connections: int) -> Iterator[tuple[str, str, float, str]]:
+    """Consul in development mode on one core too, for the same requests."""
+    command = [path, "agent", "-dev", "-http-port", "28500", "-dns-port", "-1", "-bind", "127.0.0.1"]
+    pinned = ["taskset", "-c", "0", *command]
+    with subprocess.Popen(pinned, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        assert agent.stdout is not None
+        try:
+            while "New leader elected" not in (line := agent.stdout.readline()):
+                if not line:
+                    raise SystemExit(f"{path} did not start")
+            for name, kind, target in CASES:
+                if kind == "api":
+                    yield (
+                        f"consul: {name}",
+                        "consul",
+                        *load(f"http://127.0.0.1:28500{target}", seconds, connections),
+                    )
+        finally:
+            agent.terminate()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--server", choices=["bare", "api"])
+    parser.add_argument("--consul", default=os.environ.get("CONSUL_BIN") or shutil.which("consul"))
     arguments = parser.parse_args()
     if arguments.server:
         os.sched_setaffinity(0, {0})
@@ -104,6 +131,10 @@ def main() -> None:
         (name, kind, *measure(kind, path, arguments.seconds, arguments.connections))
         for name, kind, path in CASES
     ]
+    if arguments.consul:
+        results += consul(arguments.consul, arguments.seconds, arguments.connections)
+    else:
+        print("no consul on this machine (--consul PATH or CONSUL_BIN): left out")
     bare = sum(rate for _, kind, rate, _ in results if kind == "bare") / 2
     print(f"{'request':24} {'req/s':>9} {'of bare':>8} {'p99':>9}")
     for name, _, rate, p99 in results:

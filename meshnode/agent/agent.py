@@ -10,8 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from meshnode.agent.config.assemble import compare
-from meshnode.agent.config.load import Loaded
+from meshnode.agent.config import Loaded, compare
 from meshnode.agent.describe import describe_agent
 from meshnode.agent.leadership import Leadership
 from meshnode.agent.perform import Performer
@@ -19,6 +18,7 @@ from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_se
 from meshnode.agent.pool import Pool
 from meshnode.agent.retry_join import RetryJoin
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.state_file import files_digest
 from meshnode.agent.user_events import UserEvents
 from meshnode.agent.view import View
 from meshnode.base.address import Address
@@ -51,6 +51,7 @@ from meshnode.runtime.tls_explain import Side, explain
 __all__ = ["Agent"]
 
 _log = logging.getLogger("meshnode.agent")
+_serf_log = logging.getLogger("meshnode.serf")
 #: Seconds that a leave may take (Consul's gracefulTimeout).
 LEAVE_TIMEOUT = 15.0
 #: Seconds given to requests in progress when the agent stops.
@@ -71,7 +72,7 @@ class Agent:
     def __init__(self, loaded: Loaded, node_id: str, logs: LogHub, load: Callable[[], Loaded]) -> None:
         config, identity = loaded.config, loaded.config.identity
         self.config = config
-        self.config_digest = loaded.digest
+        self.config_digest = files_digest(loaded.files)
         self.node_id = node_id
         self.stopped = asyncio.Event()
         self.left = False
@@ -133,11 +134,9 @@ class Agent:
             if self.rpc is not None:
                 bind = Address(self.config.addresses.bind, self.config.ports.server)
                 await self.rpc.start(*bind)
-            await self.lan.shell.start()
-            self.lan.changed()
+            await self.lan.start()
             if self.wan is not None:
-                await self.wan.shell.start()
-                self.wan.changed()
+                await self.wan.start()
             self._membership_changed()
             await self.http.listen(*http_listeners(self.config, self._https_context))
             await self._join_at_start()
@@ -191,7 +190,8 @@ class Agent:
             pool.shell.set_verification(config.gossip.verify_incoming, config.gossip.verify_outgoing)
         for key in compare(self.config, config).needs_restart:
             _log.warning("reload: %s takes effect only after a restart", key)
-        self.config, self.config_digest = config, loaded.digest
+        self.config = config
+        self.config_digest = files_digest(loaded.files)
         if self.on_reload is not None:
             self.on_reload()
         _log.info("configuration reloaded")
@@ -262,7 +262,7 @@ class Agent:
         if kind is not None:
             pool.changed()
             for member in getattr(event, "members", ()):
-                _log.info("serf: %s: %s %s", kind, member.name, member.address.host)
+                _serf_log.info("%s: %s %s", kind, member.name, member.address.host)
             self._membership_changed()
         elif isinstance(event, NameConflictLost):
             _log.error(

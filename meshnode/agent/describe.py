@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,17 +83,18 @@ def _certificates(agent: Agent) -> list[dict[str, Any]]:
 
 def public_config(config: AgentConfig) -> Mapping[str, Any]:
     """The effective configuration as plain data; a secret is shown as ``hidden``."""
-    shown: dict[str, Any] = _plain(asdict(config))
-    if shown["gossip"]["encrypt"] is not None:
-        shown["gossip"]["encrypt"] = _HIDDEN
+    shown: dict[str, Any] = _plain(config)
     return shown
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
+        # The gossip key is the only one; nothing else in a configuration is bytes.
         return _HIDDEN
     return str(value) if isinstance(value, Path) else value

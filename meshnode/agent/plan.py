@@ -95,7 +95,7 @@ def gossip_tags(config: AgentConfig, node_id: str) -> dict[str, str]:
     if identity.server:
         tags |= {"port": str(config.ports.server), "raft_vsn": "3"}
         tags |= {"wan_join_port": str(config.ports.serf_wan)} if config.ports.serf_wan > 0 else {}
-        tags |= {"bootstrap": "1"} if identity.bootstrap else {}
+        tags |= {"bootstrap": "1"} if identity.bootstrap or config.dev else {}
         tags |= {"expect": str(identity.bootstrap_expect)} if identity.bootstrap_expect > 1 else {}
         tags |= {"use_tls": "1"} if config.tls.verify_incoming_rpc else {}
     return tags

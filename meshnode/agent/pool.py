@@ -16,8 +16,15 @@ class Pool:
     def __init__(self, shell: GossipShell, *, wan: bool) -> None:
         self.shell = shell
         self.wan = wan
+        self._started = False
         self._members: tuple[MemberInfo, ...] | None = None
         self._servers: tuple[ServerInfo, ...] | None = None
+
+    async def start(self) -> None:
+        """Start to gossip; raises :class:`MeshError` when a port or a file can't be had."""
+        await self.shell.start()
+        self._started = True
+        self.changed()
 
     def changed(self) -> None:
         """Forget what was derived from the members."""
@@ -26,6 +33,8 @@ class Pool:
     @property
     def members(self) -> tuple[MemberInfo, ...]:
         """Every member that is known, sorted by name; the same object until something changes."""
+        if not self._started:
+            return ()
         if self._members is None:
             known = sorted(self.shell.serf.members(), key=lambda member: member.name)
             self._members = tuple(member_info(member) for member in known)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import meshnode
 
-__all__ = ["RunningState", "package_digest", "remove_state", "tls_digest", "write_state"]
+__all__ = ["RunningState", "files_digest", "package_digest", "remove_state", "write_state"]
 
 FILE_NAME = "state.json"
 _RELEASES = "releases"
@@ -54,10 +54,13 @@ def remove_state(directory: str) -> None:
         (Path(directory) / FILE_NAME).unlink()
 
 
-def tls_digest(paths: Iterable[str]) -> str:
-    """SHA-256 hex over path, NUL, content, NUL of each file, sorted by path; an unreadable file counts as empty."""
+def files_digest(paths: Iterable[str | Path]) -> str:
+    """SHA-256 hex over path, NUL, content, NUL of each file in the order given; an unreadable one counts as empty.
+
+    The provisioning modules compute the same of what is on disk.
+    """
     digest = hashlib.sha256()
-    for path in sorted(set(filter(None, paths))):
+    for path in paths:
         try:
             content = Path(path).read_bytes()
         except OSError:

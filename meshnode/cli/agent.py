@@ -16,7 +16,7 @@ from meshnode import CONSUL_API_VERSION
 from meshnode.agent.agent import Agent
 from meshnode.agent.config.load import Loaded, load
 from meshnode.agent.node_id import load_node_id
-from meshnode.agent.state_file import RunningState, package_digest, remove_state, tls_digest, write_state
+from meshnode.agent.state_file import RunningState, files_digest, package_digest, remove_state, write_state
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import HelpRequested
 from meshnode.runtime.logs import LogHub, parse_level
@@ -147,7 +147,7 @@ class _Command:
             pid=os.getpid(),
             version=CONSUL_API_VERSION,
             config_digest=agent.config_digest,
-            tls_digest=tls_digest((tls.ca_file, tls.cert_file)),
+            tls_digest=files_digest(sorted({tls.ca_file, tls.cert_file} - {""})),
             package_digest=package_digest(),
             started_at=self._started_at,
         )

@@ -57,12 +57,13 @@ class Route:
 
     def handler(self, method: str) -> Handler:
         """The handler of ``method``, or one that says why there is none."""
-        found = self.methods.get("GET" if method == "HEAD" else method)
+        known = "GET" if method == "HEAD" else method
+        found = self.methods.get(known)
         if found is not None:
             return found
         if method == "OPTIONS":
             return lambda _context, _request: Response(200, headers=(("Allow", self.allow),))
-        if method in self.methods:
+        if known in self.methods:
             reason = f"{method} {self.pattern} is not in this release of meshnode"
             return lambda _context, _request: Response.text(501, reason)
         refusal = f"method {method} not allowed"

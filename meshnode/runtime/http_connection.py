@@ -44,7 +44,7 @@ class HttpConnection(asyncio.Protocol):
         self._client = ""
         self._transport = cast(asyncio.Transport, None)  # there is one before anything else happens
         self._fresh = True
-        self._seen: tuple[int, Phase] | None = None
+        self._seen: tuple[int, Phase] | None = (0, Phase.IDLE)
         self._queue: deque[Parsed] = deque()
         self._backlog = bytearray()
         self._out: list[bytes] = []
@@ -123,7 +123,10 @@ class HttpConnection(asyncio.Protocol):
         paused, self._paused = self._paused, None
         if paused is not None:
             paused.set()
-        self._advance()
+        if self._exchange is not None:
+            self.deadline = math.inf
+        else:
+            self._advance()
 
     # the host's side
 
@@ -239,17 +242,15 @@ class HttpConnection(asyncio.Protocol):
         if self._eof:
             self._close()
             return
-        if reader.phase is Phase.IDLE:
-            self.deadline = host.now + host.limits.idle_timeout
-            if host.stopping:
-                self._close()
-                return
-        elif (reader.begun, reader.phase) != self._seen:
+        if host.stopping and reader.phase is Phase.IDLE:
+            self._close()
+            return
+        if True:
+            # Only progress buys time: neither one more byte of a head nor empty lines between requests do.
             self._seen = (reader.begun, reader.phase)
             limits = host.limits
-            self.deadline = host.now + (
-                limits.header_timeout if reader.phase is Phase.HEAD else limits.body_timeout
-            )
+            timeouts = {Phase.IDLE: limits.idle_timeout, Phase.HEAD: limits.header_timeout}
+            self.deadline = host.now + timeouts.get(reader.phase, limits.body_timeout)
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()

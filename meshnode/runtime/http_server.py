@@ -133,7 +133,7 @@ class HttpServer:
                 async with asyncio.timeout_at(end):
                     await self.host.emptied.wait()
             except TimeoutError:
-                log.warning("%d HTTP connections were cut after %.1fs", len(self.host.connections), timeout)
+                log.warning("%d HTTP connections were cut after %gs", len(self.host.connections), timeout)
                 for connection in list(self.host.connections):
                     connection.abort()
                 await asyncio.sleep(0)

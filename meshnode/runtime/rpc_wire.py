@@ -64,6 +64,7 @@ class Wire(asyncio.Protocol):
         self._times = times
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._flush_is_due = False
         self._closing = False
         self._cause: MeshError | None = None
@@ -113,18 +114,21 @@ class Wire(asyncio.Protocol):
         self.perform(session.start(self.loop.time()))
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` at the end of this turn of the loop."""
+        """Send ``data`` at the end of this turn of the loop, or now when there is a lot: ``writable`` then tells."""
         if self._closing:
             return
         self._unsent.append(data)
-        if not self._flush_is_due:
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > HIGH_WATER_BYTES:
+            self.flush()
+        elif not self._flush_is_due:
             self._flush_is_due = True
             self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send now."""
         self._flush_is_due = False
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
         if not unsent or self._transport is None:
             return
         data = unsent[0] if len(unsent) == 1 else b"".join(unsent)

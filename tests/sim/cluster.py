@@ -145,7 +145,9 @@ class Cluster:
             seed = self.world.rng.choice(through).address
             self.world.at(delay, host, host.machine.start)
             self.world.at(
-                delay, host, lambda now, m=host.machine, s=seed: m.join(1, [s], now)  # type: ignore[misc]
+                delay,
+                host,
+                lambda now, m=host.machine, s=seed: m.join(1, [s], now),  # type: ignore[misc]
             )
             hosts.append(host)
         return hosts

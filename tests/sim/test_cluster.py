@@ -79,7 +79,9 @@ def test_keys_rotate_under_traffic_without_losing_anybody() -> None:
         # Each node takes the step within two seconds, so that old and new keys seal side by side.
         for host in cluster.nodes.values():
             keyring, key = host.machine.keyring, old if step == "remove" else new
-            world.at(2 * rng.random(), host, lambda now, ring=keyring, k=key, s=step: getattr(ring, s)(k) or [])
+            world.at(
+                2 * rng.random(), host, lambda now, ring=keyring, k=key, s=step: getattr(ring, s)(k) or []
+            )
         world.run(2.5)
     joined = cluster.join(2, through=cluster.pick(2))
     for host in joined:

@@ -5,6 +5,7 @@ In: merged settings. Out: the settled value of each path, problems and warnings.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import string
 from typing import Any, Final
@@ -26,6 +27,8 @@ _DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
 _DNS_LABEL: Final = re.compile(r"[A-Za-z0-9-]{1,63}")
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
+_LIKE_IPV4: Final = re.compile(r"[0-9.]+")
 _HEADER: Final = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 _MODE: Final = re.compile(r"[0-7]{3,4}")
 _QUORUM: Final = "See https://www.consul.io/docs/internals/consensus.html#deployment-table"
@@ -156,7 +159,7 @@ def _role(found: Findings, *, dev: bool) -> None:
         )
     if settings["bootstrap"]:
         found.warnings.append("bootstrap = true: do not enable unless necessary")
-    values |= {"server": server, "bootstrap": bootstrap or dev, "bootstrap_expect": expect}
+    values |= {"server": server, "bootstrap": bootstrap, "bootstrap_expect": expect}
     leave, skip = settings["leave_on_terminate"], settings["skip_leave_on_interrupt"]
     values["leave_on_terminate"] = not server if leave is None else leave
     values["skip_leave_on_interrupt"] = server if skip is None else skip
@@ -178,10 +181,9 @@ def _joining(found: Findings) -> None:
             except MeshError as error:
                 found.problem(path, f"{path}[{index}]: {error}", index)
                 continue
-            if not host or any(character.isspace() for character in host):
-                found.problem(
-                    path, f'{path}[{index}]: "{text}" is not an address: write a host or host:port', index
-                )
+            if not _is_host(host):
+                message = f'{path}[{index}]: "{text}" is not an address: write an IP address or a host name'
+                found.problem(path, message, index)
         found.values[path] = tuple(text.strip() for text in settings[path])
     for path in ("start_join_wan", "retry_join_wan"):
         if settings[path] and not settings["server"]:
@@ -193,6 +195,15 @@ def _joining(found: Findings) -> None:
             found.problem(
                 path, f"{path} cannot be shorter than 8h: failed members would be forgotten too early"
             )
+
+
+def _is_host(host: str) -> bool:
+    """Whether ``host`` could be an IP address or a name; a mistyped IPv4 address is neither."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None and not _LIKE_IPV4.fullmatch(host)
+    return True
 
 
 def _gossip(found: Findings) -> None:

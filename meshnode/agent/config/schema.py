@@ -158,7 +158,9 @@ def _unknown(name: str, node: Node, rows: Mapping[str, Key], shown: str) -> Conf
     if near is not None:
         hint = f"{shown}.{near}" if shown else near
     else:
-        hint = next((other for other, row in KEYS.items() if row.name == name), "")
+        elsewhere = [other for other, row in KEYS.items() if row.name == name]
+        is_number = isinstance(node.value, int)
+        hint = min(elsewhere, key=lambda other: other.startswith("ports.") != is_number, default="")
     suggestion = f": did you mean {hint}?" if hint else ""
     return ConfigError(
         f"invalid config key {path} (in {node.key_origin or node.origin}){suggestion}", key=path

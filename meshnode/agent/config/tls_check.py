@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -17,15 +17,19 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from meshnode.agent.config.model import AgentConfig
 from meshnode.base.errors import ConfigError
-from meshnode.pki.keys import BAD_X509, MIN_RSA_BITS, PrivateKey, parse_key, public_key_fingerprint
+from meshnode.pki.keys import BAD_X509, MIN_RSA_BITS, PrivateKey, parse_key
 
 __all__ = ["MAX_FILE_BYTES", "check_tls_files"]
+
+T = TypeVar("T")
 
 #: A bundle of every public CA is 0.2 MiB.
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 #: More intermediates than any chain has.
 _MAX_CHAIN: Final = 10
 _OTHERS: Final = stat.S_IRWXO
+_NO_EXTENSION: Final[tuple[type[Exception], ...]] = (x509.ExtensionNotFound, *BAD_X509)
+_NOT_SIGNED: Final[tuple[type[Exception], ...]] = (InvalidSignature, *BAD_X509)
 
 
 def check_tls_files(
@@ -55,7 +59,7 @@ class _Check:
             self._pair(chain[0], key)
         return self.problems, self.warnings
 
-    def _attempt[T](self, read: Callable[[], T]) -> T | None:
+    def _attempt(self, read: Callable[[], T]) -> T | None:
         try:
             return read()
         except ConfigError as problem:
@@ -156,12 +160,13 @@ class _Check:
         try:
             extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
             names = extension.value.get_values_for_type(x509.DNSName)
-        except (x509.ExtensionNotFound, *BAD_X509):
+        except _NO_EXTENSION:
             names = []
         if wanted not in {name.lower() for name in names}:
+            has = ", ".join(names) or "none"
             self.warnings.append(
-                f"cert_file: {config.tls.cert_file} is not for the name {wanted} (it has {', '.join(names) or 'none'}): "
-                "agents with verify_server_hostname will refuse this server"
+                f"cert_file: {config.tls.cert_file} is not for the name {wanted} (it has {has}): agents with "
+                "verify_server_hostname will refuse this server"
             )
 
     def _pair(self, leaf: x509.Certificate, key: PrivateKey | None) -> None:
@@ -180,8 +185,7 @@ class _Check:
             )
         if key is None:
             return
-        mine = key.public_key()
-        if type(public) is not type(mine) or public_key_fingerprint(public) != public_key_fingerprint(mine):  # type: ignore[arg-type]  # the types are equal here
+        if public != key.public_key():
             message = f"{tls.key_file} is not the key of cert_file {tls.cert_file}"
             self.problems.append(self._problem("key_file", message))
 
@@ -202,7 +206,7 @@ def _issued(chain: list[x509.Certificate], authorities: list[x509.Certificate]) 
 def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, *BAD_X509):
+    except _NOT_SIGNED:
         return False
     return True
 
@@ -211,7 +215,7 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     """X.509 v1 roots have no extensions and count as CAs, as for OpenSSL's trust store."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, *BAD_X509):
+    except _NO_EXTENSION:
         return certificate.version is x509.Version.v1
 
 

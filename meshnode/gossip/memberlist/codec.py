@@ -55,7 +55,7 @@ __all__ = [
 CLAIM_CACHE_SIZE = 8192
 MAX_U32 = 2**32 - 1
 MAX_U16 = 2**16 - 1
-MAX_ERROR_BYTES = 4096
+MAX_ERROR_BYTES = 1024
 """Longest error text of a peer that we keep."""
 
 Fields = dict[Any, Any]
@@ -136,9 +136,12 @@ def _name(fields: Fields, key: bytes, *, required: bool = True) -> str:
     if required and not value:
         raise RemoteProtocolError(f"{key.decode()} is missing")
     try:
-        return value.decode()
+        name = value.decode()
     except UnicodeDecodeError:
         raise RemoteProtocolError(f"{key.decode()} is not UTF-8") from None
+    if not name.isprintable():
+        raise RemoteProtocolError(f"{key.decode()} holds characters that can't be shown")
+    return name
 
 
 def _addr(fields: Fields, key: bytes, *, required: bool = True) -> bytes:
@@ -214,8 +217,8 @@ def _alive(fields: Fields) -> Alive:
 
 
 def _error(fields: Fields) -> ErrorReply:
-    text = read_bytes(fields, b"Error")[:MAX_ERROR_BYTES]
-    return ErrorReply(text.decode(errors="replace"))
+    text = read_bytes(fields, b"Error")[:MAX_ERROR_BYTES].decode(errors="replace")
+    return ErrorReply("".join(char if char.isprintable() else " " for char in text))
 
 
 def parse_node_state(fields: Fields) -> NodeState:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from meshnode.base.address import Address
-from meshnode.base.errors import RemoteProtocolError
+from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.gossip.effects import CloseStream, Level, OpenStream, SendStream, StreamId
 from meshnode.gossip.memberlist.codec import encode_message, ip_text
 from meshnode.gossip.memberlist.config import MemberlistConfig
@@ -99,6 +99,8 @@ class Exchange:
 
     def join(self, request: int, seeds: Sequence[Address]) -> None:
         """Push/pull with every seed at once; :class:`JoinFinished` follows. Our own address counts as joined."""
+        if request in self._joins:
+            raise LocalProtocolError(f"join request {request} is still running")
         others = [seed for seed in dict.fromkeys(seeds) if seed != self._membership.address]
         join = _Join(waiting=len(others), joined=int(len(others) < len(set(seeds))))
         self._joins[request] = join
@@ -136,6 +138,8 @@ class Exchange:
         """The connection is there: send our side."""
         session = self._sessions.get(stream)
         if session is None:
+            # Given up while it was being dialled.
+            self._out.effects.append(CloseStream(stream))
             return
         match session.purpose:
             case _Purpose.JOIN | _Purpose.SYNC:

@@ -120,8 +120,12 @@ class Keyring:
 
 
 def _unpad(plain: bytes) -> bytes:
-    """Remove PKCS#7 padding (RFC 5652 6.3). The tag was right, so a wrong padding is a peer's bug, not an oracle."""
+    """Remove PKCS#7 padding (RFC 5652 6.3).
+
+    The tag was right, so a wrong padding is a peer's bug or a changed version byte (the one byte that the seal does
+    not cover), never an oracle.
+    """
     padding = plain[-1] if plain else 0
-    if not 1 <= padding <= BLOCK_BYTES or padding > len(plain):
+    if not 1 <= padding <= BLOCK_BYTES or not plain.endswith(bytes((padding,)) * padding):
         raise RemoteProtocolError("a sealed payload has wrong padding")
     return plain[:-padding]

@@ -1,4 +1,4 @@
-"""Run with C(pytest --ansible-inventory=inventories/lab tests/lab/testinfra); every host of the group mesh is asked once."""
+"""Run with C(pytest --ansible-inventory=inventories/lab tests/lab/testinfra); each node is asked once."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def entry(path):
     kind = "link" if stat.S_ISLNK(found.st_mode) else "directory" if stat.S_ISDIR(found.st_mode) else "file"
     owner, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid).gr_name
     target = os.readlink(path) if kind == "link" else ""
-    return {"kind": kind, "mode": "%04o" % stat.S_IMODE(found.st_mode), "owner": owner, "group": group, "target": target}
+    mode = "%04o" % stat.S_IMODE(found.st_mode)
+    return {"kind": kind, "mode": mode, "owner": owner, "group": group, "target": target}
 
 
 def public_key(*command):
@@ -41,32 +42,28 @@ def listeners(user):
             yield {"protocol": fields[0], "address": address.strip("[]"), "port": int(port)}
 
 
+def ask(connection):
+    try:
+        connection.request("GET", "/v1/agent/members")
+        answer = connection.getresponse()
+        return {"status": answer.status, "body": answer.read().decode()}
+    except OSError as error:
+        return {"refused": type(error).__name__}
+    finally:
+        connection.close()
+
+
 def https(config, with_certificate):
     context = ssl.create_default_context(cafile=config["ca_file"])
     if with_certificate:
         context.load_cert_chain(config["cert_file"], config["key_file"])
-    connection = http.client.HTTPSConnection("127.0.0.1", config["ports"]["https"], timeout=5, context=context)
-    try:
-        connection.request("GET", "/v1/agent/members")
-        answer = connection.getresponse()
-        return {"status": answer.status, "body": answer.read().decode()}
-    except OSError as error:
-        return {"refused": type(error).__name__}
-    finally:
-        connection.close()
+    return ask(http.client.HTTPSConnection("127.0.0.1", config["ports"]["https"], timeout=5, context=context))
 
 
 def plain(config):
     host = config.get("addresses", {}).get("http", config.get("client_addr", "127.0.0.1"))
-    connection = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, config["ports"]["http"], timeout=5)
-    try:
-        connection.request("GET", "/v1/agent/members")
-        answer = connection.getresponse()
-        return {"status": answer.status, "body": answer.read().decode()}
-    except OSError as error:
-        return {"refused": type(error).__name__}
-    finally:
-        connection.close()
+    host = "127.0.0.1" if host == "0.0.0.0" else host
+    return ask(http.client.HTTPConnection(host, config["ports"]["http"], timeout=5))
 
 
 config = json.load(open(config_dir + "/meshnode.json"))

@@ -55,6 +55,12 @@ def test_every_known_route_that_is_not_built_says_so() -> None:
         assert f"{route.pattern} is not in this release of meshnode" in response.body.decode()
 
 
+def test_head_is_get_without_its_body_where_there_is_a_get() -> None:
+    assert answer("HEAD", "/v1/agent/self").status == 200
+    assert answer("HEAD", "/v1/kv/a").status == 501
+    assert answer("HEAD", "/v1/agent/leave").status == 405
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.pattern)
 def test_options_and_wrong_methods_name_the_methods_allowed(route: Route) -> None:
     path = route.prefix + "x" + route.suffix if route.is_open else route.pattern

@@ -30,7 +30,7 @@ def test_the_buffer_keeps_the_last_events_in_order() -> None:
         buffer.append(event(name=f"e{number % 2}", event_id=str(UUID(int=number))))
     assert buffer.generation == MAX_EVENTS + 1
     assert len(buffer.named()) == MAX_EVENTS
-    assert [e.event_id for e in buffer.named()][0] == str(UUID(int=1))
+    assert buffer.named()[0].event_id == str(UUID(int=1))
     assert {e.name for e in buffer.named("e1")} == {"e1"}
 
 

@@ -223,7 +223,7 @@ def test_any_bytes_end_in_requests_or_in_one_refusal() -> None:
     for _ in range(cases):
         wire = bytearray(b"".join(rng.choices(corpus, k=rng.randint(1, 3))))
         for _ in range(rng.randint(0, 5)):
-            at = rng.randrange(len(wire))
+            at = rng.randint(0, len(wire))
             wire[at : at + rng.randint(0, 4)] = rng.choice(
                 [b"", b"\r\n", b"\0", b"%", bytes([rng.randrange(256)])]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
 import socket
 import stat
@@ -13,6 +13,7 @@ import pytest
 from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError
 from meshnode.runtime.http_server import HttpServer, TcpListener, UnixListener
+from meshnode.runtime.tasks import spawn
 from tests.support.http_agent import FakeShell, FakeView, api_of
 from tests.support.http_serving import closed, on_loop, run_curl, serving, within
 
@@ -126,7 +127,7 @@ def test_stopping_closes_idle_connections_ends_waits_and_finishes_the_rest(uv: b
                 b"PUT /v1/agent/leave HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n"
             )
             await within(http.shell.started.wait())
-            stopping = asyncio.ensure_future(http.server.stop(20))  # noqa: TID251
+            stopping = spawn(http.server.stop(20), name="stop")
             assert await within(idle[0].read()) == b""
             assert (await within(waiting[0].read())).startswith(b"HTTP/1.1 503")
             assert not stopping.done()
@@ -138,7 +139,7 @@ def test_stopping_closes_idle_connections_ends_waits_and_finishes_the_rest(uv: b
             await within(stopping)
             for _, writer in (idle, waiting, leaving):
                 await closed(writer)
-            with pytest.raises(OSError):
+            with pytest.raises(ConnectionRefusedError):
                 await http.connect()
 
     on_loop(main, uv=uv)
@@ -167,11 +168,9 @@ def test_what_does_not_end_by_the_deadline_is_cut(uv: bool, caplog: pytest.LogCa
             writer.write(b"PUT /v1/agent/leave HTTP/1.1\r\nHost: a\r\n\r\n")
             await within(http.shell.started.wait())
             await within(http.server.stop(0.05))
-            try:
+            with contextlib.suppress(ConnectionError):
                 assert await within(reader.read()) == b""
-            except ConnectionError:
-                pass
             await closed(writer)
 
     on_loop(main, uv=uv)
-    assert "1 HTTP connections were cut after 0.1s" in caplog.text or "cut after" in caplog.text
+    assert "1 HTTP connections were cut after 0.05s" in caplog.text

@@ -20,6 +20,7 @@ from meshnode.rpc import yamux_frames as frames
 from meshnode.rpc.codec import Request, Response, ResponseParser, serialize_request
 from meshnode.rpc.method import MethodTable, RpcError
 from meshnode.rpc.yamux import Limits
+from meshnode.runtime.rpc_client import CallLostError, ClientOptions
 from meshnode.runtime.rpc_server import PeerInfo, RpcServer, ServerOptions
 from meshnode.runtime.rpc_wire import WireTimes
 from tests.support.certs import make_cert
@@ -36,6 +37,15 @@ def frame(kind: int, flags: int, stream: int, length: int, payload: bytes = b"")
 def call(stream: int, seq: int, body: object = None, flags: int = 0, method: str = "A.B") -> bytes:
     request = serialize_request(Request(method, seq, body))
     return frame(0, flags, stream, len(request), request)
+
+
+def unfinished_request() -> tuple[bytes, int]:
+    """A request without its last byte, and how much of it a server has to keep (the header is read already)."""
+    whole, header = (
+        serialize_request(Request("A.B", 1, bytes(50_000))),
+        serialize_request(Request("A.B", 1, None)),
+    )
+    return whole[:-1], len(whole) - len(header)
 
 
 @asynccontextmanager
@@ -333,13 +343,13 @@ def test_half_open_streams_and_connections_hold_nothing_after_they_end() -> None
     async def main() -> None:
         async with serving() as (server, address):
             async with dialled(address) as (_, writer):
-                part = serialize_request(Request("A.B", 1, bytes(50_000)))[:-1]
+                part, held = unfinished_request()
                 writer.write(b"\x04" + frame(0, frames.SYN, 1, len(part), part))
-                await until(lambda: server.buffered_bytes == len(part), "a part is held", interval=0.001)
+                await until(lambda: server.buffered_bytes == held, "a part is held", interval=0.001)
                 writer.write(frame(1, frames.RST, 1, 0))
                 await until(lambda: server.buffered_bytes == 0, "a reset frees it", interval=0.001)
                 writer.write(frame(0, frames.SYN, 3, len(part), part))
-                await until(lambda: server.buffered_bytes == len(part), "a part is held", interval=0.001)
+                await until(lambda: server.buffered_bytes == held, "a part is held", interval=0.001)
             await until(lambda: server.connection_count == 0, "the end frees it", interval=0.001)
             assert server.buffered_bytes == 0
 
@@ -349,11 +359,11 @@ def test_half_open_streams_and_connections_hold_nothing_after_they_end() -> None
 @pytest.mark.parametrize("which", ["max_connection_buffered_bytes", "max_buffered_bytes"])
 def test_unfinished_requests_are_bounded_together(which: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        part = serialize_request(Request("A.B", 1, bytes(50_000)))[:-1]
-        options = ServerOptions(**{which: 2 * len(part)})
+        part, held = unfinished_request()
+        options = ServerOptions(**{which: 2 * held})
         async with serving(options=options) as (server, address), dialled(address) as (reader, writer):
             writer.write(b"\x04" + b"".join(frame(0, 1, n, len(part), part) for n in (1, 3)))
-            await until(lambda: server.buffered_bytes == 2 * len(part), "at the limit", interval=0.001)
+            await until(lambda: server.buffered_bytes == 2 * held, "at the limit", interval=0.001)
             writer.write(frame(0, 1, 5, 1, b"\x82"))
             await to_the_end(reader)
             assert server.counters["refused.request"] == 1
@@ -362,28 +372,30 @@ def test_unfinished_requests_are_bounded_together(which: str, caplog: pytest.Log
     assert "over the bound" in caplog.text
 
 
-def test_thousands_of_streams_are_served_and_more_are_reset() -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_thousands_of_streams_are_served_at_once_and_more_are_reset(loop: str) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: Request, peer: PeerInfo) -> Any:
+        await release.wait()
+        return request.body
+
     async def main() -> None:
         options = ServerOptions(yamux=Limits(max_streams=3000))
-        async with serving(options=options) as (server, address), dialled(address) as (reader, writer):
-            writer.write(b"\x04" + b"".join(call(2 * n + 1, n, flags=frames.SYN) for n in range(3000)))
-            writer.write(call(2 * 3000 + 1, 3000, flags=frames.SYN))
-            seen: dict[int, int] = {}
-            rest = b""
-            while len(seen) < 3001:
-                rest += await reader.read(1 << 20)
-                while len(rest) >= 12:
-                    _, kind, flags, stream, length = struct.unpack(">BBHII", rest[:12])
-                    size = 12 + (length if kind == 0 else 0)
-                    if len(rest) < size:
-                        break
-                    if kind == 0 or flags & frames.RST:
-                        seen[stream] = flags & frames.RST
-                    rest = rest[size:]
-            assert [stream for stream, reset in seen.items() if reset] == [6001]
-            assert server.counters["request"] == 3000
+        async with (
+            serving(slow, options=options) as (server, address),
+            client_of(options=ClientOptions(max_calls=4000)) as client,
+        ):
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(client.call(address, "A.B", n, timeout=20)) for n in range(3000)]
+                await until(lambda: server.counters["request"] == 3000, "all run at once", interval=0.01)
+                with pytest.raises(CallLostError, match="closed the stream"):
+                    await client.call(address, "A.B", 3000, timeout=20)
+                release.set()
+            assert [call.result() for call in calls] == list(range(3000))
+            assert client.session_count == 1
 
-    run(main)
+    run(main, loop)
 
 
 def test_connections_are_bounded_in_all_and_per_host() -> None:

@@ -1,6 +1,7 @@
 """Bytes that Debian's ``serf`` 0.8.2 sent to this implementation on loopback (memberlist of 2019, go-msgpack).
 
-Nodes: ``goat`` 127.0.0.1:17012, ``ibex`` 127.0.0.1:17022, ours ``py`` 127.0.0.1:17011. The sealed ones are under :data:`KEY`.
+Nodes: ``goat`` 127.0.0.1:17012, ``ibex`` 127.0.0.1:17022, ours ``py`` 127.0.0.1:17011.
+The sealed ones are under :data:`KEY`.
 """
 
 KEY = bytes(range(16))
@@ -27,9 +28,7 @@ COMPOUND_PING_SUSPECT = bytes.fromhex(
 CRC_SUSPECT = bytes.fromhex(
     "0cf4d3271c0383a446726f6da4676f6174ab496e6361726e6174696f6e01a44e6f6465a469626578"
 )
-CRC_DEAD = bytes.fromhex(
-    "0c38045d6f0583a446726f6da4676f6174ab496e6361726e6174696f6e01a44e6f6465a469626578"
-)
+CRC_DEAD = bytes.fromhex("0c38045d6f0583a446726f6da4676f6174ab496e6361726e6174696f6e01a44e6f6465a469626578")
 CRC_COMPRESSED = bytes.fromhex(
     "0c3a7947720982a4416c676f00a3427566da00ba000f1000508420802100281030442a0819327248fd010020c0aa246e"
     "c68491e3260c9d346fdc0420d5a40c9d30a9fe052225e70d9b32a1f09072f2864c195269c4949109e58d1c3acd84f819"

@@ -18,6 +18,7 @@ from meshnode.gossip.memberlist.packet import open_packet, split_messages
 
 VERSIONS = (1, 5, 2, 2, 5, 5)
 ME = Address("10.0.0.1", 8301)
+SOMEBODY = Address("10.0.0.9", 8301)
 E = TypeVar("E")
 
 
@@ -103,7 +104,7 @@ class Node:
         heard, self.application.heard = self.application.heard, []
         return [item for item in heard if item != ("joined", "me")]
 
-    def hear(self, *messages: Message, src: Address = Address("10.0.0.9", 8301), now: float = 1.0) -> list[Effect]:
+    def hear(self, *messages: Message, src: Address = SOMEBODY, now: float = 1.0) -> list[Effect]:
         """Deliver messages, each in a packet of its own."""
         effects: list[Effect] = []
         for message in messages:
@@ -149,4 +150,8 @@ def sent(effects: Sequence[Effect]) -> list[tuple[Address, Message]]:
 
 
 def timers(effects: Sequence[Effect], kind: type[E]) -> list[tuple[float, E]]:
-    return [(effect.delay, effect.timer) for effect in of_type(effects, SetTimer) if isinstance(effect.timer, kind)]
+    return [
+        (effect.delay, effect.timer)
+        for effect in of_type(effects, SetTimer)
+        if isinstance(effect.timer, kind)
+    ]

@@ -7,7 +7,9 @@ import pytest
 from meshnode.gossip.memberlist.broadcast import BroadcastQueue, retransmit_limit
 
 
-@pytest.mark.parametrize(("members", "limit"), [(0, 0), (1, 4), (9, 4), (10, 8), (99, 8), (100, 12), (1000, 16)])
+@pytest.mark.parametrize(
+    ("members", "limit"), [(0, 0), (1, 4), (9, 4), (10, 8), (99, 8), (100, 12), (1000, 16)]
+)
 def test_news_is_sent_more_often_in_larger_clusters(members: int, limit: int) -> None:
     assert retransmit_limit(4, members) == limit
 

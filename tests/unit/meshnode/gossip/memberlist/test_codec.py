@@ -4,7 +4,7 @@ import msgpack
 import pytest
 
 from meshnode.base.errors import RemoteProtocolError
-from meshnode.gossip.memberlist.codec import decode_message, encode_message, ip_text, pack
+from meshnode.gossip.memberlist.codec import MAX_ERROR_BYTES, decode_message, encode_message, ip_text, pack
 from meshnode.gossip.memberlist.messages import (
     MAX_INCARNATION,
     MAX_META_BYTES,
@@ -107,6 +107,7 @@ def test_unknown_fields_nil_fields_and_trailing_bytes_are_ignored() -> None:
         (b"\x03" + pack({"Incarnation": 1, "Node": b"\xff", "From": "a"}), "UTF-8"),
         (b"\x04" + pack({"Incarnation": 1, "Node": "b", "Addr": b"12345"}), "Addr"),
         (b"\x04" + pack({"Incarnation": 1, "Node": "b", "Addr": LOCALHOST, "Vsn": "x" * 3 and 7}), "Vsn"),
+        (b"\x03" + pack({"Incarnation": 1, "Node": "a\nb", "From": "a"}), "can't be shown"),
         (b"\x05" + pack({"Incarnation": 1, "Node": "", "From": "a"}), "Node"),
     ],
 )
@@ -125,6 +126,13 @@ def test_bounds_hold_at_the_limit_and_one_past_it(field: str, fits: str | bytes 
     over = fits + 1 if isinstance(fits, int) else fits + fits[:1]
     with pytest.raises(RemoteProtocolError, match=field):
         decode_message(b"\x04" + pack({**fields, field: over}))
+
+
+def test_the_error_of_a_peer_is_one_short_line() -> None:
+    message = decode_message(b"\x0d" + pack({"Error": "a\nb\x1b[31m" + "x" * 5000}))
+    assert isinstance(message, ErrorReply)
+    assert message.error.startswith("a b [31mxxx")
+    assert len(message.error) == MAX_ERROR_BYTES
 
 
 def test_versions_are_read_from_bytes_and_from_a_list() -> None:

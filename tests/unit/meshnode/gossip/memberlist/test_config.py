@@ -10,11 +10,31 @@ from meshnode.gossip.memberlist.config import MemberlistConfig
 
 def test_the_profiles_are_those_of_memberlist() -> None:
     lan, wan, local = MemberlistConfig.lan(), MemberlistConfig.wan(), MemberlistConfig.local()
-    assert (lan.probe_interval, lan.probe_timeout, lan.suspicion_mult, lan.gossip_interval) == (1.0, 0.5, 4, 0.2)
-    assert (lan.push_pull_interval, lan.gossip_nodes, lan.tcp_timeout, lan.indirect_checks) == (30.0, 3, 10.0, 3)
-    assert (wan.probe_interval, wan.probe_timeout, wan.suspicion_mult, wan.gossip_interval) == (5.0, 3.0, 6, 0.5)
+    assert (lan.probe_interval, lan.probe_timeout, lan.suspicion_mult, lan.gossip_interval) == (
+        1.0,
+        0.5,
+        4,
+        0.2,
+    )
+    assert (lan.push_pull_interval, lan.gossip_nodes, lan.tcp_timeout, lan.indirect_checks) == (
+        30.0,
+        3,
+        10.0,
+        3,
+    )
+    assert (wan.probe_interval, wan.probe_timeout, wan.suspicion_mult, wan.gossip_interval) == (
+        5.0,
+        3.0,
+        6,
+        0.5,
+    )
     assert (wan.push_pull_interval, wan.gossip_nodes, wan.tcp_timeout) == (60.0, 4, 30.0)
-    assert (local.probe_timeout, local.suspicion_mult, local.gossip_interval, local.retransmit_mult) == (0.2, 3, 0.1, 2)
+    assert (local.probe_timeout, local.suspicion_mult, local.gossip_interval, local.retransmit_mult) == (
+        0.2,
+        3,
+        0.1,
+        2,
+    )
     assert (local.push_pull_interval, local.tcp_timeout, local.indirect_checks) == (15.0, 1.0, 1)
 
 
@@ -62,7 +82,8 @@ def test_each_field_that_can_not_be_used_is_named(change: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    "change", [{"udp_buffer_size": 576}, {"udp_buffer_size": 65_507}, {"label": "x" * 255}, {"probe_timeout": 1.0}]
+    "change",
+    [{"udp_buffer_size": 576}, {"udp_buffer_size": 65_507}, {"label": "x" * 255}, {"probe_timeout": 1.0}],
 )
 def test_the_limits_themselves_are_accepted(change: dict[str, Any]) -> None:
     MemberlistConfig.lan(**change)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from meshnode.base.address import Address
+from meshnode.base.errors import LocalProtocolError
 from meshnode.gossip.effects import CloseStream, Effect, Log, Notify, OpenStream, SendStream, StreamId
 from meshnode.gossip.memberlist.codec import encode_message
 from meshnode.gossip.memberlist.events import JoinFinished
@@ -97,6 +98,20 @@ def test_a_bad_answer_fails_the_join_with_its_reason(answer: bytes, reason: str)
     assert reason in finished.failures[0][1]
     assert node.state("b") is None
     assert CloseStream(stream) in effects
+
+
+def test_a_stream_that_was_given_up_while_dialling_is_closed_when_it_opens() -> None:
+    node = Node()
+    (stream,) = dial(node, PEER)
+    node.machine.handle_timer(StreamTimeout(stream), 21.0)
+    assert node.machine.handle_stream_opened(stream, 22.0) == [CloseStream(stream)]
+
+
+def test_a_join_request_that_still_runs_can_not_be_repeated() -> None:
+    node = Node()
+    dial(node, PEER)
+    with pytest.raises(LocalProtocolError, match="still running"):
+        dial(node, PEER)
 
 
 def test_a_peer_that_hangs_up_fails_the_join() -> None:

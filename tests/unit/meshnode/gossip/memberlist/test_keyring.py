@@ -29,7 +29,9 @@ def test_what_is_sealed_opens_with_the_same_key_and_label(size: int, version: in
 
 def test_packets_that_serf_sealed_open() -> None:
     keyring = Keyring([FIRST, captured.KEY])
-    ping, nack = (decode_message(keyring.open(raw, b"")) for raw in (captured.SEALED_PING, captured.SEALED_NACK))
+    ping, nack = (
+        decode_message(keyring.open(raw, b"")) for raw in (captured.SEALED_PING, captured.SEALED_NACK)
+    )
     assert isinstance(ping, Ping)
     assert (ping.node, ping.source_node) == ("py", "ibex")
     assert nack == Nack(6)
@@ -51,7 +53,9 @@ def test_every_installed_key_opens_and_the_primary_seals() -> None:
 def test_the_error_names_the_fingerprints_and_no_key() -> None:
     assert fingerprint(FIRST) == hashlib.sha256(FIRST).hexdigest()[:8]
     sealed = Keyring([THIRD]).seal(b"x", NONCE, b"")
-    with pytest.raises(NoKeyFitsError, match=f"installed: {fingerprint(FIRST)}, {fingerprint(SECOND)}") as caught:
+    with pytest.raises(
+        NoKeyFitsError, match=f"installed: {fingerprint(FIRST)}, {fingerprint(SECOND)}"
+    ) as caught:
         Keyring([FIRST, SECOND]).open(sealed, b"")
     assert FIRST.hex() not in str(caught.value)
 
@@ -89,7 +93,7 @@ def test_what_can_not_be_sealed_is_a_remote_error(sealed: bytes, reason: str) ->
         Keyring([FIRST]).open(sealed, b"")
 
 
-@pytest.mark.parametrize("plain", [b"", b"\x00", b"x\x11", b"\x03\x03"])
+@pytest.mark.parametrize("plain", [b"", b"\x00", b"x\x11", b"\x03\x03", b"abc\x02\x03\x03"])
 def test_wrong_padding_is_a_remote_error(plain: bytes) -> None:
     keyring = Keyring([FIRST])
     unpadded = keyring.seal(plain, NONCE, b"", 1)

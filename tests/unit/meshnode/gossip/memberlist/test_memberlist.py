@@ -10,7 +10,14 @@ from meshnode.gossip.memberlist.complaints import QUIET_INTERVAL
 from meshnode.gossip.memberlist.events import LeaveFinished
 from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
 from meshnode.gossip.memberlist.messages import Dead, Ping, Suspect, UserMessage
-from meshnode.gossip.memberlist.packet import add_crc, add_label, compress, join_compound, open_packet, split_messages
+from meshnode.gossip.memberlist.packet import (
+    add_crc,
+    add_label,
+    compress,
+    join_compound,
+    open_packet,
+    split_messages,
+)
 from meshnode.gossip.memberlist.timers import GossipTick, LeaveTimeout, ProbeTick, PushPullTick
 from tests.unit.meshnode.gossip.memberlist.node import Node, alive, of_type, sent, timers
 

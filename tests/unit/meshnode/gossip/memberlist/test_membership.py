@@ -247,7 +247,9 @@ def test_metadata_has_at_most_512_bytes() -> None:
         ((1, 5, 2, 2, 5, 1), "b speaks application protocol 1"),
     ],
 )
-def test_nodes_that_could_not_understand_each_other_are_told_apart(versions: tuple[int, ...], problem: str) -> None:
+def test_nodes_that_could_not_understand_each_other_are_told_apart(
+    versions: tuple[int, ...], problem: str
+) -> None:
     node = Node()
     remote = NodeState("b", b"\x0a\0\0\x02", 8301, b"", 1, State.ALIVE, versions)  # type: ignore[arg-type]
     found = node.machine._membership.incompatibility([remote])

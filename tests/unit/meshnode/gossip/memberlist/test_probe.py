@@ -123,7 +123,9 @@ def test_an_ack_by_tcp_saves_the_target_and_warns_about_udp() -> None:
 
 
 @pytest.mark.parametrize(("nacks", "score"), [(0, 3), (1, 2), (3, 0), (9, 0)])
-def test_silence_everywhere_is_suspicion_and_missing_nacks_lower_our_own_health(nacks: int, score: int) -> None:
+def test_silence_everywhere_is_suspicion_and_missing_nacks_lower_our_own_health(
+    nacks: int, score: int
+) -> None:
     node = Node()
     node.know("b", "c", "d", "e", "f")
     unanswered(node)
@@ -253,5 +255,5 @@ def test_a_ping_on_request_reports_the_round_trip_or_silence() -> None:
     assert node.hear(Ack(ping.seq_no), now=1.25) == [Notify(PingFinished(8, 0.25))]
     ((_, timer),) = timers(node.machine.ping(9, "b.dc2", target, 2.0), ProbeTimeout)
     assert node.machine.handle_timer(timer, 2.5) == [Notify(PingFinished(9, None))]
-    assert ME == node.machine.address
-    assert VERSIONS == node.machine.local.peer.versions
+    assert node.machine.address == ME
+    assert node.machine.local.peer.versions == VERSIONS

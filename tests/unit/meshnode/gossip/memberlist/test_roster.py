@@ -65,7 +65,9 @@ def test_a_sample_has_different_members_that_suit(size: int) -> None:
 
 def test_samples_reach_everybody() -> None:
     everyone = roster(30)
-    assert {found.name for _ in range(200) for found in everyone.sample(3, anybody)} == {str(i) for i in range(30)}
+    assert {found.name for _ in range(200) for found in everyone.sample(3, anybody)} == {
+        str(i) for i in range(30)
+    }
 
 
 def test_replacing_a_member_keeps_one_of_it() -> None:

@@ -25,7 +25,8 @@ from tests.unit.meshnode.gossip.memberlist.node import VERSIONS
 RING = Keyring([captured.KEY])
 NONCE = bytes(12)
 NODES = tuple(
-    NodeState(f"n{state}", b"\x0a\0\0\x01", 8301, b"meta", 3, state, VERSIONS if state else None) for state in State
+    NodeState(f"n{state}", b"\x0a\0\0\x01", 8301, b"meta", 3, state, VERSIONS if state else None)
+    for state in State
 )
 BODIES: list[tuple[bytes, StreamMessage]] = [
     (encode_push_pull(True, NODES, b"user state"), PushPull(True, NODES, b"user state")),
@@ -61,7 +62,9 @@ def test_every_message_is_read_in_any_chunks_and_wrapping(
 
 
 @pytest.mark.parametrize(
-    ("raw", "keyring"), [(captured.PUSH_PULL, None), (captured.SEALED_PUSH_PULL, RING)], ids=["plain", "sealed"]
+    ("raw", "keyring"),
+    [(captured.PUSH_PULL, None), (captured.SEALED_PUSH_PULL, RING)],
+    ids=["plain", "sealed"],
 )
 def test_the_state_that_serf_sends_is_read(raw: bytes, keyring: Keyring | None) -> None:
     message = parser(keyring=keyring).feed(raw)
@@ -115,7 +118,10 @@ def header(**fields: object) -> bytes:
             b"\x08" + pack({"UserMsgLen": MAX_USER_MESSAGE_BYTES + 1}),
         ),
         (b"\x0a" + MAX_STATE_BYTES.to_bytes(4, "big"), b"\x0a" + (MAX_STATE_BYTES + 1).to_bytes(4, "big")),
-        (b"\x06\x81\xdb" + bytes((0, 1, 0, 0)) + bytes(MAX_MAP_BYTES - 6), b"\x06\x81\xdb\0\1\0\0" + bytes(MAX_MAP_BYTES - 5)),
+        (
+            b"\x06\x81\xdb" + bytes((0, 1, 0, 0)) + bytes(MAX_MAP_BYTES - 6),
+            b"\x06\x81\xdb\0\1\0\0" + bytes(MAX_MAP_BYTES - 5),
+        ),
         (b"\x06\xde\x00\x40", b"\x06\xde\x00\x41"),
     ],
     ids=["nodes", "user state", "user message", "sealed payload", "map", "fields"],

@@ -6,13 +6,16 @@ from meshnode.gossip.memberlist.suspicion import Suspicion, expected_confirmatio
 
 
 @pytest.mark.parametrize(
-    ("members", "seconds"), [(0, 4.0), (1, 4.0), (10, 4.0), (50, 6.792), (100, 8.0), (500, 10.792), (1000, 12.0)]
+    ("members", "seconds"),
+    [(0, 4.0), (1, 4.0), (10, 4.0), (50, 6.792), (100, 8.0), (500, 10.792), (1000, 12.0)],
 )
 def test_the_shortest_suspicion_grows_with_the_logarithm_of_the_cluster(members: int, seconds: float) -> None:
     assert suspicion_timeout(4, members, 1.0) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("mult", "members", "wanted"), [(4, 1, 0), (4, 3, 0), (4, 4, 2), (4, 99, 2), (1, 99, 0)])
+@pytest.mark.parametrize(
+    ("mult", "members", "wanted"), [(4, 1, 0), (4, 3, 0), (4, 4, 2), (4, 99, 2), (1, 99, 0)]
+)
 def test_a_cluster_too_small_to_confirm_is_not_asked_to(mult: int, members: int, wanted: int) -> None:
     assert expected_confirmations(mult, members) == wanted
 
