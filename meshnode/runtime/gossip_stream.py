@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from meshnode.base.address import Address
 from meshnode.gossip.effects import StreamId
@@ -41,15 +41,15 @@ class GossipStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock and report, or refuse."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods without the base class.
+        self._transport = stream = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self.peer = Address(str(peer[0]).removeprefix("::ffff:"), int(peer[1]))
         self._touch()
         self._watch()
         if not self._owner.stream_connected(self):
             self._ended_by_us = True
-            transport.abort()
+            stream.abort()
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes on; the core bounds what it keeps of them."""

@@ -245,7 +245,7 @@ class HttpConnection(asyncio.Protocol):
         if host.stopping and reader.phase is Phase.IDLE:
             self._close()
             return
-        if True:
+        if (reader.begun, reader.phase) != self._seen:
             # Only progress buys time: neither one more byte of a head nor empty lines between requests do.
             self._seen = (reader.begun, reader.phase)
             limits = host.limits

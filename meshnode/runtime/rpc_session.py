@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -161,8 +162,10 @@ class ClientConnection(Wire):
             self._closing = True
             self.lost(error)
             self.ended.set_result(None)
+        elif self._closing:
+            self._transport.abort()
         else:
-            self._cause = error
+            self._end_calls(error)
             self.close()
 
     def _pump(self) -> None:
@@ -204,7 +207,7 @@ class ClientConnection(Wire):
         except TimeoutError:
             self._unreachable(f"no answer within {self._options.dial_timeout:g} s")
         except OSError as error:
-            self._unreachable(error.strerror or str(error))
+            self._unreachable(os.strerror(error.errno) if error.errno else str(error))
 
     def _unreachable(self, because: str) -> None:
         if self._transport is None:
@@ -297,12 +300,16 @@ class ClientConnection(Wire):
             self.perform(self.session.close(stream))
 
     def failed(self, error: MeshError) -> None:
-        """Nobody waits for the socket to close."""
-        self.lost(error)
+        """The calls end now: nobody waits for the socket to close."""
+        self._pool.forget(self, gone=False)
+        self._end_calls(error)
 
     def lost(self, error: MeshError) -> None:
-        """Every call on it ends here."""
+        """Nothing is left."""
         self._pool.forget(self, gone=True)
+        self._end_calls(error)
+
+    def _end_calls(self, error: MeshError) -> None:
         for call in [*self._calls.values(), *self._pending]:
             call.refuse(self._as_call_error(error, sent=call.stream is not None))
 

@@ -79,7 +79,12 @@ class _Derivation:
         return found[0] if found else ""
 
     def _several(self, path: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self._expand(path)))
+        found = tuple(dict.fromkeys(self._expand(path)))
+        if path == "addresses.https" and any(map(_is_socket, found)):
+            raise self._settings.problem(
+                path, f"{path}: HTTPS is not served on Unix sockets: use addresses.http"
+            )
+        return found
 
     def _expand(self, path: str) -> list[str]:
         """The addresses of ``path``, templates evaluated, each in its canonical form."""
@@ -117,8 +122,9 @@ class _Derivation:
         values["advertise_addr_wan"] = values["advertise_addr_wan"] or values.get("advertise_addr", "")
         for path in ("serf_lan", "serf_wan"):
             values[path] = values[path] or bind
-        for path in ("addresses.http", "addresses.https"):
-            values[path] = values[path] or values["client_addr"]
+        client = values["client_addr"]
+        values["addresses.http"] = values["addresses.http"] or client
+        values["addresses.https"] = values["addresses.https"] or tuple(a for a in client if not _is_socket(a))
 
     def _advertise(self, bind: str) -> str:
         """``bind``, or for 0.0.0.0 the only private IPv4 address, or for :: the only public IPv6 address."""
@@ -157,3 +163,7 @@ class _Derivation:
 
     def _all(self) -> str:
         return ", ".join(f"{item.name} {item.ip}" for item in self._interfaces().all) or "no address at all"
+
+
+def _is_socket(address: str) -> bool:
+    return address.startswith("unix://")

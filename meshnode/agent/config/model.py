@@ -49,7 +49,6 @@ class Identity:
     node_name: str = setting("node_name")
     #: Empty: take the one in ``<data_dir>/node-id``, or make one.
     node_id: str = setting("node_id")
-    disable_host_node_id: bool = setting("disable_host_node_id")
     node_meta: Mapping[str, str] = setting("node_meta")
     datacenter: str = setting("datacenter")
     #: Ends in a dot.
@@ -75,7 +74,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """IP addresses, all of them worked out; ``http`` and ``https`` may hold ``unix:///path`` too."""
+    """IP addresses, all of them worked out; ``http`` and ``client`` may hold ``unix:///path`` too."""
 
     bind: str = setting("bind_addr")
     advertise: str = setting("advertise_addr")
@@ -284,7 +283,7 @@ class AgentConfig:
 
     @property
     def https_listeners(self) -> tuple[Address | Path, ...]:
-        """Where HTTPS listens."""
+        """Where HTTPS listens: always the network."""
         return _listeners(self.addresses.https, self.ports.https)
 
     def keyring_file(self, *, wan: bool) -> Path | None:
@@ -319,7 +318,7 @@ class AgentConfig:
 
 
 def _listeners(addresses: tuple[str, ...], port: int) -> tuple[Address | Path, ...]:
-    """Unix sockets need no port, and are there although the port is off only when they are written out."""
+    """Unix sockets need no port, and are there although the port is off (Consul)."""
     unix = [Path(address.removeprefix("unix://")) for address in addresses if address.startswith("unix://")]
     network = [Address(address, port) for address in addresses if not address.startswith("unix://")]
     return (*unix, *(network if port > 0 else ()))

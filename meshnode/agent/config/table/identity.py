@@ -15,8 +15,9 @@ _S, _B, _I, _D = Kind.STRING, Kind.BOOLEAN, Kind.INTEGER, Kind.DURATION
 IDENTITY: Final = (
     Key("node_name", _S, "", "Name of this node; unique in the pool.", flag="node", shown="the host name"),
     Key("node_id", _S, "", "UUID of this node.", flag="node-id", shown="generated, kept in `<data_dir>/node-id`"),
-    Key("disable_host_node_id", _B, True, "`false` derives the node's ID from the host, so that it survives the loss "
-        "of the data directory. Containers on one host would collide.", flag="disable-host-node-id"),
+    Key("disable_host_node_id", _B, True, "`false` derives the node's ID from the host.",
+        Refused("not in this release: a node's ID is kept in its data directory; containers on one host would collide"),
+        flag="disable-host-node-id"),
     Key("node_meta", Kind.STRING_MAP, {}, "Free pairs about the node: at most 64; key 1 to 128 of `A-Za-z0-9_-`, not "
         "beginning with `consul-`; value at most 512 characters.", flag="node-meta", reload=True),
     Key("datacenter", _S, "dc1", "Data centre; lower-cased, of `a-z0-9_-`.", flag="datacenter"),

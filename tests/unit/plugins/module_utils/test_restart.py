@@ -116,6 +116,27 @@ def test_check_mode_on_a_fresh_node_says_what_would_be_done(tmp_path: Path) -> N
     assert module.ran == []
 
 
+def test_a_rolling_restart_waits_for_as_many_as_before_and_knows_the_leader(
+    agent: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    address, answers = agent
+    members = [{"Name": "a", "Status": 1}, {"Name": "b", "Status": 1}]
+    answers |= {"/v1/agent/members": json.dumps(members).encode(), "/v1/status/leader": b'"192.0.2.1:8300"'}
+    turn = service(Module("active"), tmp_path, regain=True, node_address="192.0.2.1")
+    turn.api = Api(address)
+    assert turn.look_before()
+    assert (turn.wish.members, turn.wish.leader) == (2, True)
+    other = service(Module("active"), tmp_path, regain=True, node_address="192.0.2.11")
+    other.api = Api(address)
+    assert not other.look_before()
+
+
+def test_a_cluster_that_is_broken_raises_no_bar_for_its_repair(tmp_path: Path) -> None:
+    turn = service(Module("active"), tmp_path, regain=True, node_address="192.0.2.1")
+    assert not turn.look_before()
+    assert (turn.wish.members, turn.wish.leader) == (1, False)
+
+
 def test_what_the_cluster_lacks_is_said_in_names() -> None:
     seen = Cluster(("a", "b"), ("c",), "")
     assert seen.lacks(2, leader=False) == ""

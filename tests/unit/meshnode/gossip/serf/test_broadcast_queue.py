@@ -18,7 +18,11 @@ def test_intents_go_before_queries_and_queries_before_events() -> None:
 def test_a_token_is_in_the_queue_until_its_message_was_sent_often_enough() -> None:
     queue = MessageQueue(2, 16)
     token = queue.queue(b"x")
-    assert [(queue.take(0, 10, 3), token in queue) for _ in range(3)] == [([b"x"], True), ([b"x"], False), ([], False)]
+    assert [(queue.take(0, 10, 3), token in queue) for _ in range(3)] == [
+        ([b"x"], True),
+        ([b"x"], False),
+        ([], False),
+    ]
 
 
 def test_equal_messages_are_sent_each() -> None:

@@ -40,7 +40,9 @@ def test_a_ping_payload_is_byte_for_byte_that_of_serf() -> None:
     assert serialize_ping(coordinate) == CAPTURED
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x02\x80", b"\x01", b"\x01\x90", b"\x01\x81\xa3Vec\xa1x", CAPTURED[:-1]])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x02\x80", b"\x01", b"\x01\x90", b"\x01\x81\xa3Vec\xa1x", CAPTURED[:-1]]
+)
 def test_other_payloads_are_refused(payload: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_ping(payload)

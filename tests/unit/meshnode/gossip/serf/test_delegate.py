@@ -35,7 +35,9 @@ from tests.unit.meshnode.gossip.serf.pool import VERSIONS, address, peer
 
 def node(*others: str, refuse: str = "", **config: Any) -> tuple[SerfDelegate, NodeState]:
     state = NodeState("me", address(0), {"role": "web"}, SerfConfig(**config), None, random.Random(1))
-    delegate = SerfDelegate(state, QueryFlow(state), lambda name, _address, _tags: refuse and f"{name}: {refuse}")
+    delegate = SerfDelegate(
+        state, QueryFlow(state), lambda name, _address, _tags: refuse and f"{name}: {refuse}"
+    )
     for index, name in enumerate(("me", *others)):
         delegate.peer_joined(peer(name, index), 0.0)
     return delegate, state
@@ -82,7 +84,9 @@ def test_a_leave_intent_about_this_node_is_answered_by_a_newer_join() -> None:
 
 def test_a_prune_of_a_member_that_is_still_here_waits_for_it_to_leave() -> None:
     delegate, _ = node("a", broadcast_timeout=5.0, leave_propagate_delay=3.0)
-    assert delegate.handle_message(serialize(Leave(2, "a", prune=True)), 1.0) == [SetTimer(8.0, PruneDue("a"))]
+    assert delegate.handle_message(serialize(Leave(2, "a", prune=True)), 1.0) == [
+        SetTimer(8.0, PruneDue("a"))
+    ]
 
 
 def test_a_prune_of_a_failed_member_erases_it_with_its_coordinate() -> None:

@@ -31,11 +31,15 @@ def test_filters_are_the_bytes_that_serf_0_8_2_sent() -> None:
         (["me"], {"role": "db"}, False),
     ],
 )
-def test_a_node_answers_when_it_passes_every_filter(nodes: list[str], tags: dict[str, str], expected: bool) -> None:
+def test_a_node_answers_when_it_passes_every_filter(
+    nodes: list[str], tags: dict[str, str], expected: bool
+) -> None:
     assert passes(serialize_filters(nodes, tags), "me", TAGS) is expected
 
 
-@pytest.mark.parametrize("item", [b"", b"\x02\x90", b"\x00\x81", b"\x00\xa1a", b"\x01\x90", b"\x01\x81\xa4Expr\xa1("])
+@pytest.mark.parametrize(
+    "item", [b"", b"\x02\x90", b"\x00\x81", b"\x00\xa1a", b"\x01\x90", b"\x01\x81\xa4Expr\xa1("]
+)
 def test_a_filter_that_cannot_be_read_is_an_error(item: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         passes([item], "me", TAGS)

@@ -89,14 +89,22 @@ def test_the_tally_counts_keys_and_primaries_and_keeps_each_nodes_message() -> N
     assert effect == Notify(
         KeyOperationFinished(
             9,
-            KeyResult(4, 4, 2, {"b": "truncated", "c": "no keyring", "d": tally.messages["d"]}, {"x": 2, "y": 1}, {"x": 2}),
+            KeyResult(
+                4,
+                4,
+                2,
+                {"b": "truncated", "c": "no keyring", "d": tally.messages["d"]},
+                {"x": 2, "y": 1},
+                {"x": 2},
+            ),
         )
     )
     assert "unreadable" in tally.messages["d"]
 
 
 @pytest.mark.parametrize(
-    ("result", "complete"), [(KeyResult(2, 2, 0), True), (KeyResult(2, 1, 0), False), (KeyResult(2, 2, 1), False)]
+    ("result", "complete"),
+    [(KeyResult(2, 2, 0), True), (KeyResult(2, 1, 0), False), (KeyResult(2, 2, 1), False)],
 )
 def test_an_operation_is_complete_when_all_answered_without_error(result: KeyResult, complete: bool) -> None:
     assert result.complete is complete

@@ -22,7 +22,9 @@ MATRIX = {
     ("column", "cause"),
     list(enumerate((Cause.JOINED, Cause.FAILED, Cause.DEPARTED, Cause.LEAVE_INTENT, Cause.JOIN_INTENT))),
 )
-def test_every_cause_leads_from_every_status_where_the_matrix_says(before: Status, column: int, cause: Cause) -> None:
+def test_every_cause_leads_from_every_status_where_the_matrix_says(
+    before: Status, column: int, cause: Cause
+) -> None:
     assert next_status(before, cause) is MATRIX[before][column]
 
 

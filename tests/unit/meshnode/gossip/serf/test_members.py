@@ -17,7 +17,9 @@ def table(*names: str) -> MemberTable:
     return members
 
 
-def leave(members: MemberTable, name: str, ltime: int, *, prune: bool = False, staying: bool = True) -> LeaveOutcome:
+def leave(
+    members: MemberTable, name: str, ltime: int, *, prune: bool = False, staying: bool = True
+) -> LeaveOutcome:
     return members.leave_intent(name, ltime, prune=prune, staying=staying, now=0.0)
 
 

@@ -174,7 +174,11 @@ def test_lamport_times_are_accepted_up_to_their_limit() -> None:
 
 def test_the_timeout_of_a_query_is_cut_to_a_day_and_never_negative() -> None:
     query = Query(1, 2, OURS, "a", "q", 0.0)
-    for wanted, kept in ((MAX_QUERY_TIMEOUT, MAX_QUERY_TIMEOUT), (MAX_QUERY_TIMEOUT * 9, MAX_QUERY_TIMEOUT), (-1.0, 0.0)):
+    for wanted, kept in (
+        (MAX_QUERY_TIMEOUT, MAX_QUERY_TIMEOUT),
+        (MAX_QUERY_TIMEOUT * 9, MAX_QUERY_TIMEOUT),
+        (-1.0, 0.0),
+    ):
         body = serialize(Query(1, 2, OURS, "a", "q", wanted))
         assert parse(body) == Query(1, 2, OURS, "a", "q", kept), query
 

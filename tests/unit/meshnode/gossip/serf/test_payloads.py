@@ -39,12 +39,16 @@ def test_an_answer_without_primary_key_is_one_of_an_older_serf() -> None:
 def test_a_conflict_answer_says_where_the_name_is_or_that_it_is_unknown() -> None:
     versions = (1, 5, 2, 2, 5, 5)
     for address in (Address("10.0.0.1", 8301), Address("2001:db8::1", 1)):
-        assert parse_conflict_answer(serialize_conflict_answer("a", address, {"k": "v"}, 1, versions)) == address
+        assert (
+            parse_conflict_answer(serialize_conflict_answer("a", address, {"k": "v"}, 1, versions)) == address
+        )
     assert serialize_conflict_answer("a", None, {}, 0, versions) == b"\x06\xc0"
     assert parse_conflict_answer(b"\x06\xc0") is None
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x07", b"\x05\x80", b"\x08", b"\x06", b"\x06\x80", b"\x08\x81\xa4Keys\xc3"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x07", b"\x05\x80", b"\x08", b"\x06", b"\x06\x80", b"\x08\x81\xa4Keys\xc3"]
+)
 def test_payloads_of_another_kind_or_shape_are_refused(payload: bytes) -> None:
     readers = [parse_key_request, parse_key_answer, parse_conflict_answer]
     refused = 0

@@ -12,7 +12,13 @@ from meshnode.base.errors import MeshError
 from meshnode.gossip.effects import Effect, Log, Notify, SetTimer
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.gossip.serf.config import SerfConfig
-from meshnode.gossip.serf.events import KeyringChanged, QueryAcked, QueryFinished, QueryReceived, QueryResponded
+from meshnode.gossip.serf.events import (
+    KeyringChanged,
+    QueryAcked,
+    QueryFinished,
+    QueryReceived,
+    QueryResponded,
+)
 from meshnode.gossip.serf.filters import serialize_filters
 from meshnode.gossip.serf.messages import Query, QueryFlag, QueryResponse, Relay, parse, serialize
 from meshnode.gossip.serf.payloads import (
@@ -164,7 +170,9 @@ def test_answers_are_collected_until_the_deadline() -> None:
     assert isinstance(timer.timer, QueryDeadline)
     query = timer.timer
     for node_name, expected in (("a", [QueryResponded(3, "a", b"x")]), ("a", [])):
-        assert events(flow.response_received(QueryResponse(query.ltime, query.id, node_name, b"x"))) == expected
+        assert (
+            events(flow.response_received(QueryResponse(query.ltime, query.id, node_name, b"x"))) == expected
+        )
     assert events(flow.response_received(QueryResponse(query.ltime, query.id + 1, "b", b"x"))) == []
     assert events(flow.deadline_passed(replace(query, id=query.id + 1))) == []
     assert events(flow.deadline_passed(query)) == [QueryFinished(3, 0, 1)]
@@ -175,7 +183,9 @@ def test_answers_are_collected_until_the_deadline() -> None:
 def test_a_query_may_fill_the_limit_and_not_a_byte_more() -> None:
     flow, state = node("a")
     flow.ask("q", b"x" * 100, QueryParams(), ApplicationQuery(1), 10.0)
-    room = 1024 - len(state.queues.queries.take(0, 2000, 1)[0]) + 100 - 2  # raw 16 has a longer head than raw 8
+    room = (
+        1024 - len(state.queues.queries.take(0, 2000, 1)[0]) + 100 - 2
+    )  # raw 16 has a longer head than raw 8
     flow.ask("q", b"x" * room, QueryParams(), ApplicationQuery(2), 10.0)
     with pytest.raises(MeshError, match="1024"):
         flow.ask("q", b"x" * (room + 40), QueryParams(), ApplicationQuery(3), 10.0)
@@ -233,7 +243,9 @@ def test_a_changed_keyring_is_reported_before_it_is_answered() -> None:
     assert answer_of(state) == KeyAnswer(True)
 
 
-@pytest.mark.parametrize(("error", "expected"), [("", KeyAnswer(True)), ("disk full", KeyAnswer(False, "disk full"))])
+@pytest.mark.parametrize(
+    ("error", "expected"), [("", KeyAnswer(True)), ("disk full", KeyAnswer(False, "disk full"))]
+)
 def test_the_answer_waits_for_the_keyring_to_be_saved(error: str, expected: KeyAnswer) -> None:
     flow, state = node("a", keyring=Keyring([b"1" * 16]), persists_keyring=True)
     effects = flow.received(internal(InternalQuery.INSTALL_KEY, serialize_key_request(b"2" * 16)), 10.0)[1]

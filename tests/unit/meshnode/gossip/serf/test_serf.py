@@ -188,7 +188,10 @@ def test_a_query_reaches_everybody_and_is_over_at_its_timeout() -> None:
     pool.until(lambda: all(pool.events(host, QueryReceived) for host in pool.hosts))
     for host in pool.hosts:
         (query,) = pool.events(host, QueryReceived)
-        pool.call(host, lambda now, host=host, query=query: host.machine.respond(query, host.machine.name.encode(), now))
+        pool.call(
+            host,
+            lambda now, host=host, query=query: host.machine.respond(query, host.machine.name.encode(), now),
+        )
     pool.until(lambda: bool(pool.events(asker, QueryFinished)))
     assert {event.node for event in pool.events(asker, QueryAcked)} == pool.names
     answers = {event.node: event.payload for event in pool.events(asker, QueryResponded)}

@@ -54,8 +54,12 @@ def test_a_file_is_replayed_and_its_broken_lines_are_named() -> None:
     assert [complaint.split()[1] for complaint in complaints] == ["10", "11", "12"]
 
 
-@pytest.mark.parametrize(("rejoin", "expected"), [(False, Snapshot({"b": HERE}, 5)), (True, Snapshot({"a": HERE, "b": HERE}, 5))])
-def test_a_leave_forgets_what_came_before_unless_the_node_is_to_rejoin(rejoin: bool, expected: Snapshot) -> None:
+@pytest.mark.parametrize(
+    ("rejoin", "expected"), [(False, Snapshot({"b": HERE}, 5)), (True, Snapshot({"a": HERE, "b": HERE}, 5))]
+)
+def test_a_leave_forgets_what_came_before_unless_the_node_is_to_rejoin(
+    rejoin: bool, expected: Snapshot
+) -> None:
     lines = ["alive: a 10.0.0.1:8301", "clock: 4", "leave", "alive: b 10.0.0.1:8301", "clock: 5"]
     assert replay(lines, rejoin_after_leave=rejoin) == (expected, [])
 

@@ -29,7 +29,9 @@ def test_text_of_a_peer_that_is_not_utf8_is_kept_byte_for_byte() -> None:
     assert parse_tags(b"\xff\x81\xa1\xfe\xa1\x80") == {"\udcfe": "\udc80"}
 
 
-@pytest.mark.parametrize("meta", [b"\xff", b"\xff\x01", b"\xff\x81\xa1k\x05", b"\xff\x81\x01\xa1v", b"\xff\x91\xa1k"])
+@pytest.mark.parametrize(
+    "meta", [b"\xff", b"\xff\x01", b"\xff\x81\xa1k\x05", b"\xff\x81\x01\xa1v", b"\xff\x91\xa1k"]
+)
 def test_a_magic_byte_without_a_map_of_strings_is_refused(meta: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_tags(meta)

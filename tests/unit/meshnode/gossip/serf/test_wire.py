@@ -56,7 +56,9 @@ def test_a_field_of_another_type_is_refused_by_name(read: object) -> None:
         read(unpack_map(pack(body), "thing"))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\xda\xff", b"\x82\xa1a", b"\x91" * 5000 + b"\x01", b"\x81\x90\x01"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"\xda\xff", b"\x82\xa1a", b"\x91" * 5000 + b"\x01", b"\x81\x90\x01"]
+)
 def test_what_is_no_map_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         unpack_map(data, "thing")
