@@ -127,9 +127,13 @@ async def measure(addresses: list[Address], tls: TlsSettings, seconds: float, lo
             ("mutual TLS  ", secure, RpcClient(tls=contexts)),
         ):
             await client.call(address, "Bench.Echo", BODY, timeout=10)
-            got = await rate(
-                lambda _, c=client, a=address: c.call(a, "Bench.Echo", BODY, timeout=10), workers, seconds
-            )
+
+            def over_rpc(
+                worker: int, client: RpcClient = client, address: Address = address
+            ) -> Awaitable[object]:
+                return client.call(address, "Bench.Echo", BODY, timeout=10)
+
+            got = await rate(over_rpc, workers, seconds)
             print(f"  {workers:3} concurrent  {name} {got:8.0f}  ({got / base:.2f})")
             await client.close()
 
@@ -150,7 +154,7 @@ def handshakes(server: TlsSettings, client: TlsSettings, seconds: float) -> None
         if name == "without":
             for profile in (here, there):
                 profile.context.sslobject_class = ssl.SSLObject
-                ssl.SSLContext.__mro__[1]._msg_callback.__set__(profile.context, None)  # type: ignore[attr-defined]
+                ssl.SSLContext.__mro__[1]._msg_callback.__set__(profile.context, None)  # type: ignore[attr-defined]  # noqa: SLF001
         count, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
             a, b = pair(here, there)
@@ -175,7 +179,7 @@ def pair(here: TlsProfile, there: TlsProfile) -> tuple[TlsChannel, TlsChannel]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seconds", type=float, default=3.0)
     arguments.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
     arguments.add_argument("--processes", action="store_true", help="server and client in a process each")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from meshnode.base.errors import MeshError
 from meshnode.control.servers import ServerInfo
-from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler
+from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler, parse_status
 from meshnode.control.user_event import EVENT_PREFIX
 from meshnode.http.errors import ServerCallError
 from meshnode.rpc.codec import Request
@@ -94,9 +94,10 @@ class ServerCalls:
         failures = []
         for server in servers[:MAX_SERVERS_TRIED]:
             try:
-                return await self._client.call(
+                answer = await self._client.call(
                     server.rpc, method, body, timeout=CALL_TIMEOUT, datacenter=wanted
                 )
+                return parse_status(method, answer) if method in STATUS_METHODS else answer
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
             except (ServerUnreachableError, TlsRefusedError, CallLostError) as error:

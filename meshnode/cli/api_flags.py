@@ -39,8 +39,10 @@ class ClientFlags:
             else None
         )
 
-    def client(self, parsed: Parsed, environ: Mapping[str, str] | None = None) -> ApiClient:
-        """The client that the flags and the environment describe."""
+    def client(
+        self, parsed: Parsed, failing: str = "", environ: Mapping[str, str] | None = None
+    ) -> ApiClient:
+        """The client that the flags and the environment describe; ``failing`` begins its errors."""
         settings = ApiSettings(
             address=parsed[self._address],
             token=parsed[self._token],
@@ -50,7 +52,7 @@ class ClientFlags:
             client_key=parsed[self._client_key],
             tls_server_name=parsed[self._server_name],
         )
-        return ApiClient(settings.with_environment(os.environ if environ is None else environ))
+        return ApiClient(settings.with_environment(os.environ if environ is None else environ), failing)
 
     def query(self, parsed: Parsed) -> dict[str, str]:
         """Query parameters that the server flags stand for."""

@@ -38,7 +38,7 @@ def run(args: list[str]) -> int:
     payload = parsed.positionals[0].encode() if parsed.positionals else None
     filters = {"node": parsed[node], "service": parsed[service], "tag": parsed[tag]}
     query = client_flags.query(parsed) | {key: value for key, value in filters.items() if value}
-    answer = client_flags.client(parsed).call(
+    answer = client_flags.client(parsed, "Error firing event").call(
         "PUT", f"/v1/event/fire/{path_segment(parsed[name])}", query, payload
     )
     print(f"Event ID: {json.loads(answer)['ID']}")

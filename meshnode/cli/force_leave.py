@@ -22,7 +22,7 @@ def run(args: list[str]) -> int:
     if len(parsed.positionals) != 1:
         raise FlagError("A single node name must be specified to force leave.")
     name = path_segment(parsed.positionals[0])
-    client_flags.client(parsed).call(
+    client_flags.client(parsed, "Error force leaving").call(
         "PUT", f"/v1/agent/force-leave/{name}", {"prune": "1"} if parsed[prune] else None
     )
     return 0

@@ -14,7 +14,7 @@ def run(args: list[str]) -> int:
     client_flags = ClientFlags(flags)
     parsed = flags.parse(args)
     parsed.reject_positionals()
-    stats = client_flags.client(parsed).get_json("/v1/agent/self").get("Stats") or {}
+    stats = client_flags.client(parsed, "Error querying agent").get_json("/v1/agent/self").get("Stats") or {}
     for block, values in sorted(stats.items()):
         print(f"{block}:")
         for key, value in sorted(values.items()):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from meshnode.base.errors import MeshError
+from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import FlagError, FlagSet
-from meshnode.cli.api import ApiError, path_segment
+from meshnode.cli.api import path_segment
 from meshnode.cli.api_flags import ClientFlags
 
 __all__ = ["run"]
@@ -30,7 +30,9 @@ def run(args: list[str]) -> int:
                 "PUT", f"/v1/agent/join/{path_segment(address)}", {"wan": "1"} if parsed[wan] else None
             )
             joined += 1
-        except ApiError as error:
+        except ConfigError:
+            raise
+        except MeshError as error:
             print(f"Error joining address '{address}': {error}", file=sys.stderr)
     if joined == 0:
         raise MeshError("Failed to join any nodes.")

@@ -36,7 +36,7 @@ def run(args: list[str]) -> int:
         raise FlagError("Exactly one of -install, -use, -remove or -list must be given")
     if parsed[output] not in {"pretty", "json"}:
         raise ConfigError(f"-format: {parsed[output]!r} is not a format: write pretty or json")
-    client = client_flags.client(parsed)
+    client = client_flags.client(parsed, "error")
     query = {"relay-factor": str(parsed[relay])} if parsed[relay] else None
     if parsed[listing]:
         return _list(client, query, as_json=parsed[output] == "json")

@@ -18,6 +18,6 @@ def run(args: list[str]) -> int:
     client_flags = ClientFlags(flags)
     parsed = flags.parse(args)
     parsed.reject_positionals()
-    client_flags.client(parsed).call("PUT", "/v1/agent/leave")
+    client_flags.client(parsed, "Error leaving").call("PUT", "/v1/agent/leave")
     print("Graceful leave complete")
     return 0

@@ -5,6 +5,7 @@ Exit codes follow Consul's: 0 success, 1 failure, 127 for a command that does no
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -37,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "version": ("meshnode.cli.version", "Prints the version"),
 }  # fmt: skip
 
+_HELP: Final = frozenset({"-h", "-help", "--help"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
 NOT_IN_THIS_RELEASE: Final = frozenset(
     {
@@ -57,11 +59,19 @@ NOT_IN_THIS_RELEASE: Final = frozenset(
 )
 
 
+#: Set to 1 to see where an internal error comes from.
+TRACEBACK_VARIABLE: Final = "MESHNODE_TRACEBACK"
+#: Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
+INTERRUPTED: Final = 130
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line ``argv`` (without the program name); returns the exit code."""
+    """Run the command line ``argv`` (without the program name); returns the exit code, whatever happens."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(args)
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
     except HelpRequested as usage:
         print(usage, end="")
         return 0
@@ -69,16 +79,23 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except BrokenPipeError:
-        sys.stderr.close()
+        # Who read us is gone. What Python still holds for it must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            raise
+        text = f"{type(error).__name__}: {error}".replace("\n", " ")
+        print(f"internal error: {text} (set {TRACEBACK_VARIABLE}=1 for details)", file=sys.stderr)
+        return 1
 
 
 def _dispatch(args: list[str]) -> int:
     if args and args[0] in {"-v", "-version", "--version"}:
         args = ["version"]
-    if args in (["-h"], ["-help"], ["--help"], ["help"]):
+    if args in ([word] for word in (*_HELP, "help")):
         print(_help(""))
         return 0
     name, rest = _longest_match(args)
@@ -95,8 +112,9 @@ def _dispatch(args: list[str]) -> int:
         return 127
     module = COMMANDS[name][0]
     if not module:
-        print(_help(name), file=sys.stderr)
-        return 1
+        asked = any(word in _HELP for word in rest)
+        print(_help(name), file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 1
     # A module that serves several commands is told which one by the words after the first.
     words = name.split()[1:]
     return int(import_module(module).run([*words, *rest]))
@@ -111,10 +129,10 @@ def _longest_match(args: list[str]) -> tuple[str, list[str]]:
 
 
 def _unknown(word: str) -> str:
-    from difflib import get_close_matches
+    from meshnode.base.suggest import closest
 
-    near = get_close_matches(word, [name for name in COMMANDS if " " not in name], n=1)
-    return f"There is no command {word!r}." + (f" Did you mean {near[0]!r}?" if near else "") + "\n"
+    near = closest(word, [name for name in COMMANDS if " " not in name])
+    return f"There is no command {word!r}." + (f" Did you mean {near!r}?" if near else "") + "\n"
 
 
 def _help(group: str) -> str:

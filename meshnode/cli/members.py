@@ -39,7 +39,7 @@ def run(args: list[str]) -> int:
     if parsed[output] not in {"pretty", "json"}:
         raise ConfigError(f"-format: {parsed[output]!r} is not a format: write pretty or json")
     query = {"segment": parsed[segment]} | ({"wan": "1"} if parsed[wan] else {})
-    found = client_flags.client(parsed).get_json("/v1/agent/members", query)
+    found = client_flags.client(parsed, "Error retrieving members").get_json("/v1/agent/members", query)
     members = [member for member in found if pattern.search(STATUS.get(member["Status"], ""))]
     if not members:
         return NO_MATCH

@@ -19,10 +19,12 @@ def run(args: list[str]) -> int:
     client_flags = ClientFlags(flags)
     parsed = flags.parse(args)
     parsed.reject_positionals()
+    client = client_flags.client(parsed, "Error starting monitor")
     try:
-        for line in client_flags.client(parsed).stream("/v1/agent/monitor", {"loglevel": parsed[level]}):
-            sys.stdout.write(line.decode(errors="replace"))
-            sys.stdout.flush()
+        for piece in client.stream("/v1/agent/monitor", {"loglevel": parsed[level]}):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
     except KeyboardInterrupt:
         return 0
+    print("Remote side ended the monitor! This usually means that the remote side has exited or crashed.")
     return 0

@@ -16,6 +16,6 @@ def run(args: list[str]) -> int:
     client_flags = ClientFlags(flags)
     parsed = flags.parse(args)
     parsed.reject_positionals()
-    client_flags.client(parsed).call("PUT", "/v1/agent/reload")
+    client_flags.client(parsed, "Error reloading").call("PUT", "/v1/agent/reload")
     print("Configuration reload triggered")
     return 0

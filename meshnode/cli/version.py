@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from meshnode import CONSUL_API_VERSION, __version__
+from meshnode.base.goflags import FlagSet
 
 __all__ = ["run"]
 
 
 def run(args: list[str]) -> int:
     """Print the version; takes no arguments and ignores none: extra words are an error."""
-    if args:
-        from meshnode.base.errors import ConfigError
-
-        raise ConfigError(f"version takes no arguments, got {' '.join(args)}")
+    flags = FlagSet("version", "Usage: consul version", "Prints the version of Consul that is spoken, and ours.")
+    flags.parse(args).reject_positionals()
     print(f"Consul v{CONSUL_API_VERSION}")
     print(
         "Protocol 2 spoken by default, understands 2 to 3 "

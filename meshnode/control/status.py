@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["STATUS_METHODS", "ClusterView", "StatusHandler", "leader", "peers", "ping"]
+from meshnode.base.errors import RemoteProtocolError
+
+__all__ = ["STATUS_METHODS", "ClusterView", "StatusHandler", "leader", "parse_status", "peers", "ping"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,21 @@ STATUS_METHODS: Final[Mapping[str, StatusHandler]] = {
     "Status.Leader": leader,
     "Status.Peers": peers,
 }
+
+
+def parse_status(method: str, answer: object) -> object:
+    """The raw (msgpack, old spec) answer of a status call as text or a list of texts.
+
+    Raises :class:`RemoteProtocolError` when the server answered with something else.
+    """
+    if method == "Status.Leader" and isinstance(answer, bytes):
+        return answer.decode("utf-8", "replace")
+    if (
+        method == "Status.Peers"
+        and isinstance(answer, list | tuple)
+        and all(isinstance(p, bytes) for p in answer)
+    ):
+        return [peer.decode("utf-8", "replace") for peer in answer]
+    if method == "Status.Ping":
+        return {}
+    raise RemoteProtocolError(f"{method} was answered with {type(answer).__name__}")

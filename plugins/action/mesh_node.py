@@ -50,6 +50,9 @@ class ActionModule(ActionBase):
         }
         options["tls"] = options["tls"] and {**options["tls"], "ca": None, "certificate": None}
 
+        lacks_it = options["installed"] not in {None, options["package"]["digest"]}
+        if lacks_it and not self._task.check_mode:
+            return self._with_archive(options, task_vars)
         result = self._execute_module(module_name=MODULE, module_args=options, task_vars=task_vars)
         if result.pop("package_needed", False):
             result = self._with_archive(options, task_vars)

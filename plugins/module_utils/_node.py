@@ -289,5 +289,6 @@ def summary_of(node: Node) -> dict[str, Any]:
         "package_digest": node.plan.package["digest"],
         "reload_required": bool(found.reload),
         "restart_reasons": [*found.restart, *found.reload],
+        "restart_pending": bool(found.restart or found.reload) and bool(running(layout).pid),
         "restart_required": bool(found.restart),
     }

@@ -25,6 +25,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "gossip_store": {"type": "path"},
     "group": {"type": "str"},
     "install_dir": {"type": "path", "default": "/opt/meshnode"},
+    "installed": {"type": "str"},
     "name": {"type": "str", "default": "consul"},
     "package": {
         "type": "dict",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
@@ -43,6 +43,9 @@ class Wish:
     enabled: bool = True
     members: int = 1
     leader: bool = True
+    regain: bool = False
+    node_address: str = ""
+    postpone_leader: bool = False
     timeout: float = 60.0
     journal_lines: int = 30
 
@@ -55,6 +58,8 @@ class Report:
     reasons: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     cluster: Cluster | None = None
+    postponed: bool = False
+    was_leader: bool = False
     waited: float = 0.0
 
 
@@ -122,6 +127,10 @@ class Service:
         report.pending = [*found.restart, *found.reload] if self.tolerated else []
         if self.module.check_mode:
             return report
+        if self.wish.regain and "restart" in report.actions:
+            report.was_leader = self.look_before()
+            if report.was_leader and self.wish.postpone_leader:
+                return Report(reasons=report.reasons, postponed=True, was_leader=True)
         if report.actions and unit["NeedDaemonReload"] == "yes":
             self.systemctl("daemon-reload")
         for verb in report.actions:
@@ -129,6 +138,19 @@ class Service:
         report.cluster = self.wait(begun, int(unit["NRestarts"] or 0))
         report.waited = round(self.clock() - begun, 2)
         return report
+
+    def look_before(self) -> bool:
+        """Raise the bar to what is true before the restart; says whether this is the leader.
+
+        A cluster that is broken already raises no bar, or its repair would wait for what only the repair brings.
+        """
+        try:
+            before = look(self.api, leader=True)
+        except ApiError:
+            before = Cluster((), (), "")
+        members, leader = max(self.wish.members, len(before.alive)), self.wish.leader and bool(before.leader)
+        self.wish = replace(self.wish, members=members, leader=leader)
+        return bool(self.wish.node_address) and before.leader.startswith(f"{self.wish.node_address}:")
 
     def systemctl(self, verb: str) -> None:
         """Run one verb; a start does not wait, for the waiting here has an end and knows what it waits for."""

@@ -147,6 +147,11 @@ options:
     description:
       - Text of the systemd unit. Without it no unit is written.
     type: str
+  installed:
+    description:
+      - Digest of the release that the node is known to have, empty when it is known to have none.
+        When it is not the wanted one the package is sent at once, which saves the call that would ask.
+    type: str
   name:
     description:
       - Name of the unit, without C(.service).
@@ -216,6 +221,10 @@ restart_required:
   type: bool
 reload_required:
   description: Whether only the certificates differ, which an agent takes up without a restart.
+  returned: success
+  type: bool
+restart_pending:
+  description: Whether an agent runs, but with something else than what is on disk. It should be restarted in its turn.
   returned: success
   type: bool
 restart_reasons:

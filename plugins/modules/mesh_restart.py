@@ -85,6 +85,22 @@ options:
       - Whether a leader must be known.
     type: bool
     default: true
+  regain:
+    description:
+      - For a rolling restart. Look before a restart, and wait afterwards until as many members are alive as before,
+        if that is more than O(members), and until a leader is known if one was known before.
+    type: bool
+    default: false
+  node_address:
+    description:
+      - The address that this node advertises, to know whether it is the leader.
+    type: str
+    default: ''
+  postpone_leader:
+    description:
+      - With O(regain), do not restart the leader, and return RV(postponed).
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds until the wait is given up.
@@ -145,6 +161,14 @@ pending:
   returned: success
   type: list
   elements: str
+postponed:
+  description: Whether a restart is due that was left for later, since this is the leader.
+  returned: success
+  type: bool
+was_leader:
+  description: Whether this was the leader before the restart, with O(regain).
+  returned: success
+  type: bool
 members:
   description: Members that are alive as this agent sees them.
   returned: success, outside check mode
@@ -169,6 +193,7 @@ journal:
   elements: str
 """
 
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, config_files, load_json
@@ -187,6 +212,9 @@ ARGUMENT_SPEC = {
     "leader": {"type": "bool", "default": True},
     "members": {"type": "int", "default": 1},
     "name": {"type": "str", "default": "consul"},
+    "node_address": {"type": "str", "default": ""},
+    "postpone_leader": {"type": "bool", "default": False},
+    "regain": {"type": "bool", "default": False},
     "state_file": {"type": "path", "default": "/run/consul/state.json"},
     "timeout": {"type": "float", "default": 60.0},
     "token": {"type": "str", "no_log": True},
@@ -200,12 +228,18 @@ def service_from(module: AnsibleModule) -> Service:
     unit_file = f"/etc/systemd/system/{options['name']}.service"
     layout = Layout(options["config_dir"], options["install_dir"], options["state_file"], unit_file)
     api = Api(*(options[name] for name in ("address", "ca_file", "cert_file", "key_file", "token")))
-    wish = Wish(
-        **{
-            name: options[name]
-            for name in ("when", "enabled", "members", "leader", "timeout", "journal_lines")
-        }
+    wished = (
+        "when",
+        "enabled",
+        "members",
+        "leader",
+        "regain",
+        "node_address",
+        "postpone_leader",
+        "timeout",
+        "journal_lines",
     )
+    wish = Wish(**{name: options[name] for name in wished})
     return Service(module, options["name"], layout, api, wish)
 
 
@@ -213,6 +247,7 @@ def result_of(report: Report) -> dict[str, object]:
     """The module's result."""
     result: dict[str, object] = {"changed": bool(report.actions), "waited": report.waited}
     result |= {"actions": report.actions, "reasons": report.reasons, "pending": report.pending}
+    result |= {"postponed": report.postponed, "was_leader": report.was_leader}
     if report.cluster:
         result |= {"members": list(report.cluster.alive), "leader": report.cluster.leader}
     return result

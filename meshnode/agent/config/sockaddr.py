@@ -94,12 +94,15 @@ def _parse(parts: list[str | _Action], start: int) -> tuple[tuple[str | _Action 
     index = start
     while index < len(parts):
         part = parts[index]
-        if isinstance(part, _Action) and part.pipeline.split(" ")[0] == "range":
+        word = part.pipeline.partition(" ")[0] if isinstance(part, _Action) else ""
+        if word in _KEYWORDS:
+            _fail(word, f"{word} is a part of templates that is not supported; known are range, end and pipelines")
+        if isinstance(part, _Action) and word == "range":
             body, index = _parse(parts, index + 1)
             if index < 0:
                 _fail(part.pipeline, "range has no {{ end }}")
             found.append(_Range(part.pipeline.removeprefix("range"), body))
-        elif isinstance(part, _Action) and part.pipeline == "end":
+        elif word == "end":
             if start == 0:
                 _fail("end", "there is no range to end")
             return tuple(found), index
@@ -154,9 +157,8 @@ def _pipeline(source: str, interfaces: Interfaces, dot: Any) -> Any:
 
 def _call(source: str, name: str, arguments: tuple[Any, ...], interfaces: Interfaces) -> Any:
     if name not in FUNCTIONS:
-        kind = "a part of templates that is not supported" if name in _KEYWORDS else "not a function"
         hint = did_you_mean(name, FUNCTIONS)
-        _fail(source, f"{name} is {kind}{hint}; known are {', '.join(FUNCTIONS)}")
+        _fail(source, f"{name} is not a function{hint}; known are {', '.join(FUNCTIONS)}")
     count, function = FUNCTIONS[name]
     if len(arguments) != count or any(isinstance(argument, _Name) for argument in arguments):
         _fail(source, f"{name} takes {count} argument{'s' * (count != 1)}, got {len(arguments)}")

@@ -128,9 +128,8 @@ def test_a_body_of_the_bound_is_taken_and_one_byte_more_is_refused_when_declared
 
 def test_a_header_of_the_bound_is_taken_and_one_byte_more_is_refused() -> None:
     def header(padding: int) -> bytes:
-        return b"" + msgpack.packb(
-            {"ServiceMethod": "A.B", "Seq": 1, "Pad": bytes(padding)}, use_bin_type=False
-        )
+        fields = {"ServiceMethod": "A.B", "Seq": 1, "Pad": bytes(padding)}
+        return bytes(msgpack.packb(fields, use_bin_type=False))
 
     room = codec.MAX_HEADER_BYTES - len(header(70000)) + 70000 + 2  # raw16 instead of raw32
     assert len(header(room)) == codec.MAX_HEADER_BYTES

@@ -305,7 +305,9 @@ def test_the_name_of_a_server_is_verified_by_datacenter(tmp_path: Path) -> None:
         tls = mesh.client(verify_server_hostname=True)
         async with serving(tls=mesh.server()) as (_, address), client_of(tls) as client:
             assert await client.call(address, "A.B", 1, timeout=5) == 1
-            with pytest.raises(TlsRefusedError, match="its certificate is for server.dc1.consul") as caught:
+            with pytest.raises(
+                TlsRefusedError, match=r"its certificate is for server\.dc1\.consul"
+            ) as caught:
                 await client.call(address, "A.B", 1, timeout=5, datacenter="dc2")
             assert 'DNS name "server.dc2.consul"' in str(caught.value)
 
@@ -317,10 +319,10 @@ def test_a_client_certificate_alone_does_not_make_a_server(tmp_path: Path) -> No
 
     async def main() -> None:
         tls = mesh.client(verify_server_hostname=True)
-        async with serving(tls=mesh.server(make_cert(["client.dc1.consul"], mesh.ca))) as (_, address):
-            async with client_of(tls) as client:
-                with pytest.raises(TlsRefusedError, match="for client.dc1.consul"):
-                    await client.call(address, "A.B", None, timeout=5)
+        server_tls = mesh.server(make_cert(["client.dc1.consul"], mesh.ca))
+        async with serving(tls=server_tls) as (_, address), client_of(tls) as client:
+            with pytest.raises(TlsRefusedError, match=r"for client\.dc1\.consul"):
+                await client.call(address, "A.B", None, timeout=5)
 
     run(main)
 

@@ -48,7 +48,7 @@ def test_an_unknown_suite_names_those_that_are_known() -> None:
 
 
 def test_a_suite_that_openssl_dropped_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="TLS_RSA_WITH_RC4_128_SHA.*too weak"):
+    with pytest.raises(ConfigError, match=r"TLS_RSA_WITH_RC4_128_SHA.*too weak"):
         openssl_ciphers(("TLS_RSA_WITH_RC4_128_SHA",))
 
 

@@ -1,0 +1,419 @@
+"""Loading: the order of sources, the rules of Consul with its texts, and every mistake named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshnode.agent.config.errors import ConfigErrors
+from meshnode.agent.config.load import Loaded, load, load_files
+from meshnode.base.address import Address
+from meshnode.base.errors import ConfigError
+from tests.unit.meshnode.agent.config.machine import machine
+
+KEY = "pUqJrVyVRj5jsiYEkM/tFQ=="
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "consul.d"
+    path.mkdir()
+    return path
+
+
+def write(directory: Path, name: str, value: Any) -> Path:
+    path = directory / name
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def read(*args: str, environ: dict[str, str] | None = None, **more: Any) -> Loaded:
+    return load(["-data-dir=/none", *args], environ or {}, machine(**more))
+
+
+def fragment(**settings: Any) -> str:
+    return f"-hcl={json.dumps(settings)}"
+
+
+def complaint(*args: str, **more: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(*args, **more)
+    return str(caught.value)
+
+
+# Sources
+
+
+def test_an_agent_without_settings_is_a_client_with_the_defaults_of_consul() -> None:
+    config = read().config
+    assert not config.dev
+    assert (config.identity.node_name, config.identity.datacenter, config.identity.domain) == (
+        "web1",
+        "dc1",
+        "consul.",
+    )
+    assert (config.addresses.bind, config.addresses.advertise) == ("0.0.0.0", "10.0.0.2")
+    assert config.http_listeners == (Address("127.0.0.1", 8500),)
+    assert config.https_listeners == ()
+    assert (config.ports.serf_lan, config.ports.serf_wan, config.ports.server) == (8301, 8302, 8300)
+    assert (config.process.leave_on_terminate, config.process.skip_leave_on_interrupt) == (True, False)
+    assert (config.gossip.lan.probe_interval, config.gossip.wan.probe_interval) == (1.0, 5.0)
+
+
+def test_a_server_stays_when_it_is_interrupted() -> None:
+    process = read("-server").config.process
+    assert (process.leave_on_terminate, process.skip_leave_on_interrupt) == (False, True)
+
+
+def test_dev_is_a_server_in_memory_on_loopback() -> None:
+    config = load(["-dev"], {}, machine(eth0="10.0.0.2/24", eth1="10.0.1.2/24")).config
+    assert config.dev
+    assert config.identity.server
+    assert config.identity.data_dir == ""
+    assert (config.addresses.bind, config.addresses.advertise) == ("127.0.0.1", "127.0.0.1")
+    assert config.keyring_file(wan=False) is None
+    assert (config.logging.level, config.gossip.lan.probe_interval) == ("DEBUG", 0.1)
+
+
+def test_files_win_over_defaults_in_the_order_of_their_names_and_other_files_are_skipped(
+    directory: Path,
+) -> None:
+    write(directory, "10.json", {"datacenter": "a", "ports": {"http": 1001, "server": 1002}})
+    write(directory, "20.hcl", 'datacenter = "b"\nports { http = 1003 }')
+    write(directory, "30.yaml", "datacenter: c")
+    write(directory, "40.json.bak", "nonsense")
+    (directory / "50.json").mkdir()
+    loaded = read("-config-dir", str(directory))
+    assert loaded.config.identity.datacenter == "b"
+    assert (loaded.config.ports.http, loaded.config.ports.server) == (1003, 1002)
+    assert [path.name for path in loaded.files] == ["10.json", "20.hcl"]
+
+
+def test_links_to_files_are_followed(directory: Path, tmp_path: Path) -> None:
+    write(tmp_path, "real.json", {"datacenter": "linked"})
+    (directory / "x.json").symlink_to(tmp_path / "real.json")
+    assert read("-config-dir", str(directory)).config.identity.datacenter == "linked"
+
+
+def test_files_and_directories_win_in_the_order_given(directory: Path, tmp_path: Path) -> None:
+    write(directory, "a.json", {"datacenter": "from-directory"})
+    file = write(tmp_path, "b.json", {"datacenter": "from-file"})
+    assert (
+        read("-config-file", str(file), "-config-dir", str(directory)).config.identity.datacenter
+        == "from-directory"
+    )
+    assert (
+        read("-config-dir", str(directory), "-config-file", str(file)).config.identity.datacenter
+        == "from-file"
+    )
+
+
+def test_a_forced_format_reads_every_file(directory: Path) -> None:
+    write(directory, "settings", 'datacenter = "x"')
+    assert read("-config-dir", str(directory)).config.identity.datacenter == "dc1"
+    assert read("-config-format=hcl", "-config-dir", str(directory)).config.identity.datacenter == "x"
+
+
+def test_a_named_file_of_another_format_is_skipped_with_a_warning(directory: Path) -> None:
+    file = write(directory, "x.yaml", "a: 1")
+    assert read("-config-file", str(file)).warnings == (
+        f"skipping file {file}, extension must be .hcl or .json, or config format must be set (-config-format)",
+    )
+
+
+def test_the_environment_wins_over_files_and_flags_over_the_environment(directory: Path) -> None:
+    write(directory, "a.json", {"datacenter": "file", "node_name": "file", "log_level": "err"})
+    environ = {
+        "CONSUL_LOCAL_CONFIG": '{"datacenter": "consul", "node_name": "consul"}',
+        "MESHNODE_LOCAL_CONFIG": 'node_name = "meshnode"',
+    }
+    config = read("-config-dir", str(directory), "-node=flag", environ=environ).config
+    assert (config.identity.datacenter, config.identity.node_name) == ("consul", "flag")
+    assert read("-config-dir", str(directory), environ=environ).config.identity.node_name == "meshnode"
+    assert config.logging.level == "ERR"
+
+
+def test_a_mistake_in_the_environment_is_found_there() -> None:
+    environ = {"CONSUL_LOCAL_CONFIG": '{"server": 1}'}
+    assert complaint(environ=environ).startswith(
+        "environment variable CONSUL_LOCAL_CONFIG:1:12: server: expected"
+    )
+
+
+def test_an_hcl_fragment_wins_over_everything(directory: Path) -> None:
+    write(directory, "a.json", {"datacenter": "file"})
+    config = read("-config-dir", str(directory), "-datacenter=flag", '-hcl=datacenter = "fragment"').config
+    assert config.identity.datacenter == "fragment"
+
+
+def test_lists_are_appended_and_those_of_flags_come_first(directory: Path) -> None:
+    write(directory, "a.json", {"retry_join": ["b"]})
+    write(directory, "b.json", {"retry_join": ["c"]})
+    config = read("-config-dir", str(directory), "-retry-join=a", '-hcl=retry_join = ["d"]').config
+    assert config.join.lan.retry == ("a", "b", "c", "d")
+
+
+def test_maps_are_merged_key_by_key(directory: Path) -> None:
+    write(directory, "a.json", {"node_meta": {"a": "1", "b": "1"}})
+    config = read("-config-dir", str(directory), "-node-meta=b:2", '-hcl=node_meta { c = "3" }').config
+    assert dict(config.identity.node_meta) == {"a": "1", "b": "2", "c": "3"}
+
+
+# Mistakes in files
+
+
+def test_a_path_that_does_not_exist_is_named() -> None:
+    assert complaint("-config-file=/no/such.json").startswith("/no/such.json does not exist")
+
+
+def test_a_file_that_is_not_utf8_is_named(directory: Path) -> None:
+    (directory / "a.json").write_bytes(b'{"a": "\xff"}')
+    assert (
+        complaint("-config-dir", str(directory)) == f"{directory}/a.json is not UTF-8: byte 7 can't be read"
+    )
+
+
+def test_a_syntax_error_names_file_line_and_column(directory: Path) -> None:
+    file = write(directory, "a.json", '{"server": true,\n "ports": {https: 1}}')
+    assert complaint("-config-dir", str(directory)).startswith(
+        f"{file}:2:12: expected a key in double quotes"
+    )
+
+
+def test_all_mistakes_of_all_sources_are_reported_at_once(directory: Path) -> None:
+    write(directory, "a.json", {"verify_incomming": True, "ui": True})
+    write(directory, "b.hcl", "server = 1")
+    with pytest.raises(ConfigErrors) as caught:
+        read("-config-dir", str(directory), "-raft-protocol=2", "-hcl=x = 1")
+    assert len(caught.value.problems) == 5
+    assert str(caught.value).startswith("5 errors occurred:\n  * ")
+
+
+# Keys that this release refuses
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ui": True}, "ui = true: not in this release: the web page"),
+        ({"connect": {"enabled": True}}, "connect.enabled = true: not in this release: the service mesh"),
+        ({"ports": {"dns": 8600}}, "ports.dns = 8600: not in this release: the DNS interface"),
+        ({"ports": {"grpc": 8502}}, "ports.grpc = 8502: not in this release"),
+        ({"recursors": ["8.8.8.8"]}, "recursors: not in this release"),
+        ({"domain": "example."}, 'domain = "example.": not in this release'),
+        ({"service": {"name": "web"}}, "service: not in this release: services come with the catalog"),
+        ({"services": [{"name": "web"}]}, "services: not in this release"),
+        ({"check": {"ttl": "10s"}}, "check: not in this release: checks come with the catalog"),
+        ({"watches": [{"type": "key"}]}, "watches: not in this release"),
+        ({"acl_datacenter": "dc1"}, 'acl_datacenter = "dc1": not in this release'),
+        ({"acl_default_policy": "deny"}, 'acl_default_policy = "deny": not in this release'),
+        ({"acl": {"enabled": True}}, "acl.enabled = true: not in this release"),
+        ({"raft_protocol": 2}, "raft_protocol = 2: the replicated log is an engine's"),
+        ({"performance": {"raft_multiplier": 1}}, "performance.raft_multiplier = 1: the replicated log"),
+        (
+            {"autopilot": {"cleanup_dead_servers": False}},
+            "autopilot.cleanup_dead_servers = false: the replicated log",
+        ),
+        ({"enable_debug": True}, "enable_debug = true: there is no Go runtime"),
+        ({"disable_remote_exec": False}, "disable_remote_exec = false: not in this release"),
+        ({"segment": "x"}, 'segment = "x": a key of Consul Enterprise'),
+        ({"non_voting_server": True}, "non_voting_server = true: a key of Consul Enterprise"),
+        ({"license_path": "/x"}, 'license_path = "/x": a key of Consul Enterprise'),
+        ({"telemetry": {"statsd_address": "x:1"}}, 'telemetry.statsd_address = "x:1": metrics are served'),
+        ({"ae_interval": "5m"}, "ae_interval = 300: a constant of Consul"),
+        ({"auto_encrypt": {"tls": True}}, "auto_encrypt: not in this release"),
+        ({"disable_host_node_id": False}, "disable_host_node_id = false: not in this release"),
+    ],
+)
+def test_what_is_not_built_is_refused_by_name_with_the_reason(settings: dict[str, Any], message: str) -> None:
+    assert message in complaint(fragment(**settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ui": False},
+        {"connect": {"enabled": False}},
+        {"ports": {"dns": -1}},
+        {"ports": {"dns": 0}},
+        {"domain": "consul"},
+        {"domain": "consul."},
+        {"services": []},
+        {"raft_protocol": 3},
+        {"performance": {"raft_multiplier": 5}},
+        {"acl_default_policy": "allow"},
+        {"disable_remote_exec": True},
+        {"enable_debug": False},
+    ],
+)
+def test_a_refused_key_may_have_its_harmless_value(settings: dict[str, Any]) -> None:
+    assert read(fragment(**settings)).warnings == ()
+
+
+def test_a_refused_token_is_not_shown() -> None:
+    said = complaint(fragment(acl_master_token="3f7a2c1e-secret"))
+    assert "acl_master_token: not in this release" in said
+    assert "3f7a2c1e" not in said
+
+
+def test_a_key_without_effect_is_noted() -> None:
+    (warning,) = read(fragment(disable_update_check=False)).warnings
+    assert "disable_update_check = false has no effect: meshnode never phones home" in warning
+    assert read(fragment(disable_update_check=True, disable_anonymous_signature=True)).warnings == ()
+    (warning,) = read(fragment(snapshot_agent={"a": 1})).warnings
+    assert "snapshot_agent has no effect" in warning
+
+
+# Rules of Consul
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"datacenter": "a b"}, 'datacenter cannot be "a b". Please use only [a-z0-9-_].'),
+        ({"bootstrap": True}, "'bootstrap = true' requires 'server = true'"),
+        ({"bootstrap_expect": 3}, "'bootstrap_expect > 0' requires 'server = true'"),
+        ({"server": True, "bootstrap": True, "bootstrap_expect": 3},
+         "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive"),
+        ({"server": True, "bootstrap_expect": -1}, "bootstrap_expect cannot be -1."),
+        ({"node_name": "a b"}, "node_name: 'a b' can't be used"),
+        ({"node_name": "x" * 129}, "can't be used: at most 128 characters"),
+        ({"node_id": "x"}, 'node_id: "x" is not a UUID'),
+        ({"node_meta": {"": "x"}}, 'node_meta: "" can\'t be a key'),
+        ({"node_meta": {"a b": "x"}}, 'node_meta: "a b" can\'t be a key: write 1 to 128 characters of A-Za-z0-9_-'),
+        ({"node_meta": {"x" * 129: "x"}}, "can't be a key"),
+        ({"node_meta": {"consul-x": "x"}}, "node_meta.consul-x: keys that begin with consul- are reserved"),
+        ({"node_meta": {"a": "x" * 513}}, "node_meta.a: the value has 513 characters, over 512"),
+        ({"node_meta": {f"k{n}": "" for n in range(65)}}, "node_meta cannot have more than 64 pairs, it has 65"),
+        ({"retry_join": ["provider=aws tag_key=x"]}, "retry_join[0]: cloud discovery (provider=...) is not in this"),
+        ({"retry_join": ["a", "10.0.0.300"]},
+         'retry_join[1]: "10.0.0.300" is not an address: write an IP address or a host name'),
+        ({"start_join": ["a b"]}, 'start_join[0]: "a b" is not an address'),
+        ({"start_join": ["a:99999"]}, "start_join[0]: address 'a:99999' has port '99999'"),
+        ({"retry_join_wan": ["a"]}, "retry_join_wan: only servers are in the WAN pool"),
+        ({"reconnect_timeout": "7h59m"}, "reconnect_timeout cannot be shorter than 8h"),
+        ({"retry_interval": "0s"}, "retry_interval must be longer than 0s"),
+        ({"retry_max": -1}, "retry_max cannot be -1: the least is 0"),
+        ({"gossip_lan": {"probe_timeout": "2s"}}, "gossip_lan.probe_timeout cannot be longer than gossip_lan.probe_int"),
+        ({"gossip_lan": {"gossip_nodes": 0}}, "gossip_lan.gossip_nodes cannot be 0: the least is 1"),
+        ({"performance": {"leave_drain_time": "-1s"}}, "performance.leave_drain_time cannot be negative"),
+        ({"verify_incoming": True}, "VerifyIncoming set, and no CA certificate provided!"),
+        ({"verify_incoming_rpc": True, "ca_file": "/x"}, "VerifyIncoming set, and no Cert/Key pair provided!"),
+        ({"verify_outgoing": True}, "VerifyOutgoing set, and no CA certificate provided!"),
+        ({"verify_server_hostname": True}, "VerifyOutgoing set, and no CA certificate provided!"),
+        ({"cert_file": "/x"}, "cert_file is set and key_file is not: they go together"),
+        ({"key_file": "/x"}, "key_file is set and cert_file is not: they go together"),
+        ({"ports": {"https": 10443}}, "ports.https: HTTPS needs a certificate: set cert_file and key_file"),
+        ({"tls_min_version": "tls10"}, 'tls_min_version: "tls10" can\'t be offered'),
+        ({"tls_min_version": "ssl3"}, 'tls_min_version: "ssl3" is not a version'),
+        ({"tls_cipher_suites": "TLS_FAST"}, 'tls_cipher_suites: "TLS_FAST" is not a cipher suite'),
+        ({"http_config": {"response_headers": {"a b": "x"}}}, 'http_config.response_headers: "a b" is not the name'),
+        ({"http_config": {"response_headers": {"a": "x\ny"}}}, "a header can't hold line breaks"),
+        ({"unix_sockets": {"mode": "rw"}}, 'unix_sockets.mode: "rw" is not a mode'),
+        ({"limits": {"rpc_rate": -2}}, "limits.rpc_rate cannot be negative; -1 is no limit"),
+        ({"telemetry": {"prefix_filter": ["consul"]}}, 'telemetry.prefix_filter[0]: "consul" must begin with "+"'),
+        ({"ports": {"serf_lan": -1}}, "ports.serf_lan can't be turned off"),
+        ({"server": True, "ports": {"server": 0}}, "ports.server can't be turned off"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_used_is_named(settings: dict[str, Any], message: str) -> None:
+    said = complaint(fragment(**settings))
+    assert message in said
+    assert said.startswith("flag -hcl[0]:1:")
+
+
+def test_an_agent_needs_a_data_directory_unless_it_is_for_development() -> None:
+    with pytest.raises(ConfigError, match="data_dir cannot be empty"):
+        load([], {}, machine())
+
+
+def test_a_development_agent_waits_for_no_other_server() -> None:
+    assert "'bootstrap_expect > 0' not allowed in dev mode" in complaint("-dev", "-bootstrap-expect=3")
+
+
+def test_a_data_directory_that_is_a_file_or_of_an_old_consul_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "x", "")
+    assert complaint(f"-data-dir={file}") == f"flag -data-dir: data_dir {file} is not a directory"
+    (tmp_path / "mdb").mkdir()
+    assert "Deprecated data folder found" in complaint(f"-data-dir={tmp_path}")
+
+
+def test_a_machine_without_a_name_needs_a_node_name() -> None:
+    assert complaint(hostname="") == "node_name cannot be empty: this machine has no host name either"
+
+
+@pytest.mark.parametrize(
+    ("expect", "warning"),
+    [
+        (1, "BootstrapExpect is set to 1; this is the same as Bootstrap mode."),
+        (2, "A cluster with 2 servers will provide no failure tolerance."),
+        (4, "A cluster with an even number of servers does not achieve optimum fault tolerance."),
+    ],
+)
+def test_a_number_of_servers_that_is_no_good_is_warned_about(expect: int, warning: str) -> None:
+    loaded = read("-server", f"-bootstrap-expect={expect}")
+    assert warning in loaded.warnings[0]
+    assert loaded.config.identity.bootstrap == (expect == 1)
+    assert loaded.config.identity.bootstrap_expect == (0 if expect == 1 else expect)
+
+
+def test_three_servers_are_not_warned_about() -> None:
+    assert read("-server", "-bootstrap-expect=3").warnings == ()
+
+
+def test_a_name_that_dns_does_not_take_is_warned_about() -> None:
+    assert 'Node name "web.1" will not be discoverable via DNS' in read("-node=web.1").warnings[0]
+
+
+def test_the_gossip_key_is_decoded_and_never_printed() -> None:
+    config = read("-encrypt", KEY).config
+    assert config.gossip.encrypt is not None
+    assert len(config.gossip.encrypt) == 16
+    assert repr(config.gossip.encrypt) not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "pUqJrVyVRj5jsiYEkM/t",
+            "encrypt has invalid key: the gossip key decodes to 15 bytes, and AES takes 16, 24 or 32",
+        ),
+        ("not base64 at all!!", "encrypt has invalid key: the gossip key (19 characters) is not base64"),
+    ],
+)
+def test_a_gossip_key_that_cannot_be_used_is_refused_and_not_shown(key: str, message: str) -> None:
+    said = complaint("-encrypt", key)
+    assert said.startswith(f"flag -encrypt: {message}")
+    assert key not in said
+
+
+def test_a_keyring_file_beside_encrypt_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "serf").mkdir()
+    (tmp_path / "serf" / "local.keyring").write_text("[]")
+    (tmp_path / "serf" / "remote.keyring").write_text("[]")
+    lan = "WARNING: LAN keyring exists but -encrypt given, using keyring"
+    wan = "WARNING: WAN keyring exists but -encrypt given, using keyring"
+    assert read(f"-data-dir={tmp_path}", "-encrypt", KEY).warnings == (lan,)
+    assert read(f"-data-dir={tmp_path}", "-encrypt", KEY, "-server").warnings == (lan, wan)
+    assert read(f"-data-dir={tmp_path}", "-encrypt", KEY, "-disable-keyring-file").warnings == ()
+
+
+def test_verification_settings_are_folded_together(tmp_path: Path) -> None:
+    config = read(fragment(encrypt_verify_incoming=False)).config
+    assert (config.gossip.verify_incoming, config.gossip.verify_outgoing) == (False, True)
+    settings = read().config.tls_settings()
+    assert (settings.verify_incoming_rpc, settings.server_name, settings.datacenter) == (False, "web1", "dc1")
+
+
+def test_files_alone_can_be_checked(directory: Path) -> None:
+    write(directory, "a.json", {"data_dir": "/none", "node_name": "x"})
+    assert load_files([str(directory)], machine=machine()).config.identity.node_name == "x"
+
+
+def test_a_log_file_that_is_a_directory_gets_a_name() -> None:
+    assert read("-log-file=/var/log/").config.logging.file == "/var/log/meshnode.log"
+    assert read("-log-file=/var/log/x").config.logging.file == "/var/log/x"
