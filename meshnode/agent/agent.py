@@ -8,14 +8,17 @@ import random
 import secrets
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from meshnode.agent.config import Loaded, compare
+from meshnode.agent.config import AgentConfig, Loaded, compare
 from meshnode.agent.describe import describe_agent
+from meshnode.agent.flood_join import FloodJoin
 from meshnode.agent.leadership import Leadership
 from meshnode.agent.perform import Performer
 from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings
 from meshnode.agent.pool import Pool
+from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
 from meshnode.agent.state_file import files_digest
@@ -25,6 +28,7 @@ from meshnode.base.address import Address
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
 from meshnode.control.servers import ServerInfo
+from meshnode.control.token_bucket import TokenBucket
 from meshnode.gossip.serf.events import (
     MemberFailed,
     MemberJoined,
@@ -36,6 +40,7 @@ from meshnode.gossip.serf.events import (
 )
 from meshnode.gossip.serf.serf import Serf
 from meshnode.http.api import Api
+from meshnode.http.view import HttpSettings
 from meshnode.runtime.gossip_shell import GossipShell
 from meshnode.runtime.http_server import HttpServer
 from meshnode.runtime.keyring_file import open_keyring
@@ -80,14 +85,22 @@ class Agent:
         self._load = load
         self._rng = random.Random(secrets.randbits(64))
         self.tls = TlsContexts(config.tls_settings())
-        self.metrics = Metrics(asyncio.get_running_loop().time())
-        self.lan = self._pool(gossip_plan(config, node_id, wan=False), self._lan_event)
-        has_wan = identity.server and config.ports.serf_wan > 0
-        self.wan = self._pool(gossip_plan(config, node_id, wan=True), self._wan_event) if has_wan else None
+        self._clock = asyncio.get_running_loop().time
+        self.metrics = Metrics(self._clock())
+        self.lan = self._pool(wan=False)
+        self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
         self.leadership = Leadership(self._own_servers, node_id) if identity.server else None
         self.events = UserEvents(identity.node_name, dict)
         self.client = RpcClient(tls=self.tls)
-        self.calls = ServerCalls(self.client, self._servers_of, self._rng, identity.datacenter)
+        self.calls = ServerCalls(
+            self.client,
+            self._servers_of,
+            rng=self._rng,
+            datacenter=identity.datacenter,
+            metrics=self.metrics,
+            clock=self._clock,
+            limit=self._limit(config),
+        )
         self.endpoints = (
             ServerEndpoints(self.leadership.view, self._fire, identity.datacenter)
             if self.leadership
@@ -109,20 +122,13 @@ class Agent:
             settings=http_settings(config),
             describe=lambda: describe_agent(self),
         )
-        performer = Performer(
-            datacenter=identity.datacenter,
-            lan=self.lan,
-            wan=self.wan,
-            endpoints=self.endpoints,
-            calls=self.calls,
-            events=self.events,
-            logs=logs,
-            leave=self.leave,
-            reload=self.reload,
+        self.http = HttpServer(
+            Api(self.view, self._rng), self._performer().perform, explain=self._explain_https
         )
-        self.http = HttpServer(Api(self.view, self._rng), performer.perform, explain=self._explain_https)
         self._joining: list[asyncio.Task[Any]] = []
-        self._flooding: set[str] = set()
+        self._leaving: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
+        self._flood = FloodJoin(self.wan, self._own_servers) if self.wan is not None else None
         #: Called after each reload that was applied.
         self.on_reload: Callable[[], None] | None = None
 
@@ -137,6 +143,8 @@ class Agent:
             await self.lan.start()
             if self.wan is not None:
                 await self.wan.start()
+            if self._flood is not None:
+                self._joining.append(spawn(self._flood.run(), name="WAN flood join"))
             self._membership_changed()
             await self.http.listen(*http_listeners(self.config, self._https_context))
             await self._join_at_start()
@@ -154,20 +162,36 @@ class Agent:
                     raise MeshError(f"failed to join {', '.join(join.start)}: {'; '.join(result.errors)}")
             if join.retry:
                 retry = RetryJoin(pool, join.retry, join.interval, join.max_attempts, self._give_up)
-                self._joining.append(spawn(retry.run(), name=f"retry-join {'WAN' if pool.wan else 'LAN'}"))
+                self._joining.append(spawn(retry.run(), name=f"retry-join {pool.title}"))
 
     def _give_up(self, reason: str) -> None:
         _log.error("%s", reason)
         self.stopped.set()
 
     async def leave(self) -> None:
-        """Leave both pools, then ask to be stopped."""
+        """Leave both pools, then ask to be stopped; a second call waits for the first one's end."""
+        if self._leaving is None:
+            self._leaving = spawn(self._leave_pools(), name="leave")
+        await asyncio.shield(self._leaving)
+
+    async def _leave_pools(self) -> None:
+        # WAN first, then LAN; then calls that still come may end: by now clients ask another server (Consul).
         _log.info("Gracefully leaving the cluster")
-        for pool in filter(None, (self.wan, self.lan)):
-            if not await pool.shell.leave(LEAVE_TIMEOUT):
-                _log.warning("the %s pool did not hear of our leave in time", "WAN" if pool.wan else "LAN")
-        self.left = True
-        self.stopped.set()
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                for pool in filter(None, (self.wan, self.lan)):
+                    if not await pool.shell.leave(LEAVE_TIMEOUT):
+                        _log.warning("the %s pool did not hear of our leave in time", pool.title)
+                drain_time = self.config.process.leave_drain_time if self.rpc is not None else 0.0
+                if drain_time > 0 and len(self.lan.members) > 1:
+                    _log.info("Waiting %gs to drain RPC traffic", drain_time)
+                    await asyncio.sleep(drain_time)
+            self.left = True
+            _log.info("Graceful leave complete")
+        except TimeoutError:
+            _log.warning("Timeout on graceful leave after %gs", LEAVE_TIMEOUT)
+        finally:
+            self.stopped.set()
 
     async def stop(self) -> None:
         """Close everything, in the reverse order of the start. Safe to call again."""
@@ -181,24 +205,59 @@ class Agent:
 
     async def reload(self) -> None:
         """Read the configuration again and apply what may change; a bad one is an error and changes nothing."""
-        loaded = await asyncio.to_thread(self._load)
-        config = loaded.config
-        self.tls.reload(config.tls_settings())
+        async with self._reloading:
+            loaded = await asyncio.to_thread(self._load)
+            config, settings = reloaded(self.config, loaded.config), http_settings(loaded.config)
+            await asyncio.to_thread(self.tls.reload, config.tls_settings())
+            # From here on nothing can fail.
+            self._apply(config, replace(settings, pretty=config.dev))
+            kept = compare(config, loaded.config).needs_restart
+            for key in kept:
+                _log.warning("reload: %s takes effect only after a restart", key)
+            if not kept:
+                # Whoever compares this with the files on disk must not take a half-applied change for a whole one.
+                self.config_digest = files_digest(loaded.files)
+            if self.on_reload is not None:
+                self.on_reload()
+            _log.info("configuration reloaded")
+
+    def _apply(self, config: AgentConfig, settings: HttpSettings) -> None:
+        old, self.config = self.config, config
         self._logs.set_level(parse_level(config.logging.level))
-        self.view.settings = http_settings(config)
+        self.view.settings = settings
+        if config.limits != old.limits:
+            self.calls.limit = self._limit(config)
         for pool in filter(None, (self.lan, self.wan)):
             pool.shell.set_verification(config.gossip.verify_incoming, config.gossip.verify_outgoing)
-        for key in compare(self.config, config).needs_restart:
-            _log.warning("reload: %s takes effect only after a restart", key)
-        self.config = config
-        self.config_digest = files_digest(loaded.files)
-        if self.on_reload is not None:
-            self.on_reload()
-        _log.info("configuration reloaded")
 
     # Parts
 
-    def _pool(self, plan: GossipPlan, on_event: Callable[[object], None]) -> Pool:
+    def _performer(self) -> Performer:
+        return Performer(
+            datacenter=self.config.identity.datacenter,
+            lan=self.lan,
+            wan=self.wan,
+            endpoints=self.endpoints,
+            calls=self.calls,
+            events=self.events,
+            logs=self._logs,
+            leave=self.leave,
+            reload=self.reload,
+        )
+
+    def _limit(self, config: AgentConfig) -> TokenBucket:
+        """Servers answer themselves and are not limited (Consul)."""
+        limits = config.limits
+        rate = -1.0 if config.identity.server else limits.rpc_rate
+        return TokenBucket(rate, limits.rpc_max_burst, self._clock())
+
+    def _pool(self, *, wan: bool) -> Pool:
+        plan = gossip_plan(self.config, self.node_id, wan=wan, names_by_id=lambda: pool.names_by_id)
+        shell = self._shell(plan, self._wan_event if wan else self._lan_event)
+        pool = Pool(shell, wan=wan)
+        return pool
+
+    def _shell(self, plan: GossipPlan, on_event: Callable[[object], None]) -> GossipShell:
         def make(address: Address) -> Serf:
             return Serf(
                 name=plan.name,
@@ -211,7 +270,7 @@ class Agent:
                 refuse_member=plan.refuse_member,
             )
 
-        shell = GossipShell(
+        return GossipShell(
             make,
             plan.bind,
             advertise=plan.advertise,
@@ -220,7 +279,6 @@ class Agent:
             on_event=on_event,
             logger=logging.getLogger("meshnode.serf.wan" if plan.wan else "meshnode.serf.lan"),
         )
-        return Pool(shell, wan=plan.wan)
 
     def _own_servers(self) -> Sequence[ServerInfo]:
         return [server for server in self.lan.servers if server.datacenter == self.config.identity.datacenter]
@@ -274,26 +332,5 @@ class Agent:
         if self.leadership is not None:
             self.leadership.refresh()
         self.metrics.set_gauge("consul.serf.lan.members", len(self.lan.members), self.view.now)
-        self._flood_wan()
-
-    def _flood_wan(self) -> None:
-        """Servers that met on the LAN meet on the WAN too (Consul's flood join)."""
-        if self.wan is None:
-            return
-        known = {member.name for member in self.wan.members}
-        for server in self._own_servers():
-            name = f"{server.name}.{server.datacenter}"
-            if server.alive and server.wan_port and name not in known and name not in self._flooding:
-                self._flooding.add(name)
-                address = str(Address(server.rpc.host, server.wan_port))
-                self._joining.append(spawn(self._flood_one(name, address), name=f"wan flood {name}"))
-        self._joining = [task for task in self._joining if not task.done()]
-
-    async def _flood_one(self, name: str, address: str) -> None:
-        assert self.wan is not None
-        try:
-            result = await self.wan.shell.join([address])
-            if not result.joined:
-                _log.debug("WAN join of %s at %s failed: %s", name, address, "; ".join(result.errors))
-        finally:
-            self._flooding.discard(name)
+        if self._flood is not None:
+            self._flood.wake()

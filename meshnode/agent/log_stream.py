@@ -31,10 +31,8 @@ async def log_lines(hub: LogHub, level: str) -> AsyncIterator[bytes]:
         while True:
             line = await queue.get()
             if dropped:
-                line, dropped = (
-                    f"{line}\n    [WARN] {dropped} lines were dropped: this monitor reads too slowly",
-                    0,
-                )
-            yield line.strip("\n").encode() + b"\n"
+                line = f"{line}\n[WARN] {dropped} lines were dropped: this monitor reads too slowly"
+                dropped = 0
+            yield line.encode() + b"\n"
     finally:
         hub.detach(key)

@@ -26,6 +26,7 @@ from meshnode.http.effects import (
     KeyOperation,
     KeyringStatus,
     Leave,
+    ReadServer,
     Reload,
     StreamLog,
     WaitForEvents,
@@ -70,7 +71,7 @@ class Performer:
         """Perform ``effect`` and return its outcome; raises :class:`MeshError` for what is expected to fail."""
         match effect:
             case CallServer(method, body, datacenter):
-                return await self._call(method, body, datacenter)
+                return await self._call(method, body, datacenter, repeatable=isinstance(effect, ReadServer))
             case Join(addresses, wan):
                 return await self._join(addresses, wan=wan)
             case Leave():
@@ -89,13 +90,15 @@ class Performer:
                 return log_lines(self._logs, level)
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
 
-    async def _call(self, method: str, body: Mapping[str, object], datacenter: str) -> Any:
+    async def _call(
+        self, method: str, body: Mapping[str, object], datacenter: str, *, repeatable: bool
+    ) -> Any:
         if self._endpoints is not None and datacenter in ("", self._datacenter):
             try:
                 return self._endpoints.call(method, body)
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
-        return await self._calls.call(method, body, datacenter)
+        return await self._calls.call(method, body, datacenter, repeatable=repeatable)
 
     async def _join(self, addresses: tuple[str, ...], *, wan: bool) -> int:
         pool = self._wan if wan else self._lan
@@ -154,7 +157,7 @@ class Performer:
             "Name": identified.name,
             "Payload": serialize_event(identified),
         }
-        await self._call("Internal.EventFire", body, datacenter)
+        await self._call("Internal.EventFire", body, datacenter, repeatable=False)
         return identified
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,8 +37,13 @@ class GossipPlan:
     encrypt: bytes | None = field(default=None, repr=False)
 
 
-def gossip_plan(config: AgentConfig, node_id: str, *, wan: bool) -> GossipPlan:
-    """The plan of the LAN pool, or of the WAN pool in which servers are called ``node.datacenter``."""
+def gossip_plan(
+    config: AgentConfig, node_id: str, *, wan: bool, names_by_id: Callable[[], Mapping[str, str]]
+) -> GossipPlan:
+    """The plan of the LAN pool, or of the WAN pool in which servers are called ``node.datacenter``.
+
+    ``names_by_id`` tells who in this pool has which node id.
+    """
     identity, addresses, ports = config.identity, config.addresses, config.ports
     timing = config.gossip.wan if wan else config.gossip.lan
     profile = MemberlistConfig.wan if wan else MemberlistConfig.lan
@@ -74,7 +79,9 @@ def gossip_plan(config: AgentConfig, node_id: str, *, wan: bool) -> GossipPlan:
         snapshot_path=Path(data_dir, "serf", "remote.snapshot" if wan else "local.snapshot")
         if data_dir
         else None,
-        refuse_member=_refuse_wan if wan else _refuse_lan(identity.datacenter),
+        refuse_member=_refuse_wan
+        if wan
+        else _refuse_lan(identity.datacenter, identity.node_name, node_id, names_by_id),
         encrypt=config.gossip.encrypt,
     )
 
@@ -101,11 +108,19 @@ def gossip_tags(config: AgentConfig, node_id: str) -> dict[str, str]:
     return tags
 
 
-def _refuse_lan(datacenter: str) -> RefuseMember:
+def _refuse_lan(
+    datacenter: str, own_name: str, own_id: str, names_by_id: Callable[[], Mapping[str, str]]
+) -> RefuseMember:
     def refuse(name: str, _address: Address, tags: dict[str, str]) -> str:
         theirs = tags.get("dc", "")
         if theirs and theirs != datacenter:
             return f"Member '{name}' part of wrong datacenter '{theirs}': this pool is '{datacenter}'"
+        node_id = tags.get("id", "")
+        if node_id == own_id and name != own_name:
+            return f"Member '{name}' has conflicting node ID '{node_id}' with this agent's ID"
+        other = names_by_id().get(node_id, name)
+        if other != name:
+            return f"Member '{name}' has conflicting node ID '{node_id}' with member '{other}'"
         return ""
 
     return refuse

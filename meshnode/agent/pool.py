@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from meshnode.control.servers import ServerInfo, parse_server
 from meshnode.gossip.serf.member import Member, Status
 from meshnode.http.view import MemberInfo, MemberStatus
@@ -19,6 +21,12 @@ class Pool:
         self._started = False
         self._members: tuple[MemberInfo, ...] | None = None
         self._servers: tuple[ServerInfo, ...] | None = None
+        self._names: dict[str, str] | None = None
+
+    @property
+    def title(self) -> str:
+        """``LAN`` or ``WAN``."""
+        return "WAN" if self.wan else "LAN"
 
     async def start(self) -> None:
         """Start to gossip; raises :class:`MeshError` when a port or a file can't be had."""
@@ -28,7 +36,7 @@ class Pool:
 
     def changed(self) -> None:
         """Forget what was derived from the members."""
-        self._members = self._servers = None
+        self._members = self._servers = self._names = None
 
     @property
     def members(self) -> tuple[MemberInfo, ...]:
@@ -55,6 +63,17 @@ class Pool:
                 )
             )
         return self._servers
+
+    @property
+    def names_by_id(self) -> Mapping[str, str]:
+        """Node id -> name of the member that has it; who left has given its id back."""
+        if self._names is None:
+            self._names = {
+                member.tags["id"]: member.name
+                for member in self.members
+                if member.status != MemberStatus.LEFT and member.tags.get("id")
+            }
+        return self._names
 
     @property
     def local(self) -> MemberInfo:

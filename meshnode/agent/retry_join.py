@@ -24,7 +24,6 @@ class RetryJoin:
         max_attempts: int,
         give_up: Callable[[str], None],
     ) -> None:
-        self.wan = pool.wan
         self._pool = pool
         self._addresses = list(addresses)
         self._interval = interval
@@ -33,7 +32,7 @@ class RetryJoin:
 
     async def run(self) -> None:
         """Return once one address answered; calls ``give_up`` with the reason when the attempts are used up."""
-        name = "WAN" if self.wan else "LAN"
+        name = self._pool.title
         attempt = 0
         while True:
             attempt += 1

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.base.errors import MeshError
+from meshnode.base.metrics import Metrics
 from meshnode.control.servers import ServerInfo
 from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler, parse_status
+from meshnode.control.token_bucket import TokenBucket
 from meshnode.control.user_event import EVENT_PREFIX
-from meshnode.http.errors import ServerCallError
+from meshnode.http.errors import HttpError, ServerCallError
 from meshnode.rpc.codec import Request
 from meshnode.rpc.method import MethodTable, RpcError
-from meshnode.runtime.rpc_client import CallLostError, RpcClient, ServerUnreachableError, TlsRefusedError
+from meshnode.runtime.rpc_client import (
+    CallLostError,
+    CallTimeoutError,
+    RpcClient,
+    ServerUnreachableError,
+    TlsRefusedError,
+)
 from meshnode.runtime.rpc_server import PeerInfo
 
 __all__ = ["ServerCalls", "ServerEndpoints", "text_field"]
 
-#: Seconds for one call, dialling included (Consul's ``rpc_hold_timeout``).
+_log = logging.getLogger("meshnode.agent")
+#: Seconds for one call, dialling included: a call that takes longer has met a server that hangs.
 CALL_TIMEOUT: Final = 7.0
 #: Servers tried before giving up on a call that was not executed.
 MAX_SERVERS_TRIED: Final = 3
@@ -67,30 +77,49 @@ class ServerEndpoints:
 
 
 class ServerCalls:
-    """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter."""
+    """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter.
+
+    ``limit`` is Consul's ``limits``: what a client agent may ask in a second. ``clock`` is monotonic seconds.
+    """
 
     def __init__(
         self,
         client: RpcClient,
         known: Callable[[str], Sequence[ServerInfo]],
+        *,
         rng: random.Random,
         datacenter: str,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        limit: TokenBucket,
     ) -> None:
+        self.limit = limit
         self._client = client
         self._known = known
         self._rng = rng
         self._datacenter = datacenter
+        self._metrics = metrics
+        self._clock = clock
 
-    async def call(self, method: str, body: Mapping[str, object], datacenter: str = "") -> Any:
-        """Call ``method`` at an alive server; raises :class:`ServerCallError` saying what became of each try."""
+    async def call(
+        self, method: str, body: Mapping[str, object], datacenter: str = "", *, repeatable: bool
+    ) -> Any:
+        """Call ``method`` at an alive server; raises :class:`ServerCallError` saying what became of each try.
+
+        Another server is tried when the call was not executed, and, if it is ``repeatable``, when it may have been.
+        Over the limit it is not sent: :class:`HttpError` 429.
+        """
+        self._metrics.increment("consul.client.rpc", self._clock())
+        if not self.limit.take(self._clock()):
+            self._metrics.increment("consul.client.rpc.exceeded", self._clock())
+            raise HttpError(429, "RPC rate limit exceeded")
         wanted = datacenter or self._datacenter
         servers = [server for server in self._known(wanted) if server.alive]
         if not servers:
-            text = (
-                "No known Consul servers" if wanted == self._datacenter else f"No path to datacenter {wanted}"
-            )
-            raise MeshError(text)
+            local = wanted == self._datacenter
+            raise MeshError("No known Consul servers" if local else f"No path to datacenter {wanted}")
         self._rng.shuffle(servers)
+        not_executed = (ServerUnreachableError, TlsRefusedError)
         failures = []
         for server in servers[:MAX_SERVERS_TRIED]:
             try:
@@ -100,8 +129,12 @@ class ServerCalls:
                 return parse_status(method, answer) if method in STATUS_METHODS else answer
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
-            except (ServerUnreachableError, TlsRefusedError, CallLostError) as error:
+            except (*not_executed, CallLostError, CallTimeoutError) as error:
+                self._metrics.increment("consul.client.rpc.failed", self._clock())
+                _log.error("%s failed at server %s (%s): %s", method, server.name, server.rpc, error)
                 failures.append(f"{server.name} ({server.rpc}): {error}")
+                if not (repeatable or isinstance(error, not_executed)):
+                    break
         raise ServerCallError("; ".join(failures))
 
 

@@ -7,8 +7,8 @@ import os
 import platform
 import threading
 from collections.abc import Mapping
-
-import psutil
+from pathlib import Path
+from typing import Final
 
 from meshnode import CONSUL_API_VERSION, __version__
 from meshnode.agent.leadership import Leadership
@@ -16,18 +16,19 @@ from meshnode.agent.pool import Pool
 
 __all__ = ["agent_stats"]
 
+_STATM: Final = Path("/proc/self/statm")
+
 
 def agent_stats(
     *, lan: Pool, wan: Pool | None, leadership: Leadership | None, bootstrap: bool, datacenter: str
 ) -> Mapping[str, Mapping[str, str]]:
     """Every group; a client has no ``serf_wan``."""
-    process = psutil.Process()
     runtime = {
         "arch": platform.machine(),
         "cpu_count": str(os.cpu_count() or 1),
         "gc_objects": str(len(gc.get_objects())),
         "os": platform.system().lower(),
-        "resident_bytes": str(process.memory_info().rss),
+        "resident_bytes": str(_resident_bytes()),
         "threads": str(threading.active_count()),
         "version": f"python{platform.python_version()}",
     }
@@ -51,6 +52,15 @@ def agent_stats(
     if wan is not None:
         stats["serf_wan"] = wan.shell.serf.stats()
     return stats
+
+
+def _resident_bytes() -> int:
+    """Second field of ``statm``, in pages (proc(5)); 0 where there is no such file."""
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _text(value: bool) -> str:

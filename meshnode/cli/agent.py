@@ -10,20 +10,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from meshnode import CONSUL_API_VERSION
 from meshnode.agent.agent import Agent
 from meshnode.agent.config.load import Loaded, load
+from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.node_id import load_node_id
 from meshnode.agent.state_file import RunningState, files_digest, package_digest, remove_state, write_state
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import HelpRequested
 from meshnode.runtime.logs import LogHub, parse_level
 from meshnode.runtime.notify import notify_systemd
-from meshnode.runtime.tasks import spawn
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 
-__all__ = ["run"]
+__all__ = ["banner", "run"]
 
 _log = logging.getLogger("meshnode.agent")
 #: Exit codes: left gracefully; stopped without leaving, or never started.
@@ -34,20 +37,24 @@ def run(args: list[str]) -> int:
     """Run until a signal, a leave or a fatal error; exit code 0 only after a graceful leave."""
     try:
         loaded = load(args, os.environ)
+        logs = _start_logging(loaded)
     except HelpRequested:
         raise
     except MeshError as error:
         print(f"==> {error}", file=sys.stderr)
         return STOPPED
     print("==> Starting Consul agent...", flush=True)
-    logs = _start_logging(loaded)
     for warning in loaded.warnings:
         print(f"==> {warning}", flush=True)
+    logs.hold()
     try:
         return _new_runner().run(_Command(args, loaded, logs).main())
     except MeshError as error:
+        logs.release()
         print(f"==> Error starting agent: {error}", file=sys.stderr, flush=True)
         return STOPPED
+    finally:
+        logs.release()
 
 
 def _new_runner() -> asyncio.Runner:
@@ -75,45 +82,60 @@ class _Command:
         self._loaded = loaded
         self._logs = logs
         self._started_at = time.time()
+        self._running = False
         self._forced = asyncio.Event()
-        self._leaving: asyncio.Task[None] | None = None
+        self._leaving = False
 
     async def main(self) -> int:
         """Start, wait, stop."""
         config = self._loaded.config
         node_id = load_node_id(config.identity.node_id, config.identity.data_dir)
         agent = Agent(self._loaded, node_id, self._logs, lambda: load(self._args, os.environ))
-        await agent.start()
+        self._watch_signals(agent)
+        if not await self._start(agent):
+            return STOPPED
+        self._running = True
         agent.on_reload = lambda: self._report(agent)
         # What lives now lives as long as the agent: collections need not look at it again.
         gc.collect()
         gc.freeze()
-        self._watch_signals(agent)
         try:
             self._write_pid(config.process.pid_file)
-            print(self._banner(node_id), flush=True)
+            print(banner(config, node_id, encrypted=agent.lan.shell.serf.keyring is not None), flush=True)
+            self._logs.release()
             self._report(agent)
             notify_systemd("READY=1", f"STATUS={config.identity.node_name} is running")
-            await self._until_stopped(agent)
+            await self._first(agent.stopped, self._forced)
         finally:
             notify_systemd("STOPPING=1")
             await agent.stop()
             self._clean_up(config.process.pid_file)
         return LEFT if agent.left and not self._forced.is_set() else STOPPED
 
-    async def _until_stopped(self, agent: Agent) -> None:
-        waits = [spawn(event.wait(), name="stop") for event in (agent.stopped, self._forced)]
+    async def _start(self, agent: Agent) -> bool:
+        """Start the agent, or return false when a signal came first; raises what kept it from starting."""
+        starting = spawn(_quietly(agent.start()), name="start")
+        forced = spawn(self._forced.wait(), name="stop")
+        await asyncio.wait([starting, forced], return_when=asyncio.FIRST_COMPLETED)
+        await cancel_and_wait(forced)
+        if not starting.done():
+            await cancel_and_wait(starting)
+            return False
+        if (error := starting.result()) is not None:
+            raise error
+        return True
+
+    async def _first(self, *events: asyncio.Event) -> None:
+        waits = [spawn(event.wait(), name="stop") for event in events]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await cancel_and_wait(*waits)
 
     def _watch_signals(self, agent: Agent) -> None:
         loop = asyncio.get_running_loop()
         process = agent.config.process
+        leaves_on_interrupt = not process.skip_leave_on_interrupt
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup, agent)
-        loop.add_signal_handler(
-            signal.SIGINT, self._on_stop, agent, "interrupt", not process.skip_leave_on_interrupt
-        )
+        loop.add_signal_handler(signal.SIGINT, self._on_stop, agent, "interrupt", leaves_on_interrupt)
         loop.add_signal_handler(
             signal.SIGTERM, self._on_stop, agent, "terminated", process.leave_on_terminate
         )
@@ -125,18 +147,25 @@ class _Command:
                 await agent.reload()
             except MeshError as error:
                 _log.error("reload failed, the old configuration stays in force: %s", error)
-            notify_systemd("READY=1")
+            finally:
+                notify_systemd("READY=1")
 
         _log.info("Caught signal: hangup")
-        spawn(reload(), name="reload")
+        if self._running:
+            spawn(reload(), name="reload")
 
     def _on_stop(self, agent: Agent, name: str, leaves: bool) -> None:
-        _log.info("Caught signal: %s", name)
-        if self._leaving is not None or not leaves:
-            # A second signal does not wait for the leave that is under way.
+        if self._leaving:
+            _log.info("Caught second signal: %s. Exiting", name)
+        else:
+            _log.info("Caught signal: %s", name)
+        if self._leaving or not leaves or not self._running:
+            if not self._leaving:
+                _log.info("Graceful shutdown disabled. Exiting")
             self._forced.set()
             return
-        self._leaving = spawn(agent.leave(), name="leave")
+        self._leaving = True
+        spawn(agent.leave(), name="leave")
 
     def _report(self, agent: Agent) -> None:
         directory = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
@@ -172,27 +201,37 @@ class _Command:
             with contextlib.suppress(OSError):
                 Path(pid_file).unlink()
 
-    def _banner(self, node_id: str) -> str:
-        config = self._loaded.config
-        identity, ports, tls = config.identity, config.ports, config.tls
-        segment = "<all>" if identity.server else ""
-        clients = " ".join(config.addresses.client)
-        encrypt = (config.gossip.encrypt is not None, tls.verify_outgoing, tls.verify_incoming_rpc)
-        gossip, outgoing, incoming = (str(value).lower() for value in encrypt)
-        server, bootstrap = str(identity.server).lower(), str(identity.bootstrap).lower()
-        return "\n".join(
-            [
-                "==> Consul agent running!",
-                f"           Version: 'v{CONSUL_API_VERSION}'",
-                f"           Node ID: '{node_id}'",
-                f"         Node name: '{identity.node_name}'",
-                f"        Datacenter: '{identity.datacenter}' (Segment: '{segment}')",
-                f"            Server: {server} (Bootstrap: {bootstrap})",
-                f"       Client Addr: [{clients}] (HTTP: {ports.http}, HTTPS: {ports.https}, DNS: {ports.dns})",
-                f"      Cluster Addr: {config.addresses.advertise} (LAN: {ports.serf_lan}, WAN: {ports.serf_wan})",
-                f"           Encrypt: Gossip: {gossip}, TLS-Outgoing: {outgoing}, TLS-Incoming: {incoming}",
-                "",
-                "==> Log data will now stream in as it occurs:",
-                "",
-            ]
-        )
+
+async def _quietly(starting: Coroutine[Any, Any, None]) -> MeshError | None:
+    """Give an expected failure back as a value: it is reported once, by ``run``."""
+    try:
+        await starting
+    except MeshError as error:
+        return error
+    return None
+
+
+def banner(config: AgentConfig, node_id: str, *, encrypted: bool) -> str:
+    """What Consul's agent prints once it runs; tests and people look for these lines."""
+    identity, ports, tls = config.identity, config.ports, config.tls
+    segment = "<all>" if identity.server else ""
+    clients = " ".join(config.addresses.client)
+    encrypt = (encrypted, tls.verify_outgoing, tls.verify_incoming_rpc)
+    gossip, outgoing, incoming = (str(value).lower() for value in encrypt)
+    server, bootstrap = str(identity.server).lower(), str(identity.bootstrap).lower()
+    return "\n".join(
+        [
+            "==> Consul agent running!",
+            f"           Version: 'v{CONSUL_API_VERSION}'",
+            f"           Node ID: '{node_id}'",
+            f"         Node name: '{identity.node_name}'",
+            f"        Datacenter: '{identity.datacenter}' (Segment: '{segment}')",
+            f"            Server: {server} (Bootstrap: {bootstrap})",
+            f"       Client Addr: [{clients}] (HTTP: {ports.http}, HTTPS: {ports.https}, DNS: {ports.dns})",
+            f"      Cluster Addr: {config.addresses.advertise} (LAN: {ports.serf_lan}, WAN: {ports.serf_wan})",
+            f"           Encrypt: Gossip: {gossip}, TLS-Outgoing: {outgoing}, TLS-Incoming: {incoming}",
+            "",
+            "==> Log data will now stream in as it occurs:",
+            "",
+        ]
+    )

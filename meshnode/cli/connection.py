@@ -147,7 +147,9 @@ class Connection:
         if not data:
             if self._reader.ended():
                 return
-            raise MeshError(f"the agent at {self._endpoint.text} closed the connection before its answer was whole")
+            raise MeshError(
+                f"the agent at {self._endpoint.text} closed the connection before its answer was whole"
+            )
         self._reader.feed(data, self._endpoint)
 
     def _unreachable(self, error: Exception) -> MeshError:
@@ -167,7 +169,12 @@ class Connection:
 def _tls_advice(reason: str) -> str:
     if "ALERT" in reason:
         return "It refused what we showed: set CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY to a pair that it trusts."
-    if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING"}:
+    if reason in {
+        "WRONG_VERSION_NUMBER",
+        "RECORD_LAYER_FAILURE",
+        "HTTP_REQUEST",
+        "UNEXPECTED_EOF_WHILE_READING",
+    }:
         return "That port does not speak TLS: use http://, or the port of ports.https."
     return (
         "Set CONSUL_CACERT to the CA of its certificate, and CONSUL_TLS_SERVER_NAME "

@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+    except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             raise
         text = f"{type(error).__name__}: {error}".replace("\n", " ")

@@ -26,5 +26,5 @@ def run(args: list[str]) -> int:
             sys.stdout.buffer.flush()
     except KeyboardInterrupt:
         return 0
-    print("Remote side ended the monitor! This usually means that the remote side has exited or crashed.")
+    print("\nRemote side ended the monitor! This usually means that the\nremote side has exited or crashed.")
     return 0

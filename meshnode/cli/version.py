@@ -10,7 +10,9 @@ __all__ = ["run"]
 
 def run(args: list[str]) -> int:
     """Print the version; takes no arguments and ignores none: extra words are an error."""
-    flags = FlagSet("version", "Usage: consul version", "Prints the version of Consul that is spoken, and ours.")
+    flags = FlagSet(
+        "version", "Usage: consul version", "Prints the version of Consul that is spoken, and ours."
+    )
     flags.parse(args).reject_positionals()
     print(f"Consul v{CONSUL_API_VERSION}")
     print(

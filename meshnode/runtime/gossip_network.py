@@ -91,7 +91,7 @@ class GossipNetwork:
             stream.abort()
         await asyncio.gather(*(stream.closed for stream in streams))
         if self._udp is not None and self._datagrams is not None:
-            self._udp.close()
+            self._udp.abort()
             await self._datagrams.closed
         if self._server is not None:
             await self._server.wait_closed()

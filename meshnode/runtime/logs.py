@@ -1,6 +1,7 @@
 """The agent's log: lines in Consul's format to standard output, a file or syslog, and to whoever monitors.
 
-A line is ``2019/01/24 14:39:05 [INFO] agent: text``. Secrets are masked before a line leaves this module.
+A line is ``2019/01/24 14:39:05 [INFO] agent: text``. Secrets are masked, and what is not printable is escaped, before
+a line leaves this module. A sink that fails (a full disk, a closed pipe) loses lines; it never stops the agent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 
 from meshnode.base.errors import ConfigError
 
-__all__ = ["LEVELS", "LogHub", "parse_level"]
+__all__ = ["LEVELS", "MAX_KEPT_LINES", "LogHub", "parse_level"]
 
 TRACE: Final = 5
 LEVELS: Final = {
@@ -38,8 +39,14 @@ _NAMES: Final = {
 }
 #: Lines kept for a monitor that attaches later; Consul keeps 512.
 MAX_KEPT_LINES: Final = 512
+#: Lines that may wait for the banner; with more the log doesn't wait for it.
+MAX_HELD_LINES: Final = 2048
 _SECRET = re.compile(
-    r"(token=)[^&\s\"']+|(\"?(?:encrypt|token)\"?\s*[:=]\s*\"?)[A-Za-z0-9+/=-]{20,}", re.IGNORECASE
+    r"(token=)[^&\s\"']+"
+    r"|(\"?(?:encrypt|token|key)\"?\s*[:=]\s*\"?)[A-Za-z0-9+/=-]{20,}"
+    r"|(bearer\s+)\S+"
+    r"|(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|$)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -49,6 +56,14 @@ def parse_level(text: str) -> int:
     if name not in LEVELS:
         raise ConfigError(f"Unknown log level: {text}", key="log_level")
     return LEVELS[name]
+
+
+def _masked(text: str) -> str:
+    text = _SECRET.sub(lambda m: next(filter(None, m.groups())) + "<hidden>", text)
+    if text.isprintable():
+        return text
+    # One record is one line, whatever a peer has put into it.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Formatter(logging.Formatter):
@@ -61,7 +76,7 @@ class _Formatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None and record.levelno >= logging.ERROR:
             text = f"{text} ({type(record.exc_info[1]).__name__})"
-        text = _SECRET.sub(lambda m: f"{m.group(1) or m.group(2)}<hidden>", text)
+        text = _masked(text)
         level = _NAMES.get(record.levelno, "INFO")
         if self._as_json:
             at = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
@@ -69,7 +84,7 @@ class _Formatter(logging.Formatter):
                 {"@level": level.lower(), "@message": text, "@module": source, "@timestamp": at}
             )
         stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
-        return f"    {stamp} [{level}] {source}: {text}"
+        return f"{stamp} [{level}] {source}: {text}"
 
 
 class LogHub(logging.Handler):
@@ -79,28 +94,40 @@ class LogHub(logging.Handler):
         super().__init__(TRACE)
         self.setFormatter(_Formatter(as_json=as_json))
         self.threshold = level
+        self._indent = "" if as_json else "    "
+        self._held: list[str] | None = None
         self._kept: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_LINES)
         self._monitors: dict[object, tuple[int, Callable[[str], None]]] = {}
-        self._sinks: list[Callable[[int, str], None]] = [_to_stdout]
+        self._sinks: list[Callable[[int, str], None]] = [self._to_stdout]
 
     def install(self) -> None:
         """Make this the one handler of the ``meshnode`` logger tree."""
         root = logging.getLogger("meshnode")
         root.handlers = [self]
-        root.setLevel(TRACE if self._monitors else self.threshold)
         root.propagate = False
+        self._adjust()
 
     def set_level(self, level: int) -> None:
         """Change what goes to the sinks; monitors keep the level that they asked for."""
         self.threshold = level
         self._adjust()
 
+    def hold(self) -> None:
+        """Keep lines from standard output until ``release``: they come after the banner (Consul)."""
+        self._held = []
+
+    def release(self) -> None:
+        """Write what was held back, and from now on every line at once. Safe to call again."""
+        held, self._held = self._held, None
+        for line in held or ():
+            _write(line)
+
     def add_file(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int = 0) -> None:
         """Also write to ``path``, rotated by size (0: never) and by age; ``max_files`` old ones stay (0: all)."""
         handler = _RotatingFile(path, max_bytes, rotate_seconds, max_files)
         self._sinks.append(handler.write_line)
 
-    def add_syslog(self, facility: str) -> None:
+    def add_syslog(self, facility: str, address: str = "/dev/log") -> None:
         """Also write to the local syslog. Raises :class:`ConfigError` for an unknown facility or no daemon."""
         number = logging.handlers.SysLogHandler.facility_names.get(facility.lower())
         if number is None:
@@ -108,14 +135,17 @@ class LogHub(logging.Handler):
                 f"syslog_facility: {facility!r} is not a facility such as LOCAL0", key="syslog_facility"
             )
         try:
-            handler = logging.handlers.SysLogHandler("/dev/log", number)
+            handler = logging.handlers.SysLogHandler(address, number)
         except OSError as error:
             raise ConfigError(
-                f"enable_syslog: no syslog daemon answers on /dev/log ({error.strerror})"
+                f"enable_syslog: no syslog daemon answers on {address} ({error.strerror})",
+                key="enable_syslog",
             ) from None
 
         def write(level: int, line: str) -> None:
-            handler.handle(logging.LogRecord("meshnode", level, "", 0, "%s", (line.strip(),), None))
+            handler.handle(
+                logging.LogRecord("meshnode", max(level, logging.DEBUG), "", 0, "%s", (line,), None)
+            )
 
         self._sinks.append(write)
 
@@ -140,7 +170,10 @@ class LogHub(logging.Handler):
         if record.levelno >= self.threshold:
             self._kept.append((record.levelno, line))
             for write in self._sinks:
-                write(record.levelno, line)
+                try:
+                    write(record.levelno, line)
+                except (OSError, ValueError):
+                    continue
         for level, sink in list(self._monitors.values()):
             if record.levelno >= level:
                 sink(line)
@@ -149,8 +182,17 @@ class LogHub(logging.Handler):
         wanted = min([self.threshold, *(level for level, _ in self._monitors.values())])
         logging.getLogger("meshnode").setLevel(wanted)
 
+    def _to_stdout(self, _level: int, line: str) -> None:
+        line = self._indent + line
+        if self._held is None:
+            _write(line)
+            return
+        self._held.append(line)
+        if len(self._held) > MAX_HELD_LINES:
+            self.release()
 
-def _to_stdout(_level: int, line: str) -> None:
+
+def _write(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -174,11 +216,14 @@ class _RotatingFile(logging.handlers.BaseRotatingHandler):
         old = self._rotate_seconds > 0 and time.time() - self._opened > self._rotate_seconds
         if full or old:
             self.stream.close()
-            self.rotate(self._path, f"{self._path}-{time.time_ns()}")
-            self.stream = self._open()
-            self._opened = time.time()
+            try:
+                self.rotate(self._path, f"{self._path}-{time.time_ns()}")
+            finally:
+                # Where it can't be renamed the same file goes on.
+                self.stream = self._open()
+                self._opened = time.time()
             self._prune()
-        self.stream.write(line.strip() + "\n")
+        self.stream.write(line + "\n")
         self.stream.flush()
 
     def _prune(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,8 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Containers that have booted and nothing of ours on them."""
     folder = tmp_path_factory.mktemp("inventory")
+    shutil.copytree(ROOT / "meshnode", folder / "source" / "meshnode")
+    shutil.copy(ROOT / "pyproject.toml", folder / "source")
     hosts = {
         name: {"ansible_host": f"{NAME}-{name}", "mesh_address": address} for name, address in NODES.items()
     }
@@ -109,6 +112,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "lab_name": NAME,
         "lab_network_subnet": "172.28.251.0/24",
         "lab_docker_cache_dir": str(ROOT / ".cache"),
+        # A copy: an edit while the tests run is a new package, and so a change.
+        "mesh_node_package_source": str(folder / "source"),
+        "mesh_node_package_cache_dir": str(ROOT / ".cache"),
     }
     inventory = {"all": {"hosts": {"localhost": local}, "vars": variables, "children": {"mesh": mesh}}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))

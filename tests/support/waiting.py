@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["until"]
 
-T = TypeVar("T")
-
 
 async def until(
-    condition: Callable[[], T | Awaitable[T]], what: str, timeout: float = 20.0, interval: float = 0.05
-) -> T:
-    """Return the first truthy result of ``condition``; fail the test naming ``what`` after ``timeout`` seconds."""
+    condition: Callable[[], Any], what: str, timeout: float = 20.0, interval: float = 0.05
+) -> Any:
+    """Return the first truthy result of ``condition``, which may be awaitable.
+
+    Fails the test naming ``what`` after ``timeout`` seconds.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while True:

@@ -14,6 +14,5 @@ In: the arguments of ``agent`` and the environment. Out: a frozen :class:`AgentC
 from meshnode.agent.config.assemble import Changes, compare
 from meshnode.agent.config.load import Loaded, Machine, load, load_files
 from meshnode.agent.config.model import AgentConfig
-from meshnode.agent.config.sources import sources_digest
 
-__all__ = ["AgentConfig", "Changes", "Loaded", "Machine", "compare", "load", "load_files", "sources_digest"]
+__all__ = ["AgentConfig", "Changes", "Loaded", "Machine", "compare", "load", "load_files"]

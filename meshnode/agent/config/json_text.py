@@ -56,7 +56,7 @@ class _Json(Scanner):
             self.position = word.end()
             return Node(_WORDS[word[0]], origin)
         if word is not None:
-            self.fail(f"{word[0]} is not a JSON value: strings are written in double quotes")
+            self.fail(f"{self.word(self.position)} is not a JSON value: strings are written in double quotes")
         return self.fail(f"expected a value, got {self.shown()}")
 
     def _object(self) -> dict[str, Node]:
@@ -75,7 +75,7 @@ class _Json(Scanner):
             self.unique(members, key, origin)
             self.space()
             if not self.take(":"):
-                self.fail(f'expected ":" after the key "{key}", got {self.shown()}')
+                self.fail(f'expected ":" after the key, got {self.shown()}')
             self.space()
             value = self.value()
             members[key] = Node(value.value, value.origin, origin)

@@ -70,16 +70,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The configuration, warnings for the log, and the files that it was read from.
-
-    ``paths`` and ``config_format`` are what :func:`~meshnode.agent.config.sources.sources_digest` takes.
-    """
+    """The configuration, warnings for the log, and the files that it was read from, in their order."""
 
     config: AgentConfig
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
-    paths: tuple[str, ...]
-    config_format: str
 
 
 def load(args: Sequence[str], environ: Mapping[str, str], machine: Machine | None = None) -> Loaded:
@@ -125,9 +120,7 @@ def _load(flags: AgentFlags, environ: Mapping[str, str], machine: Machine) -> Lo
     settings = merge(fragments)
     raise_all([*problems, *settings.refusals()])
     config, warnings = _check(settings, machine, dev=flags.dev)
-    return Loaded(
-        config, (*skipped, *settings.notes(), *warnings), tuple(files), flags.paths, flags.config_format
-    )
+    return Loaded(config, (*skipped, *settings.notes(), *warnings), tuple(files))
 
 
 def _check(settings: Settings, machine: Machine, *, dev: bool) -> tuple[AgentConfig, list[str]]:

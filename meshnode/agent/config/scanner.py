@@ -17,7 +17,10 @@ MAX_CONFIG_CHARS: Final = 8 * 1024 * 1024
 MAX_DEPTH: Final = 64
 #: Longest number that is read.
 MAX_NUMBER_CHARS: Final = 64
+#: Longest unquoted word that an error shows: no key or token is as short.
+MAX_SHOWN_WORD: Final = 12
 
+_WORD: Final = re.compile(r"[^\s,\[\]{}\"]+")
 _LINE_END: Final = re.compile(r"\n")
 
 
@@ -58,6 +61,11 @@ class Scanner:
             return False
         self.position += len(expected)
         return True
+
+    def word(self, start: int) -> str:
+        """The unquoted text at ``start``, for an error; a long one is left out: a key or token may lack its quotes."""
+        match = _WORD.match(self.text, start)
+        return match[0] if match is not None and len(match[0]) <= MAX_SHOWN_WORD else "this text"
 
     def shown(self) -> str:
         """What is under the cursor, for an error."""

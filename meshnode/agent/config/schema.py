@@ -206,7 +206,7 @@ def _convert(node: Node, row: Key, path: str) -> Any:
         case Kind.LISTS_MAP:
             return {name: _strings(item, f"{path}.{name}") for name, item in _members(node, path)}
         case Kind.OPEN:
-            return {name: plain(item) for name, item in _members(node, path)}
+            return {name: plain(item) for name, item in _members(node, path, secret=row.secret)}
         case _:
             raise AssertionError(f"{row.path} holds no value of its own")
 
@@ -273,11 +273,11 @@ def _strings(node: Node, path: str, *, secret: bool = False) -> tuple[str, ...]:
     raise _expected("a list of strings", node, path, hint, secret=secret)
 
 
-def _members(node: Node, path: str) -> list[tuple[str, Node]]:
+def _members(node: Node, path: str, *, secret: bool = False) -> list[tuple[str, Node]]:
     """Members of an object, or of all the objects that repeated blocks hold; later ones win."""
     members: dict[str, Node] = {}
     for item in node.value if isinstance(node.value, list) else [node]:
         if not isinstance(item.value, dict):
-            raise _expected("an object", item, path)
+            raise _expected("an object", item, path, secret=secret)
         members.update(item.value)
     return [(name, item) for name, item in members.items() if item.value is not None]

@@ -96,7 +96,10 @@ def _parse(parts: list[str | _Action], start: int) -> tuple[tuple[str | _Action 
         part = parts[index]
         word = part.pipeline.partition(" ")[0] if isinstance(part, _Action) else ""
         if word in _KEYWORDS:
-            _fail(word, f"{word} is a part of templates that is not supported; known are range, end and pipelines")
+            _fail(
+                word,
+                f"{word} is a part of templates that is not supported; known are range, end and pipelines",
+            )
         if isinstance(part, _Action) and word == "range":
             body, index = _parse(parts, index + 1)
             if index < 0:

@@ -1,11 +1,10 @@
-"""Where settings come from: files, directories, variables of the environment; and the digest of all that.
+"""Where settings come from: files, directories, variables of the environment.
 
 A directory is read in the order of its file names, without its subdirectories; symbolic links to files are followed.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,11 @@ __all__ = [
     "config_files",
     "environment_sources",
     "read_source",
-    "sources_digest",
 ]
 
 #: Text of a configuration, as the official container image takes it; read after the files, like a file of its own.
 LOCAL_CONFIG_VARIABLES: Final = ("CONSUL_LOCAL_CONFIG", "MESHNODE_LOCAL_CONFIG")
 _FORMATS: Final = {".json": "json", ".hcl": "hcl"}
-#: First bytes of the digest: a change of the recipe below changes every digest.
-_DIGEST_LABEL: Final = b"meshnode-config-sources-1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +95,3 @@ def read_source(source: Source) -> tuple[Fragment, list[ConfigError]]:
     except ConfigError as problem:
         return {}, [problem]
     return read_settings(node)
-
-
-def sources_digest(paths: Iterable[str], config_format: str = "") -> str:
-    """SHA-256 over the configuration files behind ``paths``: 64 lower-case hex digits.
-
-    The recipe, for those who compute it elsewhere (Ansible, a shell):
-
-    1. Take the files that the agent reads, in its order: each path in the order given; a directory stands for its
-       regular files (and links to such) whose names end in ``.json`` or ``.hcl``, sorted by name as Python sorts
-       text, without subdirectories. With a ``config_format`` every file counts, whatever its name.
-    2. Feed to SHA-256: the 26 bytes ``meshnode-config-sources-1\\n``; then for each file its path as it was reached
-       (``str(Path(directory) / name)``, or ``str(Path(path))`` of the path given: doubled and final slashes are gone,
-       links are not resolved) in UTF-8, one zero byte, its size in bytes as decimal ASCII digits, one zero byte, its
-       content.
-
-    Files that ``ca_file`` and the like name are left out: certificates are reloaded without a restart. So are flags
-    and the environment: they belong to the unit that starts the agent, and change with it. A path that does not
-    exist raises ``ConfigError``.
-    """
-    digest = hashlib.sha256(_DIGEST_LABEL)
-    for path in config_files(paths, config_format)[0]:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{path} can't be read: {error.strerror}") from None
-        digest.update(f"{path}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()

@@ -64,9 +64,7 @@ def test_loopback_counts_when_there_is_nothing_else() -> None:
 def test_any_ipv6_address_advertises_the_public_one() -> None:
     on = machine(eth0="2a00::5/64", eth1="fd00::5/64")
     assert read({"bind_addr": "::"}, on).addresses.advertise == "2a00::5"
-    assert (
-        complaint({"bind_addr": "::"}).partition(":")[2].lstrip("01234567890: ").startswith("No public IPv6")
-    )
+    assert "No public IPv6 address found" in complaint({"bind_addr": "::"})
 
 
 def test_a_bound_address_is_advertised_and_interfaces_are_not_asked_for() -> None:

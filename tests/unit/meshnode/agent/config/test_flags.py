@@ -15,10 +15,11 @@ from meshnode.base.goflags import FlagError, HelpRequested
 
 CONSUL_1_2_3 = shlex.split("""
 advertise advertise-wan bind bootstrap bootstrap-expect client config-dir config-file config-format data-dir
-datacenter dev disable-host-node-id disable-keyring-file dns-port domain enable-script-checks encrypt hcl http-port join join-wan
-log-file log-level log-rotate-bytes log-rotate-duration node node-id node-meta non-voting-server pid-file protocol
-raft-protocol recursor rejoin retry-interval retry-interval-wan retry-join retry-join-wan retry-max retry-max-wan
-segment serf-lan-bind serf-lan-port serf-wan-bind serf-wan-port server server-port syslog ui ui-dir
+datacenter dev disable-host-node-id disable-keyring-file dns-port domain enable-script-checks encrypt hcl
+http-port join join-wan log-file log-level log-rotate-bytes log-rotate-duration node node-id node-meta
+non-voting-server pid-file protocol raft-protocol recursor rejoin retry-interval retry-interval-wan retry-join
+retry-join-wan retry-max retry-max-wan segment serf-lan-bind serf-lan-port serf-wan-bind serf-wan-port server
+server-port syslog ui ui-dir
 """)
 
 
@@ -29,7 +30,7 @@ def test_the_flags_are_those_of_consul() -> None:
 
 def test_the_command_line_of_the_documents_is_read() -> None:
     flags = parse_agent_flags(
-        "-server -ui -bootstrap-expect 1 -retry-join consul_server_1 -client 0.0.0.0".split()
+        shlex.split("-server -ui -bootstrap-expect 1 -retry-join consul_server_1 -client 0.0.0.0")
     )
     assert {path: entry.value for path, entry in flags.scalars.items()} == {
         "server": True,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshnode.agent.config.hcl import parse_hcl
 from meshnode.agent.config.located import Plain, plain
-from meshnode.agent.config.scanner import MAX_DEPTH, MAX_NUMBER_CHARS
+from meshnode.agent.config.scanner import MAX_CONFIG_CHARS, MAX_DEPTH, MAX_NUMBER_CHARS
 from meshnode.base.errors import ConfigError
 
 
@@ -78,8 +78,8 @@ def test_the_idioms_of_consul_are_read(text: str, value: Plain) -> None:
         (r'a = "\ud800"', "1:6", "is not a character"),
         ("a = [1 2]", "1:8", 'expected "," or "]"'),
         ("a = [1", "1:7", 'expected "," or "]"'),
-        ("interval = 10s", "1:12", '10s is not a number: quote it, "10s"'),
-        ("a = 08", "1:5", '08 is not a number: quote it, "08"'),
+        ("interval = 10s", "1:12", "10s is not a number: strings are written in double quotes"),
+        ("a = 08", "1:5", "08 is not a number"),
         ("a = 1e999", "1:5", "too large a number"),
         ("a = <<EOF\nx\n", "1:5", "a heredoc that never ends: no line holds just EOF"),
         ("a = << EOF\nx\nEOF", "1:5", "expected a heredoc"),
@@ -96,6 +96,14 @@ def test_a_mistake_is_named_with_file_line_and_column(text: str, where: str, mes
     assert message in complaint(text)
 
 
+@pytest.mark.parametrize("text", ["encrypt = {}", "encrypt {} = 1", "{}", '{{"encrypt": {}}}'])
+@pytest.mark.parametrize(
+    "secret", ["pUqJrVyVRj5jsiYEkM/tFQ==", "abcdefgh/+jsiYEkM/tFQ==", "3f7a2c1e-0001-4a6b-8c9d-000000000001"]
+)
+def test_a_secret_without_its_quotes_is_not_shown(text: str, secret: str) -> None:
+    assert not any(part in complaint(text.format(secret)) for part in (secret[:8], secret[-8:]))
+
+
 def test_every_value_knows_where_it_stands() -> None:
     node = parse_hcl('a = 1\nb {\n  c = "x"\n}\n', "x.hcl")
     assert isinstance(node.value, dict)
@@ -110,6 +118,11 @@ def test_nesting_is_read_to_the_limit_and_refused_one_past_it() -> None:
     assert f"nested deeper than {MAX_DEPTH} levels" in complaint(
         "a = " + "[" * (depth + 1) + "]" * (depth + 1)
     )
+
+
+def test_a_text_is_read_to_the_limit_and_refused_one_past_it() -> None:
+    assert read("#" * MAX_CONFIG_CHARS) == {}
+    assert f"longer than {MAX_CONFIG_CHARS} characters" in complaint("#" * (MAX_CONFIG_CHARS + 1))
 
 
 def test_a_number_is_read_to_the_limit_and_refused_one_past_it() -> None:

@@ -23,7 +23,7 @@ from meshnode.base.errors import ConfigError
         ("# x\n{}", "1:1", "JSON has no comments"),
         ("{'a': 1}", "1:2", "expected a key in double quotes, got \"'\""),
         ('{a: 1}', "1:2", "expected a key in double quotes"),
-        ('{"a" 1}', "1:6", 'expected ":" after the key "a"'),
+        ('{"a" 1}', "1:6", 'expected ":" after the key, got'),
         ('{"a": yes}', "1:7", "yes is not a JSON value: strings are written in double quotes"),
         ('{"a": 1 "b": 2}', "1:9", 'expected "," or "}"'),
         ('{"a": 1', "1:8", 'expected "," or "}", got the end of the text'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -152,10 +153,8 @@ def test_any_bytes_end_in_a_message_or_in_a_remote_protocol_error() -> None:
         data = bytearray(rng.choice(valid))
         for _ in range(rng.randint(1, 4)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        try:
+        with contextlib.suppress(RemoteProtocolError):
             parse(bytes(data[: rng.randint(0, len(data))]))
-        except RemoteProtocolError:
-            pass
 
 
 @pytest.mark.parametrize("data", [b"", b"\x0a\x80", b"\x06\x80", b"\xff\x80"])
@@ -173,14 +172,13 @@ def test_lamport_times_are_accepted_up_to_their_limit() -> None:
 
 
 def test_the_timeout_of_a_query_is_cut_to_a_day_and_never_negative() -> None:
-    query = Query(1, 2, OURS, "a", "q", 0.0)
     for wanted, kept in (
         (MAX_QUERY_TIMEOUT, MAX_QUERY_TIMEOUT),
-        (MAX_QUERY_TIMEOUT * 9, MAX_QUERY_TIMEOUT),
-        (-1.0, 0.0),
+        (MAX_QUERY_TIMEOUT + 1, MAX_QUERY_TIMEOUT),
+        (-1, 0),
     ):
-        body = serialize(Query(1, 2, OURS, "a", "q", wanted))
-        assert parse(body) == Query(1, 2, OURS, "a", "q", kept), query
+        sent = serialize(Query(1, 2, OURS, "a", "q", wanted))
+        assert parse(sent) == Query(1, 2, OURS, "a", "q", kept)
 
 
 def test_an_ipv4_address_in_ipv6_form_is_ipv4() -> None:

@@ -44,7 +44,8 @@ def test_expressions_match_as_re2_has_it(pattern: str, subject: str, expected: b
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", ")", "[", "[b-a]", "*a", "a**", "a{2}{3}", r"\1", r"\p{L}", "(?=a)", "(?<=a)b", "[[:alpha:]]", "\\", "a{1001}", "a{3,2}"],
+    ["(", ")", "[", "[b-a]", "*a", "a**", "a{2}{3}", r"\1", r"\p{L}", "(?=a)", "(?<=a)b", "[[:alpha:]]", "\\",
+     "a{1001}", "a{3,2}"],
 )  # fmt: skip
 def test_what_is_malformed_or_not_supported_is_refused(pattern: str) -> None:
     with pytest.raises(RemoteProtocolError):

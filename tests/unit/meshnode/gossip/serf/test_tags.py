@@ -40,5 +40,5 @@ def test_a_magic_byte_without_a_map_of_strings_is_refused(meta: bytes) -> None:
 def test_tags_may_fill_one_alive_message_and_not_a_byte_more() -> None:
     overhead = len(serialize_tags({"k": "x" * 300})) - 300
     check_tags({"k": "x" * (MAX_META_BYTES - overhead)})
-    with pytest.raises(MeshError, match="513 bytes.*512"):
+    with pytest.raises(MeshError, match=r"513 bytes.*512"):
         check_tags({"k": "x" * (MAX_META_BYTES - overhead + 1)})

@@ -1,0 +1,27 @@
+"""What a reload puts in force: of a new configuration the reloadable keys, of the old one everything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meshnode.agent.config.model import AgentConfig
+
+__all__ = ["reloaded"]
+
+
+def reloaded(old: AgentConfig, new: AgentConfig) -> AgentConfig:
+    """The configuration that an agent started with ``old`` runs with after it has read ``new``."""
+    return replace(
+        old,
+        identity=replace(old.identity, node_meta=new.identity.node_meta),
+        gossip=replace(
+            old.gossip,
+            verify_incoming=new.gossip.verify_incoming,
+            verify_outgoing=new.gossip.verify_outgoing,
+        ),
+        tls=replace(new.tls, server_name=old.tls.server_name),
+        http=new.http,
+        limits=replace(new.limits, rpc_hold_timeout=old.limits.rpc_hold_timeout),
+        logging=replace(old.logging, level=new.logging.level),
+        telemetry=replace(old.telemetry, prefix_filter=new.telemetry.prefix_filter),
+    )
