@@ -89,7 +89,7 @@ class Agent:
         self.metrics = Metrics(self._clock())
         self.lan = self._pool(wan=False)
         self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
-        self.leadership = Leadership(self._own_servers, node_id) if identity.server else None
+        self.leadership = self._leadership() if identity.server else None
         self.events = UserEvents(identity.node_name, dict)
         self.client = RpcClient(tls=self.tls)
         self.calls = ServerCalls(
@@ -231,6 +231,9 @@ class Agent:
             pool.shell.set_verification(config.gossip.verify_incoming, config.gossip.verify_outgoing)
 
     # Parts
+
+    def _leadership(self) -> Leadership:
+        return Leadership(self._own_servers, lambda: self.lan.departed_servers, self.node_id)
 
     def _performer(self) -> Performer:
         return Performer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from meshnode.control.servers import ServerInfo, elect
 from meshnode.control.status import ClusterView
@@ -14,16 +15,23 @@ _log = logging.getLogger("meshnode.server")
 
 
 class Leadership:
-    """``servers`` gives those of the local datacenter; ``own_id`` is this server's node id."""
+    """``servers`` gives those of the local datacenter, ``departed`` those that left it; ``own_id`` is our node id."""
 
-    def __init__(self, servers: Callable[[], Sequence[ServerInfo]], own_id: str) -> None:
+    def __init__(
+        self,
+        servers: Callable[[], Sequence[ServerInfo]],
+        departed: Callable[[], Sequence[ServerInfo]],
+        own_id: str,
+    ) -> None:
         self._servers = servers
+        self._departed = departed
         self._own_id = own_id
         self._leader: ServerInfo | None = None
+        self._bootstrapped = False
 
     def refresh(self) -> None:
         """Look again after a membership change, and log a change of leader."""
-        leader = elect(self._servers())
+        leader = elect(self._voters())
         if leader != self._leader:
             self._leader = leader
             if leader is None:
@@ -32,6 +40,16 @@ class Leadership:
                 _log.info("cluster leadership acquired")
             else:
                 _log.info("New leader elected: %s", leader.name)
+
+    def _voters(self) -> Sequence[ServerInfo]:
+        """Those who elect. The expected number counts once: afterwards a server may leave on purpose (as in Raft)."""
+        servers = self._servers()
+        expected = max((server.expect for server in servers), default=0)
+        seen = len(servers) + len(self._departed())
+        self._bootstrapped = self._bootstrapped or 0 < expected <= seen
+        if not self._bootstrapped:
+            return servers
+        return [replace(server, expect=0, bootstrap=True) for server in servers]
 
     @property
     def is_leader(self) -> bool:

@@ -52,17 +52,26 @@ class Pool:
     def servers(self) -> tuple[ServerInfo, ...]:
         """The members that are servers; those that left are no longer counted."""
         if self._servers is None:
-            self._servers = tuple(
-                server
-                for member in self.members
-                if member.status in (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
-                and (
-                    server := parse_server(
-                        member.name, member.addr, member.tags, alive=member.status == MemberStatus.ALIVE
-                    )
+            present = (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
+            self._servers = self._servers_with(*present)
+        return self._servers
+
+    @property
+    def departed_servers(self) -> tuple[ServerInfo, ...]:
+        """The servers that left and are still remembered."""
+        return self._servers_with(MemberStatus.LEFT)
+
+    def _servers_with(self, *statuses: MemberStatus) -> tuple[ServerInfo, ...]:
+        return tuple(
+            server
+            for member in self.members
+            if member.status in statuses
+            and (
+                server := parse_server(
+                    member.name, member.addr, member.tags, alive=member.status == MemberStatus.ALIVE
                 )
             )
-        return self._servers
+        )
 
     @property
     def names_by_id(self) -> Mapping[str, str]:

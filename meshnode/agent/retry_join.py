@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from meshnode.agent.pool import Pool
 
 __all__ = ["RetryJoin"]
 
 _log = logging.getLogger("meshnode.agent")
+#: Seconds before the second look within one attempt.
+FIRST_PAUSE: Final = 0.25
 
 
 class RetryJoin:
@@ -37,13 +40,36 @@ class RetryJoin:
         while True:
             attempt += 1
             _log.info("Joining %s cluster through %s", name, ", ".join(self._addresses))
+            final = 0 < self._max_attempts <= attempt
+            errors = await self._attempt(patient=not final)
+            if not errors:
+                return
+            if final:
+                self._give_up(f"max join {name} retry exhausted, exiting: {'; '.join(errors)}")
+                return
+
+    async def _attempt(self, *, patient: bool) -> Sequence[str]:
+        """One attempt; empty when an address answered. A ``patient`` one lasts until the next is due.
+
+        Nodes that are started together miss each other by fractions of a second, so a patient attempt looks again
+        soon, and then ever less often.
+        """
+        due = asyncio.get_running_loop().time() + self._interval
+        pause = FIRST_PAUSE
+        warned = False
+        while True:
             result = await self._pool.shell.join(self._addresses)
             if result.joined:
-                _log.info("Join %s completed. Synced with %d initial agents", name, result.joined)
-                return
-            if 0 < self._max_attempts <= attempt:
-                self._give_up(f"max join {name} retry exhausted, exiting: {'; '.join(result.errors)}")
-                return
-            reason = "; ".join(result.errors)
-            _log.warning("Join %s failed: %s, retrying in %gs", name, reason, self._interval)
-            await asyncio.sleep(self._interval)
+                _log.info("Join %s completed. Synced with %d initial agents", self._pool.title, result.joined)
+                return ()
+            left = due - asyncio.get_running_loop().time()
+            if not patient:
+                return result.errors
+            if not warned:
+                reason = "; ".join(result.errors)
+                _log.warning("Join %s failed: %s, retrying for %gs", self._pool.title, reason, self._interval)
+                warned = True
+            await asyncio.sleep(max(0.0, min(pause, left)))
+            if pause >= left:
+                return result.errors
+            pause *= 2

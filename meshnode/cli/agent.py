@@ -46,15 +46,15 @@ def run(args: list[str]) -> int:
     print("==> Starting Consul agent...", flush=True)
     for warning in loaded.warnings:
         print(f"==> {warning}", flush=True)
-    logs.hold()
+    logs.hold_lines()
     try:
         return _new_runner().run(_Command(args, loaded, logs).main())
     except MeshError as error:
-        logs.release()
+        logs.release_lines()
         print(f"==> Error starting agent: {error}", file=sys.stderr, flush=True)
         return STOPPED
     finally:
-        logs.release()
+        logs.release_lines()
 
 
 def _new_runner() -> asyncio.Runner:
@@ -102,7 +102,7 @@ class _Command:
         try:
             self._write_pid(config.process.pid_file)
             print(banner(config, node_id, encrypted=agent.lan.shell.serf.keyring is not None), flush=True)
-            self._logs.release()
+            self._logs.release_lines()
             self._report(agent)
             notify_systemd("READY=1", f"STATUS={config.identity.node_name} is running")
             await self._first(agent.stopped, self._forced)

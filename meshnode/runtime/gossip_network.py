@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any, Protocol
 
 from meshnode.base.address import Address
@@ -51,6 +52,7 @@ class GossipNetwork:
         self._inbound = 0
         self._dials: dict[StreamId, asyncio.Task[None]] = {}
         self._next_stream = 1
+        self._is_ipv6 = False
         self._open = False
 
     async def open(self, bind: Address) -> int:
@@ -58,6 +60,7 @@ class GossipNetwork:
         loop = asyncio.get_running_loop()
         tcp, udp = bind_gossip(bind)
         port: int = tcp.getsockname()[1]
+        self._is_ipv6 = ":" in bind.host
         try:
             self._server = await loop.create_server(self._accept, sock=tcp, start_serving=False)
             self._udp, self._datagrams = await loop.create_datagram_endpoint(
@@ -97,8 +100,11 @@ class GossipNetwork:
             await self._server.wait_closed()
 
     def send_packet(self, to: Address, data: bytes) -> None:
-        """Send one datagram; what the kernel refuses is lost, as datagrams may be."""
-        if self._udp is not None and self._open:
+        """Send one datagram; what the kernel refuses is lost, as datagrams may be.
+
+        So is one to an address of the other IP version: no socket of ours could ever reach it.
+        """
+        if self._udp is not None and self._open and (":" in to.host) == self._is_ipv6:
             self._udp.sendto(data, (to.host, to.port))
 
     def dial(self, stream: StreamId, to: Address, timeout: float) -> None:
@@ -114,7 +120,7 @@ class GossipNetwork:
         except TimeoutError:
             failure = f"no connection within {timeout:g} s"
         except OSError as error:
-            failure = error.strerror or str(error)
+            failure = os.strerror(error.errno) if error.errno else str(error)
         finally:
             self._dials.pop(stream, None)
         if failure and self._open:

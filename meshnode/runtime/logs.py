@@ -112,11 +112,11 @@ class LogHub(logging.Handler):
         self.threshold = level
         self._adjust()
 
-    def hold(self) -> None:
-        """Keep lines from standard output until ``release``: they come after the banner (Consul)."""
+    def hold_lines(self) -> None:
+        """Keep lines from standard output until ``release_lines``: they come after the banner (Consul)."""
         self._held = []
 
-    def release(self) -> None:
+    def release_lines(self) -> None:
         """Write what was held back, and from now on every line at once. Safe to call again."""
         held, self._held = self._held, None
         for line in held or ():
@@ -189,7 +189,7 @@ class LogHub(logging.Handler):
             return
         self._held.append(line)
         if len(self._held) > MAX_HELD_LINES:
-            self.release()
+            self.release_lines()
 
 
 def _write(line: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_changed_tags_travel_both_ways(tmp_path: Path, seed: int) -> None:
         assert status == 0, output
 
         async def they_see() -> bool:
-            return (await pool.theirs[1].members())["ours0"]["tags"] == {"kind": "changed", "dc": "dc1"}
+            return bool((await pool.theirs[1].members())["ours0"]["tags"] == {"kind": "changed", "dc": "dc1"})
 
         def we_see() -> bool:
             member = pool.ours[1].shell.serf.member("serf0")
@@ -145,16 +146,15 @@ def test_user_events_are_delivered_once_in_both_directions(tmp_path: Path, seed:
         status, output = await pool.theirs[1].run("event", "-coalesce=false", "restart", "db")
         assert status == 0, output
         for agent in pool.theirs:
-            await until(
-                lambda agent=agent: "user deploy web 1.2" in agent.handled, f"{agent.name} hears deploy"
-            )
+            await until(partial(agent.has_handled, "user deploy web 1.2"), f"{agent.name} hears deploy")
         for node in pool.ours:
 
             def heard(node: OurNode = node) -> list[UserEventReceived]:
                 return [event for event in node.events if isinstance(event, UserEventReceived)]
 
-            events = await until(lambda heard=heard: len(heard()) == 2 and heard(), f"{node.name} hears both")
-            assert {(e.name, e.payload, e.coalesce) for e in events} == {
+            await until(lambda: len(heard()) >= 2, f"{node.name} hears both")
+            assert len(heard()) == 2
+            assert {(e.name, e.payload, e.coalesce) for e in heard()} == {
                 ("deploy", b"web 1.2", False),
                 ("restart", b"db", False),
             }

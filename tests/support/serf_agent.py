@@ -74,6 +74,9 @@ class SerfAgent:
         path = self.directory / f"{self.name}.sh.log"
         return path.read_text().splitlines() if path.exists() else []
 
+    def has_handled(self, line: str) -> bool:
+        return line in self.handled
+
     async def start(self) -> None:
         assert SERF is not None
         handler = self.directory / f"{self.name}.sh"
@@ -190,7 +193,7 @@ class Pool:
 
     @property
     def names(self) -> set[str]:
-        return {node.name for node in (*self.theirs, *self.ours)}
+        return {agent.name for agent in self.theirs} | {node.name for node in self.ours}
 
     async def converged(self, expected: set[str] | None = None) -> None:
         """Wait until every node lists every other as alive."""

@@ -49,7 +49,7 @@ def events(effects: list[Effect]) -> list[object]:
 
 
 def sent(state: NodeState) -> list[object]:
-    messages = [parse(item.message) for item in state.outgoing]
+    messages: list[object] = [parse(item.message) for item in state.outgoing]
     state.outgoing.clear()
     return messages
 

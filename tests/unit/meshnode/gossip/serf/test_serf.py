@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -72,10 +73,10 @@ def test_a_graceful_leave_is_a_leave_everywhere_and_ends() -> None:
     leaver, *others = pool.hosts
     pool.call(leaver, leaver.machine.leave)
     pool.call(leaver, leaver.machine.leave)
-    assert leaver.machine.lifecycle is Lifecycle.LEAVING
+    assert leaver.machine.lifecycle == Lifecycle.LEAVING
     pool.until(lambda: bool(pool.events(leaver, LeaveFinished)))
     assert len(pool.events(leaver, LeaveFinished)) == 1
-    assert leaver.machine.lifecycle is Lifecycle.LEFT
+    assert leaver.machine.lifecycle == Lifecycle.LEFT
     pool.until(lambda: all(pool.status(host, "node0") == "left" for host in others))
     assert not any(pool.events(host, MemberFailed) for host in others)
     with pytest.raises(MeshError, match="left"):
@@ -188,10 +189,7 @@ def test_a_query_reaches_everybody_and_is_over_at_its_timeout() -> None:
     pool.until(lambda: all(pool.events(host, QueryReceived) for host in pool.hosts))
     for host in pool.hosts:
         (query,) = pool.events(host, QueryReceived)
-        pool.call(
-            host,
-            lambda now, host=host, query=query: host.machine.respond(query, host.machine.name.encode(), now),
-        )
+        pool.call(host, partial(host.machine.respond, query, host.machine.name.encode()))
     pool.until(lambda: bool(pool.events(asker, QueryFinished)))
     assert {event.node for event in pool.events(asker, QueryAcked)} == pool.names
     answers = {event.node: event.payload for event in pool.events(asker, QueryResponded)}
