@@ -1,122 +1,82 @@
-"""Packets of a pcap or pcapng capture: addresses, ports and payload of every TCP and UDP packet over IP.
+"""Packets of a capture file, and what in it could not be read.
 
-Ethernet (with VLAN tags), Linux cooked (v1 and v2), raw IP and BSD loopback link types are read; frames that
-hold something else are counted, not guessed at.
+What can't be read is counted, never guessed at: each counter that is not zero takes away from what the capture proves.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO
 
-import dpkt
-
-from meshnode.base.address import Address
 from meshnode.base.errors import MeshError
+from meshnode.prove.fragments import Fragments
+from meshnode.prove.frame import LINK_TYPES, Packet, network_layer, transport_layer
+from meshnode.prove.records import Record, RecordReader
 
 __all__ = ["Capture", "Packet"]
-
-_ETHERNET, _RAW, _RAW_BSD, _NULL, _LOOP, _SLL, _SLL2 = 1, 101, 12, 0, 108, 113, 276
-#: Bytes of each link type's header before the IP packet; Ethernet and cooked captures are parsed instead.
-_FIXED_HEADER: Final = {_RAW: 0, _RAW_BSD: 0, _NULL: 4, _LOOP: 4, _SLL: 16, _SLL2: 20}
-_FRAGMENT_MASK: Final = 0x1FFF
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """One TCP segment or UDP datagram. ``at`` is seconds since the epoch; ``sequence`` and ``flags`` are TCP's."""
-
-    at: float
-    transport: str
-    source: Address
-    destination: Address
-    payload: bytes
-    sequence: int = 0
-    flags: int = 0
 
 
 @dataclass(slots=True)
 class Capture:
-    """Reads one capture; the counters are final when :meth:`packets` is exhausted."""
+    """Reads one capture; the counters are final when :meth:`packets` is exhausted.
+
+    ``frames`` were read. Of these, ``skipped`` hold no TCP or UDP (such as ARP), ``damaged`` have headers that
+    can't be read, and ``lost`` IP datagrams lack a fragment. ``cut``: the file ends within a record.
+    """
 
     file: BinaryIO
     name: str
     frames: int = 0
     skipped: int = 0
-    truncated: int = 0
-    link_types: set[int] = field(default_factory=set)
+    damaged: int = 0
+    cut: bool = False
+    _fragments: Fragments = field(default_factory=Fragments)
+
+    @property
+    def lost(self) -> int:
+        """IP datagrams that stayed incomplete."""
+        return self._fragments.lost
 
     def packets(self) -> Iterator[Packet]:
-        """Yield the packets in file order; raises :class:`MeshError` when the file is no capture."""
-        try:
-            reader = dpkt.pcap.UniversalReader(self.file)
-        except (ValueError, dpkt.Error) as error:
-            raise MeshError(f"{self.name} is not a pcap or pcapng capture: {error}") from None
-        link_type = reader.datalink()
-        self.link_types.add(link_type)
-        if link_type != _ETHERNET and link_type not in _FIXED_HEADER:
-            raise MeshError(
-                f"{self.name} has link type {link_type}, which is not read: capture on a bridge or on any"
-            )
-        records = iter(reader)
-        while True:
-            try:
-                at, frame = next(records)
-            except StopIteration:
-                return
-            except (dpkt.Error, ValueError, IndexError):
-                self.truncated += 1
-                return
+        """Yield the packets in file order; raises :class:`MeshError` when the file is no capture that is read."""
+        reader = RecordReader(self.file, self.name)
+        for record in reader.records():
             self.frames += 1
-            packet = self._packet(float(at), frame, link_type)
-            if packet is None:
-                self.skipped += 1
-            else:
+            try:
+                packet = self._packet(record)
+            except (ValueError, IndexError, struct.error):
+                self.damaged += 1
+                continue
+            if packet is not None:
                 yield packet
+        self._fragments.finish()
+        self.cut = reader.cut
 
-    def _packet(self, at: float, frame: bytes, link_type: int) -> Packet | None:
-        try:
-            network = _network_layer(frame, link_type)
-            if network is None:
+    def problems(self) -> list[str]:
+        """What was on the wire and is not judged, a sentence each; empty when everything was."""
+        found = []
+        if self.cut:
+            found.append(f"{self.name} is cut short after frame {self.frames}: what followed is not judged")
+        if self.damaged:
+            found.append(f"{self.name}: {self.damaged} packets have headers that can't be read")
+        if self.lost:
+            found.append(f"{self.name}: {self.lost} fragmented datagrams are incomplete")
+        return found
+
+    def _packet(self, record: Record) -> Packet | None:
+        if record.link_type not in LINK_TYPES:
+            raise MeshError(
+                f"{self.name} has link type {record.link_type}, which is not read: capture on an Ethernet, bridge "
+                "or veth interface, or on any"
+            )
+        datagram = network_layer(record.data, record.link_type, record.length)
+        if datagram is not None and datagram.fragment is not None:
+            datagram = self._fragments.add(datagram)
+            if datagram is None:
                 return None
-            if isinstance(network, dpkt.ip.IP):
-                if network.offset:
-                    return None
-                if network.len > len(network):
-                    self.truncated += 1
-                    return None
-            segment = network.data
-            source, destination = str(ip_address(network.src)), str(ip_address(network.dst))
-            if isinstance(segment, dpkt.tcp.TCP):
-                return Packet(
-                    at,
-                    "tcp",
-                    Address(source, segment.sport),
-                    Address(destination, segment.dport),
-                    bytes(segment.data),
-                    segment.seq,
-                    segment.flags,
-                )
-            if isinstance(segment, dpkt.udp.UDP):
-                payload = bytes(segment.data)
-                return Packet(
-                    at, "udp", Address(source, segment.sport), Address(destination, segment.dport), payload
-                )
-        except (dpkt.Error, ValueError, IndexError, AttributeError):
-            return None
-        return None
-
-
-def _network_layer(frame: bytes, link_type: int) -> Any:
-    if link_type == _ETHERNET:
-        data = dpkt.ethernet.Ethernet(frame).data
-        return data if isinstance(data, dpkt.ip.IP | dpkt.ip6.IP6) else None
-    packet = frame[_FIXED_HEADER[link_type] :]
-    if not packet:
-        return None
-    version = packet[0] >> 4
-    if version == 4:
-        return dpkt.ip.IP(packet)
-    return dpkt.ip6.IP6(packet) if version == 6 else None
+        packet = transport_layer(record.at, datagram) if datagram is not None else None
+        if packet is None:
+            self.skipped += 1
+        return packet

@@ -1,4 +1,11 @@
 """The only place of asyncio, sockets, TLS contexts, clocks and processes: shells around the cores.
+
+``gossip_shell``    one Serf node on the network; ``gossip_network``, ``gossip_stream``, ``gossip_sockets`` below it;
+                    ``keyring_file`` and ``snapshot_file`` are what it keeps on disk
+``rpc_server``, ``rpc_client``   the server port, both ends; ``rpc_wire`` is what they share
+``http_server``     the API's listeners; ``http_connection`` orders requests and answers
+``tls``             contexts from files, reloaded while running; ``tls_explain`` says why a handshake failed
+``tasks``, ``logs``, ``notify``, ``interfaces``   named tasks, the log, systemd, the machine's addresses
 """
 
 __all__: list[str] = []

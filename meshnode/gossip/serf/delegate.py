@@ -206,7 +206,7 @@ class SerfDelegate:
         for event in events:
             for member in event.members:
                 text = f"serf: {_SAID[type(event)]}: {member.name} {member.address}"
-                effects.append(Log(Level.INFO, text))
+                effects.append(Log(Level.DEBUG, text))
             effects += self._state.notify(event)
         if events:
             effects += self._state.snapshot_clock()
