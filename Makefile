@@ -4,6 +4,8 @@
 LAB  ?= lab
 ARGS ?=
 NODE ?= server1
+NODES ?= 10000
+CASES ?= 1000000
 
 BIN       := .venv/bin
 PLAYBOOK  := $(BIN)/ansible-playbook -i inventories/$(LAB)
@@ -13,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status ssh quickstart test check lint types fmt unit sim interop lab-test capture image env engine clean
+.PHONY: help up down status ssh quickstart test check lint types fmt unit sim interop lab-test capture image env engine clean fuzz drill bench
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -71,6 +73,17 @@ interop: env ## Against programs that are not ours: serf, openssl, curl, dig
 lab-test: env ## The lab's own tests and the mesh in containers
 	scripts/engine.sh test
 	$(PYTEST) -q tests/lab $(ARGS)
+
+# Drills that take longer
+
+fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for each)
+	MESH_FUZZ_CASES=$(CASES) $(PYTEST) -q --timeout=3600 -k "fuzz or mutated or garbage" tests/unit $(ARGS)
+
+drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
+	$(BIN)/python -m tests.sim.drill --nodes $(NODES) --kills 5
+
+bench: env ## Every benchmark beside its peer; the machine should be idle
+	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
 
 # The rest
 

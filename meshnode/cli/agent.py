@@ -55,6 +55,7 @@ def run(args: list[str]) -> int:
         return STOPPED
     finally:
         logs.release_lines()
+        logs.close()
 
 
 def _new_runner() -> asyncio.Runner:

@@ -10,6 +10,7 @@ import json
 import logging
 import logging.handlers
 import re
+import socket
 import sys
 import time
 from collections import deque
@@ -99,6 +100,7 @@ class LogHub(logging.Handler):
         self._kept: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_LINES)
         self._monitors: dict[object, tuple[int, Callable[[str], None]]] = {}
         self._sinks: list[Callable[[int, str], None]] = [self._to_stdout]
+        self._handlers: list[logging.Handler] = []
 
     def install(self) -> None:
         """Make this the one handler of the ``meshnode`` logger tree."""
@@ -125,6 +127,7 @@ class LogHub(logging.Handler):
     def add_file(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int = 0) -> None:
         """Also write to ``path``, rotated by size (0: never) and by age; ``max_files`` old ones stay (0: all)."""
         handler = _RotatingFile(path, max_bytes, rotate_seconds, max_files)
+        self._handlers.append(handler)
         self._sinks.append(handler.write_line)
 
     def add_syslog(self, facility: str, address: str = "/dev/log") -> None:
@@ -135,12 +138,16 @@ class LogHub(logging.Handler):
                 f"syslog_facility: {facility!r} is not a facility such as LOCAL0", key="syslog_facility"
             )
         try:
-            handler = logging.handlers.SysLogHandler(address, number)
+            # The handler itself says nothing when nobody is there.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                probe.connect(address)
         except OSError as error:
             raise ConfigError(
                 f"enable_syslog: no syslog daemon answers on {address} ({error.strerror})",
                 key="enable_syslog",
             ) from None
+        handler = logging.handlers.SysLogHandler(address, number)
+        self._handlers.append(handler)
 
         def write(level: int, line: str) -> None:
             handler.handle(
@@ -148,6 +155,13 @@ class LogHub(logging.Handler):
             )
 
         self._sinks.append(write)
+
+    def close(self) -> None:
+        """Close the file and the syslog; what is logged afterwards goes to standard output alone."""
+        super().close()
+        del self._sinks[1:]
+        while self._handlers:
+            self._handlers.pop().close()
 
     def attach(self, level: int, sink: Callable[[str], None]) -> object:
         """Send the kept lines of ``level`` and above to ``sink``, then every new one; returns what to detach."""
