@@ -156,20 +156,21 @@ class Stream:
         """Deliver a segment that is not ahead: all of it, the part that is new, or nothing."""
         assert self.next_sequence is not None
         known = (self.next_sequence - packet.sequence) % _WRAP
+        before = known - self.total_bytes - self.missing_bytes
+        if before > 0 and not self.opening and self.reader is not None:
+            # From before the byte that the stream was joined at: nobody has looked at it.
+            self.reader.stray(packet.payload[:before], packet.at)
         length = len(packet.payload) + packet.missing
         if known >= length:
-            # Nobody has seen these bytes when they lie before the one that the stream was joined at.
-            if not self.opening and known > self.total_bytes + self.missing_bytes and self.reader is not None:
-                self.reader.stray(packet.payload, packet.at)
             return
-        fresh = packet.payload[known:] if known else packet.payload
+        fresh = packet.payload[known:]
         if fresh:
             self.next_sequence = (self.next_sequence + len(fresh)) % _WRAP
             self.total_bytes += len(fresh)
             if self.reader is not None:
                 self.reader.data(fresh, packet.at)
         if packet.missing:
-            self._miss(length - known - len(fresh))
+            self._miss(min(packet.missing, length - known))
 
     def _miss(self, count: int) -> None:
         if count:
@@ -225,8 +226,9 @@ class Reassembly:
 
     def _new(self, key: _Key) -> tuple[Stream, Stream]:
         self._forget(key)
-        while len(self._streams) >= 2 * MAX_CONNECTIONS:
-            self._forget(next(iter(self._streams)))
+        if len(self._streams) >= 2 * MAX_CONNECTIONS:
+            over = (known for known, pair in self._streams.items() if pair[0].ended and pair[1].ended)
+            self._forget(next(over, next(iter(self._streams))))
         forth, back = Stream(*key), Stream(key[1], key[0])
         self._streams[key] = (forth, back)
         self._streams[key[1], key[0]] = (back, forth)
@@ -246,4 +248,4 @@ def _is_another(stream: Stream, sequence: int) -> bool:
     if stream.next_sequence is None:
         return stream.ended
     first = stream.next_sequence - stream.total_bytes - stream.missing_bytes
-    return not stream.opening or (first - 1 - sequence) % _WRAP != 0
+    return (first - 1 - sequence) % _WRAP != 0

@@ -1,59 +1,44 @@
-"""TLS as it looks from outside: records, hellos, and certificates where they travel in clear (RFC 5246, 8446).
+"""TLS as it looks from outside: a walk over the records of one direction, however long (RFC 5246 6.2, RFC 8446 5.1).
 
-Reads one direction at a time. Everything after the hellos of TLS 1.3 is opaque; in TLS 1.2 the server's and
-the client's certificates are visible.
+What is sealed is opaque; that it is sealed is believed when every byte of the stream belongs to a record, the
+handshake chose a suite that encrypts, and the application data does not read as text.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+from meshnode.prove.tls_hello import Handshake
 
-__all__ = ["TlsView", "looks_like_tls", "view_tls"]
+__all__ = ["MAX_RECORD_BYTES", "RESYNC_BYTES", "TlsWalk", "find_records", "is_text", "looks_like_tls"]
 
-_HANDSHAKE, _APPLICATION_DATA = 22, 23
+_CHANGE_CIPHER, _HANDSHAKE, _APPLICATION_DATA = 20, 22, 23
 _CONTENT_TYPES: Final = frozenset({20, 21, 22, 23, 24})
-_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE = 1, 2, 11
-_SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
+_HEADER_BYTES: Final = 5
 #: RFC 8446 5.1 allows 2^14 plus 256; TLS 1.2 allows up to 2048 more.
 MAX_RECORD_BYTES: Final = (1 << 14) + 2048
-_HELLO_RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-_VERSIONS: Final = {0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
-_CIPHERS: Final = {
-    0x1301: "TLS_AES_128_GCM_SHA256",
-    0x1302: "TLS_AES_256_GCM_SHA384",
-    0x1303: "TLS_CHACHA20_POLY1305_SHA256",
-    0xC02B: "ECDHE-ECDSA-AES128-GCM-SHA256",
-    0xC02C: "ECDHE-ECDSA-AES256-GCM-SHA384",
-    0xC02F: "ECDHE-RSA-AES128-GCM-SHA256",
-    0xC030: "ECDHE-RSA-AES256-GCM-SHA384",
-    0xCCA8: "ECDHE-RSA-CHACHA20-POLY1305",
-    0xCCA9: "ECDHE-ECDSA-CHACHA20-POLY1305",
-}
+#: Handshake messages that are kept until they are whole: long certificate chains fit many times over.
+MAX_HANDSHAKE_BYTES: Final = 128 * 1024
+#: What is needed of a stream that was joined in the middle: within two whole records there is a header, and its next.
+RESYNC_BYTES: Final = 2 * (MAX_RECORD_BYTES + _HEADER_BYTES) + _HEADER_BYTES
+_HEADER: Final = re.compile(rb"[\x14-\x18]\x03[\x00-\x04]", re.DOTALL)
+#: Start of each record's body that is looked at: 24 random bytes are text once in 10^9 records.
+_SAMPLE_BYTES: Final = 64
+_MIN_TEXT_BYTES: Final = 24
+_NOT_TEXT: Final = bytes(set(range(256)) - set(range(32, 127)) - {9, 10, 13})
 
 
-@dataclass(slots=True)
-class TlsView:
-    """What one direction shows. ``records`` counts complete records; ``sealed_bytes`` is application data."""
-
-    records: int = 0
-    sealed_bytes: int = 0
-    version: str = ""
-    cipher: str = ""
-    server_name: str = ""
-    protocols: tuple[str, ...] = ()
-    certificate_names: tuple[str, ...] = ()
-    broken_at: int | None = None
+def is_text(data: bytes, least: int = _MIN_TEXT_BYTES) -> bool:
+    """Whether at least ``least`` bytes are there and nearly all of them are printable ASCII."""
+    return len(data) >= least and len(data.translate(None, _NOT_TEXT)) >= 0.95 * len(data)
 
 
 def looks_like_tls(data: bytes | bytearray) -> bool:
-    """Whether ``data`` starts with a TLS record header that a real stack would send."""
+    """Whether ``data`` starts with a record header that a real stack would send."""
     return (
-        len(data) >= 5
+        len(data) >= _HEADER_BYTES
         and data[0] in _CONTENT_TYPES
         and data[1] == 3
         and data[2] <= 4
@@ -61,110 +46,79 @@ def looks_like_tls(data: bytes | bytearray) -> bool:
     )
 
 
-def view_tls(data: bytes | bytearray) -> TlsView:
-    """Walk the records of one direction; stops, and says where, at the first byte that is not TLS."""
-    view, handshake = TlsView(), bytearray()
-    position, clear = 0, True
-    while position + 5 <= len(data):
-        if not looks_like_tls(data[position : position + 5]):
-            view.broken_at = position
-            break
-        length = int.from_bytes(data[position + 3 : position + 5], "big")
-        body = bytes(data[position + 5 : position + 5 + length])
-        if len(body) < length:
-            break
-        content = data[position]
-        view.records += 1
-        if content == _APPLICATION_DATA:
-            view.sealed_bytes += length
-        elif content == 20:
-            # After ChangeCipherSpec what looks like handshake records is sealed.
-            clear = False
-        elif content == _HANDSHAKE and clear:
-            handshake += body
-        position += 5 + length
-    _read_handshake(view, bytes(handshake))
-    return view
+def find_records(data: bytes) -> int | None:
+    """Where records start in a stream that was joined in the middle, or ``None``.
+
+    At a header that is followed by a whole record, and that by another header or by the end. What comes before has
+    to be the rest of a record, so it is no longer than one and does not read as text.
+    """
+    for found in _HEADER.finditer(data, 0, MAX_RECORD_BYTES + _HEADER_BYTES):
+        start = found.start()
+        if not looks_like_tls(data[start : start + _HEADER_BYTES]):
+            continue
+        following = start + _HEADER_BYTES + int.from_bytes(data[start + 3 : start + 5], "big")
+        if following == len(data) or looks_like_tls(data[following : following + _HEADER_BYTES]):
+            return None if is_text(data[:start]) else start
+    return None
 
 
-def _read_handshake(view: TlsView, data: bytes) -> None:
-    position = 0
-    while position + 4 <= len(data):
-        kind, length = data[position], int.from_bytes(data[position + 1 : position + 4], "big")
-        body = data[position + 4 : position + 4 + length]
-        if len(body) < length:
-            return
-        try:
-            if kind == _CLIENT_HELLO:
-                _read_client_hello(view, body)
-            elif kind == _SERVER_HELLO:
-                _read_server_hello(view, body)
-            elif kind == _CERTIFICATE:
-                view.certificate_names = _names(body)
-        except (IndexError, ValueError):
-            return
-        position += 4 + length
+@dataclass(slots=True)
+class TlsWalk:
+    """Walks the records of one direction. ``broken_at`` is the first byte that is none, ``readable_at`` that is text."""
 
+    handshake: Handshake = field(default_factory=Handshake)
+    position: int = 0
+    records: int = 0
+    sealed_bytes: int = 0
+    broken_at: int | None = None
+    readable_at: int | None = None
+    _header: bytearray = field(default_factory=bytearray)
+    _body: bytearray = field(default_factory=bytearray)
+    _left: int = 0
+    _clear: bytearray = field(default_factory=bytearray)
+    _in_clear: bool = True
 
-def _read_client_hello(view: TlsView, body: bytes) -> None:
-    position = 34
-    position += 1 + body[position]
-    position += 2 + int.from_bytes(body[position : position + 2], "big")
-    position += 1 + body[position]
-    for kind, data in _extensions(body, position):
-        if kind == _SERVER_NAME and len(data) >= 5:
-            view.server_name = data[5 : 5 + int.from_bytes(data[3:5], "big")].decode("ascii", "replace")
-        elif kind == _ALPN:
-            view.protocols = _alpn(data)
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; after ``broken_at`` is set nothing more is read."""
+        at = 0
+        while at < len(data) and self.broken_at is None:
+            if not self._left:
+                wanted = _HEADER_BYTES - len(self._header)
+                self._header += data[at : at + wanted]
+                at += wanted
+                if len(self._header) < _HEADER_BYTES:
+                    break
+                if not looks_like_tls(self._header):
+                    self.broken_at = self.position
+                    break
+                self._left = int.from_bytes(self._header[3:5], "big")
+                self._body.clear()
+            piece = data[at : at + self._left]
+            at += len(piece)
+            self._left -= len(piece)
+            room = MAX_RECORD_BYTES if self._header[0] == _HANDSHAKE and self._in_clear else _SAMPLE_BYTES
+            if len(self._body) < room:
+                self._body += piece[: room - len(self._body)]
+            if not self._left:
+                self._end_record()
 
+    def _end_record(self) -> None:
+        kind, length = self._header[0], int.from_bytes(self._header[3:5], "big")
+        if kind == _APPLICATION_DATA:
+            self.sealed_bytes += length
+            self._stop_reading()
+            if self.readable_at is None and is_text(bytes(self._body)):
+                self.readable_at = self.position + _HEADER_BYTES
+        elif kind == _CHANGE_CIPHER:
+            # What looks like handshake records afterwards is sealed.
+            self._stop_reading()
+        elif kind == _HANDSHAKE and self._in_clear and len(self._clear) < MAX_HANDSHAKE_BYTES:
+            self._clear += self._body
+            del self._clear[: self.handshake.read(bytes(self._clear))]
+        self.records += 1
+        self.position += _HEADER_BYTES + length
+        self._header.clear()
 
-def _read_server_hello(view: TlsView, body: bytes) -> None:
-    if body[2:34] == _HELLO_RETRY:
-        return
-    version = int.from_bytes(body[:2], "big")
-    position = 34
-    position += 1 + body[position]
-    cipher = int.from_bytes(body[position : position + 2], "big")
-    for kind, data in _extensions(body, position + 3):
-        if kind == _SUPPORTED_VERSIONS and len(data) == 2:
-            version = int.from_bytes(data, "big")
-        elif kind == _ALPN:
-            view.protocols = _alpn(data)
-    view.version = _VERSIONS.get(version, f"0x{version:04x}")
-    view.cipher = _CIPHERS.get(cipher, f"0x{cipher:04x}")
-
-
-def _extensions(body: bytes, position: int) -> list[tuple[int, bytes]]:
-    end = position + 2 + int.from_bytes(body[position : position + 2], "big")
-    position += 2
-    found = []
-    while position + 4 <= min(end, len(body)):
-        kind = int.from_bytes(body[position : position + 2], "big")
-        length = int.from_bytes(body[position + 2 : position + 4], "big")
-        found.append((kind, body[position + 4 : position + 4 + length]))
-        position += 4 + length
-    return found
-
-
-def _alpn(data: bytes) -> tuple[str, ...]:
-    names, position = [], 2
-    while position < len(data):
-        length = data[position]
-        names.append(data[position + 1 : position + 1 + length].decode("ascii", "replace"))
-        position += 1 + length
-    return tuple(names)
-
-
-def _names(body: bytes) -> tuple[str, ...]:
-    """Subject common names of a TLS 1.2 Certificate message, the leaf first (RFC 5246 7.4.2)."""
-    names, position = [], 3
-    while position + 3 <= len(body):
-        length = int.from_bytes(body[position : position + 3], "big")
-        with warnings.catch_warnings():
-            # A certificate on the wire is shown as it is, also one that a verifier would not like.
-            warnings.simplefilter("ignore")
-            certificate = x509.load_der_x509_certificate(body[position + 3 : position + 3 + length])
-        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        names.append(str(common[0].value) if common else certificate.subject.rfc4514_string())
-        position += 3 + length
-    return tuple(names)
+    def _stop_reading(self) -> None:
+        self._in_clear = False
+        self._clear.clear()
