@@ -15,7 +15,8 @@ description:
   - Prints a line for each play with its number, and at the end a row for each node and the commands that come next.
   - The rows come from M(ansible.builtin.set_stats).
     Its data holds C(mesh_summary), by node, or with C(per_host) the node's own row.
-    A row may have C(role), C(state), C(address), C(encrypted), C(gossip_key) (a fingerprint) and C(certificate_expires).
+    A row may have C(role), C(state), C(address), C(encrypted), C(gossip_key) (a fingerprint)
+    and C(certificate_expires).
   - The next commands come from C(mesh_next) in the same data, a list of lines.
   - What looks like a key, a token or a PEM block is never shown.
 requirements:
@@ -100,9 +101,11 @@ class CallbackModule(CallbackBase):
                 self._display.display(line, color=C.COLOR_ERROR if troubled else None)
         if self._phases:
             ends = [started for _name, started in self._phases[1:]] + [time.monotonic()]
-            took = ", ".join(
-                f"{name} {end - begun:.1f} s" for (name, begun), end in zip(self._phases, ends, strict=True)
-            )
+            # A play in batches starts once for each batch: it is one phase all the same.
+            spent: dict[str, float] = {}
+            for (name, begun), end in zip(self._phases, ends, strict=True):
+                spent[name] = spent.get(name, 0.0) + end - begun
+            took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
             self._display.display(f"\nTook {ends[-1] - self._phases[0][1]:.1f} s: {took}.")
         if commands and not any(run.trouble for run in runs.values()):
             self._display.display("\nNext:")

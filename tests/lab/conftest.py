@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.meshnode.lab.plugins.modules import lab_cluster, lab_image
 
-ROOT = Path(__file__).parents[2]
+from tests.lab.labs import ROOT, Lab, copy_checkout, private_copy
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,3 +64,18 @@ def engine() -> Iterator[docker.DockerClient]:
     client = docker.from_env()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository, which stays as it is while the tests run."""
+    return copy_checkout(tmp_path_factory.mktemp("checkout") / "meshnode")
+
+
+@pytest.fixture(scope="session")
+def small_lab(checkout: Path) -> Iterator[Lab]:
+    """The quickstart's server and two clients, shared by the files of tests; none of it is up at first."""
+    lab = private_copy(checkout, "quickstart", "sitetest", "172.28.251", 18444)
+    lab.down()
+    yield lab
+    lab.down()

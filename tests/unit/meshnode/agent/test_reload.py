@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshnode.agent.config import compare
+from meshnode.agent.reload import reloaded
+
+CHANGES: list[dict[str, Any]] = [
+    {"log_level": "DEBUG"},
+    {"node_meta": {"a": "b"}},
+    {"encrypt_verify_incoming": False, "encrypt_verify_outgoing": False},
+    {"http_config": {"block_endpoints": ["/v1/agent"], "response_headers": {"A": "b"}}},
+    {"limits": {"rpc_rate": 5, "rpc_max_burst": 9}},
+    {"telemetry": {"prefix_filter": ["+consul.http"]}},
+    {"tls_min_version": "tls12", "verify_outgoing": False},
+]
+FIXED: list[dict[str, Any]] = [
+    {"node_name": "other"},
+    {"datacenter": "dc2"},
+    {"ports": {"http": 8501}},
+    {"performance": {"rpc_hold_timeout": "9s", "leave_drain_time": "9s"}},
+    {"server_name": "other"},
+    {"retry_join": ["10.0.0.1"]},
+    {"leave_on_terminate": False},
+    {"log_file": "/tmp/x"},
+    {"telemetry": {"metrics_prefix": "mesh"}},
+    {"gossip_lan": {"probe_interval": "2s"}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES + FIXED)
+def test_of_a_change_exactly_the_reloadable_part_is_in_force(config: Any, change: dict[str, Any]) -> None:
+    old, new = config(), config(**change)
+    after = reloaded(old, new)
+    said = compare(old, new)
+    assert compare(old, after).needs_restart == ()
+    assert compare(old, after).reloadable == said.reloadable
+    assert compare(after, new) == ((), said.needs_restart)
+    assert bool(said.needs_restart) == (change in FIXED)
