@@ -1,11 +1,18 @@
-"""Capture reading, protocol recognition and verdicts. Pure: an open binary file in, verdicts out.
+"""Capture reading, protocol recognition and verdicts. Pure: open binary files in, verdicts out.
 
-``capture``    frames of a pcap or pcapng file as packets, whatever their link type
-``streams``    TCP payload put in order, per connection and direction, with what is missing
-``tls``        records and hellos: version, cipher, names; and the certificates where they travel in clear
-``gossip``     is a memberlist frame sealed or readable
-``recognise``  what one stream or datagram is
-``verdict``    one judgement per port from everything seen on it, canaries included
+``records``     frames of a pcap or pcapng file
+``frame``       from a frame of any link type to its TCP segment or UDP datagram
+``fragments``   IP fragments put together
+``capture``     one file's packets, and what in it could not be read
+``streams``     TCP payload put in order, per connection and direction, with what is missing
+``tls``         a walk over TLS records; ``tls_hello`` reads version, cipher, names and certificates
+``gossip``      is a memberlist frame sealed, and does a key open it, or is it readable
+``recognise``   what one stream or datagram is
+``canary``      planted words, as they are and in the disguises that they travel in
+``verdict``     one judgement per port from everything seen on it
+``conclusion``  proved, failed or void, with the reasons
+``excerpt``     the bytes that show it, in ``hexdump`` as ``tcpdump -X`` has it
+``budget``      the memory that all of this may hold
 """
 
 __all__: list[str] = []

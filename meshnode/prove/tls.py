@@ -64,7 +64,10 @@ def find_records(data: bytes) -> int | None:
 
 @dataclass(slots=True)
 class TlsWalk:
-    """Walks the records of one direction. ``broken_at`` is the first byte that is none, ``readable_at`` that is text."""
+    """Walks the records of one direction.
+
+    ``broken_at`` is where the first bytes are that are no record, ``readable_at`` where application data is text.
+    """
 
     handshake: Handshake = field(default_factory=Handshake)
     position: int = 0
@@ -102,6 +105,11 @@ class TlsWalk:
             if not self._left:
                 self._end_record()
 
+    def finish(self) -> None:
+        """Nothing follows: look at the record that was cut off, too."""
+        if self._left and self._header[0] == _APPLICATION_DATA and is_text(bytes(self._body)):
+            self.readable_at = self.readable_at or self.position + _HEADER_BYTES
+
     def _end_record(self) -> None:
         kind, length = self._header[0], int.from_bytes(self._header[3:5], "big")
         if kind == _APPLICATION_DATA:
@@ -110,8 +118,10 @@ class TlsWalk:
             if self.readable_at is None and is_text(bytes(self._body)):
                 self.readable_at = self.position + _HEADER_BYTES
         elif kind == _CHANGE_CIPHER:
-            # What looks like handshake records afterwards is sealed.
-            self._stop_reading()
+            # What looks like handshake records afterwards is sealed. A server that asked for another hello first
+            # sends this before its real one (RFC 8446 4.1.4, D.4).
+            if self.handshake.side != "server" or self.handshake.version:
+                self._stop_reading()
         elif kind == _HANDSHAKE and self._in_clear and len(self._clear) < MAX_HANDSHAKE_BYTES:
             self._clear += self._body
             del self._clear[: self.handshake.read(bytes(self._clear))]

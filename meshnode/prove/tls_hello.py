@@ -52,11 +52,11 @@ _CIPHERS: Final = {
     0xCCA8: "ECDHE-RSA-CHACHA20-POLY1305",
     0xCCA9: "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
-#: Suites that authenticate and do not encrypt (IANA registry, the names with NULL; RFC 9150): TLS in which all is readable.
-NULL_CIPHERS: Final = frozenset(
-    (0x0000, 0x0001, 0x0002, 0x002C, 0x002D, 0x002E, 0x003B, 0x00B0, 0x00B1, 0x00B4, 0x00B5, 0x00B8, 0x00B9)
-    + (0xC001, 0xC006, 0xC00B, 0xC010, 0xC015, 0xC039, 0xC03A, 0xC03B, 0xC0B4, 0xC0B5)
-)
+#: Suites that authenticate and do not encrypt (IANA's registry, the names with NULL; RFC 9150).
+_NULL_TLS12: Final = (0x00, 0x01, 0x02, 0x2C, 0x2D, 0x2E, 0x3B, 0xB0, 0xB1, 0xB4, 0xB5, 0xB8, 0xB9)
+_NULL_ECC: Final = (0xC001, 0xC006, 0xC00B, 0xC010, 0xC015, 0xC039, 0xC03A, 0xC03B)
+_NULL_TLS13: Final = (0xC0B4, 0xC0B5)
+NULL_CIPHERS: Final = frozenset((*_NULL_TLS12, *_NULL_ECC, *_NULL_TLS13))
 
 
 def printable(text: str) -> str:
@@ -164,8 +164,6 @@ def _names(body: bytes) -> tuple[str, ...]:
             warnings.simplefilter("ignore")
             certificate = x509.load_der_x509_certificate(body[position + 3 : position + 3 + length])
             common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-            names.append(
-                printable(str(common[0].value) if common else certificate.subject.rfc4514_string())
-            )
+            names.append(printable(str(common[0].value) if common else certificate.subject.rfc4514_string()))
         position += 3 + length
     return tuple(names)

@@ -1,29 +1,42 @@
 """One judgement per port, from every packet seen on it.
 
-A port is *encrypted* only when all of its payload was recognised as TLS or sealed gossip; one readable stream
-or one canary makes it *plaintext*, and anything not recognised makes it *unknown*, which counts as failed.
+A port is *encrypted* only when all of its payload was recognised as TLS, or was sealed gossip that a key opened. One
+readable stream or one canary makes it *plaintext*. Anything else takes the proof away: what is not recognised, what
+is missing (*unknown*), and what has the shape of sealed gossip and was not opened (*unopened*).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from meshnode.prove.canary import CanarySearch
-from meshnode.prove.capture import Packet
-from meshnode.prove.hexdump import hexdump
-from meshnode.prove.recognise import Finding, recognise_datagram, recognise_stream
-from meshnode.prove.streams import Stream, reassemble
+from meshnode.gossip.memberlist.keyring import Keyring
+from meshnode.prove.budget import Budget
+from meshnode.prove.canary import CanarySearch, Tail, around
+from meshnode.prove.excerpt import Excerpt
+from meshnode.prove.frame import Packet
+from meshnode.prove.gossip import split_label
+from meshnode.prove.recognise import SAMPLE_BYTES, Finding, StreamRecogniser, recognise_datagram
+from meshnode.prove.streams import Reassembly, Stream
 
-__all__ = ["PortVerdict", "judge"]
+__all__ = ["MAX_FINDINGS", "PortVerdict", "judge"]
 
-_EXCERPT_BYTES = 96
+#: Different findings that are told apart on one port; the details of peers' making are in them.
+MAX_FINDINGS: Final = 256
+#: Gossip labels that are remembered for the streams that answer.
+MAX_LABELS: Final = 16
+_RANK: Final = {"tls": 1, "sealed": 1, "unopened": 2, "unknown": 3, "plaintext": 4}
+_CANARY_RANK: Final = 5
 
 
 @dataclass(slots=True)
 class PortVerdict:
-    """What port ``port`` carried. ``judgement``: encrypted, plaintext, unknown or silent (no payload at all)."""
+    """What port ``port`` carried. ``canaries`` were readable; ``sealed_canaries`` were inside frames that a key opened.
+
+    ``judgement`` is encrypted, plaintext, unknown, unopened, or silent (no payload at all).
+    """
 
     port: int
     packets: int = 0
@@ -31,34 +44,51 @@ class PortVerdict:
     missing_bytes: int = 0
     findings: Counter[tuple[str, str]] = field(default_factory=Counter)
     versions: set[str] = field(default_factory=set)
+    ciphers: set[str] = field(default_factory=set)
     certificate_names: set[str] = field(default_factory=set)
     canaries: set[str] = field(default_factory=set)
-    excerpt: str = ""
+    sealed_canaries: set[str] = field(default_factory=set)
+    excerpt: Excerpt | None = None
     _excerpt_rank: int = 0
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of what was found."""
+        return frozenset(kind for kind, _ in self.findings)
 
     @property
     def judgement(self) -> str:
         """The verdict in one word."""
-        kinds = {kind for kind, _ in self.findings}
+        kinds = self.kinds
         if self.canaries or "plaintext" in kinds:
             return "plaintext"
-        if not self.payload_bytes:
+        if self.missing_bytes or "unknown" in kinds:
+            return "unknown"
+        if not kinds:
             return "silent"
-        return "encrypted" if kinds and kinds <= {"tls", "sealed"} and not self.missing_bytes else "unknown"
+        return "unopened" if "unopened" in kinds else "encrypted"
 
-    def add(self, finding: Finding, sample: bytes) -> None:
+    def add(self, finding: Finding, sample: Excerpt) -> None:
         """Count one stream or datagram; the excerpt shown is of the worst that was seen."""
-        self.findings[finding.kind, finding.detail] += 1
-        if finding.version:
-            self.versions.add(finding.version)
-        self.certificate_names.update(finding.names)
-        rank = {"tls": 1, "sealed": 1, "unknown": 2, "plaintext": 3}[finding.kind]
-        if rank > self._excerpt_rank and sample:
-            self.show(sample[:_EXCERPT_BYTES], 0, rank)
+        key = (finding.kind, finding.detail)
+        if key not in self.findings and len(self.findings) >= MAX_FINDINGS:
+            key = (finding.kind, "and more of other kinds")
+        self.findings[key] += 1
+        if len(self.certificate_names) < MAX_FINDINGS:
+            self.certificate_names.update(finding.names)
+        self.versions.update(filter(None, (finding.version,)))
+        self.ciphers.update(filter(None, (finding.cipher,)))
+        self.show(sample, _RANK[finding.kind])
 
-    def show(self, data: bytes, offset: int, rank: int) -> None:
-        """Make ``data`` the excerpt."""
-        self.excerpt, self._excerpt_rank = hexdump(data, offset), rank
+    def show(self, excerpt: Excerpt, rank: int) -> None:
+        """Make this the excerpt when it is worse than the one shown."""
+        if rank > self._excerpt_rank and excerpt.data:
+            self.excerpt, self._excerpt_rank = excerpt, rank
+
+    def leak(self, canary: str, excerpt: Excerpt) -> None:
+        """A canary was readable."""
+        self.canaries.add(canary)
+        self.show(excerpt, _CANARY_RANK)
 
     def as_dict(self) -> dict[str, object]:
         """The verdict as JSON data."""
@@ -70,36 +100,48 @@ class PortVerdict:
             "missing_bytes": self.missing_bytes,
             "findings": [{"kind": k, "detail": d, "count": n} for (k, d), n in sorted(self.findings.items())],
             "versions": sorted(self.versions),
+            "ciphers": sorted(self.ciphers),
             "certificate_names": sorted(self.certificate_names),
             "canaries": sorted(self.canaries),
-            "excerpt": self.excerpt,
+            "sealed_canaries": sorted(self.sealed_canaries),
+            "excerpt": self.excerpt.as_dict() if self.excerpt else None,
         }
 
 
 def judge(
-    packets: Iterable[Packet], ports: Sequence[int], canaries: Sequence[str], keys: Sequence[bytes]
+    captures: Iterable[Iterable[Packet]], ports: Sequence[int], canaries: Sequence[str], keyring: Keyring
 ) -> list[PortVerdict]:
-    """Judge each of ``ports`` from ``packets``; a packet belongs to the port that either of its ends has."""
-    return _Judge(ports, canaries, keys).run(packets)
+    """Judge each of ``ports`` from every capture; a packet belongs to the port that either of its ends has.
+
+    Each capture is an observation of its own: a connection that two of them saw is judged twice.
+    """
+    verdicts = {port: PortVerdict(port) for port in ports}
+    search = CanarySearch(canaries)
+    budget, labels = Budget(), dict[bytes, None]()
+    for capture in captures:
+        _Observation(verdicts, search, keyring, budget, labels).run(capture)
+    return list(verdicts.values())
 
 
-class _Judge:
-    def __init__(self, ports: Sequence[int], canaries: Sequence[str], keys: Sequence[bytes]) -> None:
-        self._verdicts = {port: PortVerdict(port) for port in ports}
-        self._search = CanarySearch(canaries)
-        self._keys = keys
-        self._tails: dict[int, bytes] = {}
+class _Observation:
+    """One capture."""
 
-    def run(self, packets: Iterable[Packet]) -> list[PortVerdict]:
-        streams = reassemble(self._tcp_after_datagrams(packets), self._stream_data)
-        for stream in streams:
-            verdict = self._verdict_of(stream)
-            if verdict is not None and stream.total_bytes:
-                verdict.missing_bytes += stream.missing_bytes
-                verdict.add(recognise_stream(stream, self._keys), bytes(stream.head[:_EXCERPT_BYTES]))
-        return list(self._verdicts.values())
+    def __init__(
+        self,
+        verdicts: dict[int, PortVerdict],
+        search: CanarySearch,
+        keyring: Keyring,
+        budget: Budget,
+        labels: dict[bytes, None],
+    ) -> None:
+        self._verdicts = verdicts
+        self.search = search
+        self.keyring = keyring
+        self.budget = budget
+        self.labels = labels
 
-    def _tcp_after_datagrams(self, packets: Iterable[Packet]) -> Iterable[Packet]:
+    def run(self, packets: Iterable[Packet]) -> None:
+        connections = Reassembly(self._begin, self.budget)
         for packet in packets:
             verdict = self._verdict_of(packet)
             if verdict is None:
@@ -107,25 +149,94 @@ class _Judge:
             verdict.packets += 1
             verdict.payload_bytes += len(packet.payload)
             if packet.transport == "tcp":
-                yield packet
-            elif packet.payload:
-                verdict.add(recognise_datagram(packet.payload, self._keys), packet.payload)
-                found, _ = self._search.find(b"", packet.payload)
-                self._leak(verdict, found, packet.payload)
+                connections.add(packet)
+                continue
+            verdict.missing_bytes += packet.missing
+            if packet.payload:
+                self._judge_datagram(verdict, packet)
+        connections.finish()
 
-    def _stream_data(self, stream: Stream, data: bytes) -> None:
+    def know_label(self, label: bytes) -> None:
+        """Remember a gossip label, for the streams that answer without it."""
+        if label and len(self.labels) < MAX_LABELS:
+            self.labels[label] = None
+
+    def search_content(self, verdict: PortVerdict, finding: Finding, excerpt: Excerpt) -> None:
+        """Canaries in what a reader gets out of it: a leak when anybody can, else a sign that it travelled sealed."""
+        for content in finding.content:
+            for canary, (begin, end) in self.search.find(content).items():
+                if finding.kind == "sealed":
+                    verdict.sealed_canaries.add(canary)
+                    continue
+                offset, data = around(content, begin, end)
+                verdict.leak(canary, replace(excerpt, data=data, offset=offset))
+
+    def _judge_datagram(self, verdict: PortVerdict, packet: Packet) -> None:
+        payload = packet.payload
+        ends = (packet.at, "udp", packet.source, packet.destination)
+        self.know_label(split_label(payload)[0])
+        finding = recognise_datagram(payload, self.keyring)
+        sample = Excerpt(*ends, payload[:SAMPLE_BYTES])
+        for canary, (begin, end) in self.search.find(payload).items():
+            offset, data = around(payload, begin, end)
+            verdict.leak(canary, Excerpt(*ends, data, offset))
+        self.search_content(verdict, finding, sample)
+        verdict.add(finding, sample)
+
+    def _begin(self, stream: Stream) -> _StreamReader:
         verdict = self._verdict_of(stream)
-        if verdict is not None:
-            tail = self._tails.get(id(stream), b"")
-            found, self._tails[id(stream)] = self._search.find(tail, data)
-            self._leak(verdict, found, tail + data)
-
-    def _leak(self, verdict: PortVerdict, found: set[str], data: bytes) -> None:
-        if found and not verdict.canaries:
-            excerpt = self._search.excerpt(data)
-            if excerpt is not None:
-                verdict.show(excerpt[1], excerpt[0], 4)
-        verdict.canaries |= found
+        assert verdict is not None, "packets of other ports are not reassembled"
+        return _StreamReader(self, verdict, stream)
 
     def _verdict_of(self, seen: Packet | Stream) -> PortVerdict | None:
         return self._verdicts.get(seen.destination.port) or self._verdicts.get(seen.source.port)
+
+
+class _StreamReader:
+    """Judges one stream as its bytes come; a :class:`meshnode.prove.streams.Reader`."""
+
+    def __init__(self, observation: _Observation, verdict: PortVerdict, stream: Stream) -> None:
+        self._observation = observation
+        self._verdict = verdict
+        self._ends = (stream.source, stream.destination)
+        self._tail = Tail(observation.search)
+        self._at: float | None = None
+        self._recogniser: StreamRecogniser | None = StreamRecogniser(
+            opening=stream.opening,
+            keyring=observation.keyring,
+            labels=observation.labels.keys(),
+            budget=observation.budget,
+        )
+
+    def data(self, payload: bytes, at: float) -> None:
+        if self._at is None:
+            self._at = at
+        if self._recogniser is not None:
+            self._recogniser.feed(payload)
+            self._observation.know_label(self._recogniser.label)
+        for canary, (offset, shown) in self._tail.find(payload).items():
+            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, shown, offset))
+
+    def stray(self, payload: bytes, at: float) -> None:
+        for canary, (begin, end) in self._observation.search.find(payload).items():
+            offset, data = around(payload, begin, end)
+            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, data, offset))
+
+    def gap(self, missing: int) -> None:
+        self._verdict.missing_bytes += missing
+        self._tail.skip(missing)
+        self._conclude()
+
+    def end(self) -> None:
+        self._conclude()
+
+    def _conclude(self) -> None:
+        recogniser, self._recogniser = self._recogniser, None
+        if recogniser is None:
+            return
+        finding = recogniser.finish()
+        if self._at is None:
+            return
+        sample = Excerpt(self._at, "tcp", *self._ends, recogniser.sample)
+        self._observation.search_content(self._verdict, finding, sample)
+        self._verdict.add(finding, sample)

@@ -22,13 +22,29 @@ attributes:
 
     LAB = r"""
 options: {}
-attributes:
-  action_group:
-    description: Use C(group/meshnode.lab.lab) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - meshnode.lab.lab
 requirements:
   - A container engine that speaks Docker's API 1.41 or later.
   - The Docker SDK for Python (docker >= 7) in the interpreter that runs the module.
+"""
+
+    STORE = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/meshnode.lab.store) in C(module_defaults) to set O(store) and O(cluster) for this module.
+    support: full
+    membership:
+      - meshnode.lab.store
+"""
+
+    AGENT = r"""
+options: {}
+attributes:
+  action_group:
+    description: >-
+      Use C(group/meshnode.lab.agent) in C(module_defaults) to set O(name), O(config_dir), O(install_dir) and
+      O(state_file) for this module.
+    support: full
+    membership:
+      - meshnode.lab.agent
 """

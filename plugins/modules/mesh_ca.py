@@ -18,6 +18,7 @@ description:
   - The private key stays in the store and is never returned.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.attributes.store
 attributes:
   check_mode:
     support: full

@@ -21,6 +21,7 @@ description:
     than wanted, was not signed by the CA that is in force, or has less than a third of its life left.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.attributes.store
 attributes:
   check_mode:
     support: full

@@ -20,6 +20,7 @@ description:
     no key becomes an argument, a variable or a fact.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.attributes.store
 attributes:
   check_mode:
     support: full

@@ -22,6 +22,7 @@ description:
   - The node needs systemd and the Python that the package was built for.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.attributes.agent
 attributes:
   check_mode:
     support: full

@@ -21,6 +21,7 @@ description:
   - When the agent does not get healthy, the last lines of its journal are returned.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.attributes.agent
 attributes:
   check_mode:
     support: full

@@ -143,6 +143,9 @@ def test_a_port_that_is_taken_is_fatal_and_named(agents: Agents, port: int) -> N
     line = next(line for line in output.splitlines() if line.startswith("==> Error starting agent: "))
     assert f"{agent.host}:{port}" in line
     assert "Traceback" not in output
+    assert "running!" not in output
+    if port == 8500:  # what the log said on the way is not lost
+        assert "EventMemberJoin: node1" in output
     agent.start()
 
 
@@ -242,7 +245,10 @@ def test_signals_leave_or_stop_as_configured(
 def test_a_second_signal_does_not_wait_for_the_leave(agents: Agents) -> None:
     witness = agents.started()
     agent = agents.started(
-        server=True, leave_on_terminate=True, retry_join=[witness.host], performance={"leave_drain_time": "12s"}
+        server=True,
+        leave_on_terminate=True,
+        retry_join=[witness.host],
+        performance={"leave_drain_time": "12s"},
     )
     wait(lambda: witness.statuses().get("node2") == "alive", "node2 has joined")
     agent.signal(signal.SIGTERM)

@@ -150,7 +150,9 @@ def test_a_client_agent_passes_calls_on_to_a_server_over_tls(mesh: Mesh, client:
     event_id = fired.stdout.split()[-1]
     for agent in mesh.agents.values():
         wait(
-            lambda agent=agent: event_id in {event["ID"] for event in agent.get("/v1/event/list?name=deploy")},
+            lambda agent=agent: (
+                event_id in {event["ID"] for event in agent.get("/v1/event/list?name=deploy")}
+            ),
             f"{agent.name} has the event",
         )
 
@@ -271,7 +273,9 @@ def test_info_prints_blocks_sorted_with_their_keys_sorted(server: MeshAgent, cli
 def test_join_counts_the_addresses_that_answered(mesh: Mesh, server: MeshAgent) -> None:
     some = server.cli("join", mesh["client1"].host, f"{mesh.network}.200")
     assert (some.returncode, some.stdout) == (0, "Successfully joined cluster by contacting 1 nodes.\n")
-    assert some.stderr.startswith(f"Error joining address '{mesh.network}.200': Unexpected response code: 500 (")
+    assert some.stderr.startswith(
+        f"Error joining address '{mesh.network}.200': Unexpected response code: 500 ("
+    )
     none = server.cli("join", f"{mesh.network}.200")
     assert (none.returncode, none.stdout) == (1, "")
     assert none.stderr.splitlines()[-1] == "Failed to join any nodes."
@@ -485,7 +489,8 @@ def test_a_server_leaves_both_pools_and_drains(mesh: Mesh) -> None:
     for name in ("server1", "server2"):
         wait(lambda name=name: mesh[name].statuses()["server3"] == "left", f"{name} sees server3 left")
         wait(
-            lambda name=name: mesh[name].statuses(wan=True)["server3.dc1"] == "left", f"{name} sees it in the WAN"
+            lambda name=name: mesh[name].statuses(wan=True)["server3.dc1"] == "left",
+            f"{name} sees it in the WAN",
         )
     rest = ("server1", "server2", *CLIENTS)
     wait(lambda: mesh.leader(*rest), "who is left has a leader: leaving shrinks the quorum")

@@ -61,7 +61,9 @@ class Run:
 
     def remote_calls(self, address: str) -> int:
         """Commands and transfers that went to the node; the run was a -vvv one."""
-        found = re.findall(rf"^<{re.escape(address)}> (?:SSH: )?(?:EXEC|PUT|FETCH)\b.*", self.output, re.MULTILINE)
+        found = re.findall(
+            rf"^<{re.escape(address)}> (?:SSH: )?(?:EXEC|PUT|FETCH)\b.*", self.output, re.MULTILINE
+        )
         over_ssh = [line for line in found if "> SSH: " in line]
         return len(over_ssh or found)
 
@@ -124,6 +126,11 @@ class Lab:
 
     def down(self) -> None:
         self.play(playbook="playbooks/lab_down.yml")
+
+    def fresh(self) -> None:
+        """No containers and no secrets: as if nobody had ever run anything."""
+        self.down()
+        shutil.rmtree(self.inventory / ".secrets", ignore_errors=True)
 
     def on(self, node: str, *command: str) -> str:
         """What the command on the node says; through the engine, whatever the connection of Ansible is."""

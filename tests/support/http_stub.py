@@ -55,7 +55,9 @@ def stub_agent(tls: ssl.SSLContext | None = None) -> Iterator[StubAgent]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             stub.asked.append(Asked(self.command, parts.path, query, dict(self.headers), body))
             status, content = stub.answers.get(f"{self.command} {parts.path}", (404, b"no such path"))
-            pieces = content if isinstance(content, list) and content and isinstance(content[0], bytes) else None
+            pieces = (
+                content if isinstance(content, list) and content and isinstance(content[0], bytes) else None
+            )
             self.send_response(status)
             if pieces is not None:
                 self.send_header("Transfer-Encoding", "chunked")

@@ -63,8 +63,10 @@ def test_peers_are_those_who_did_not_leave() -> None:
     assert set(pool.leadership.view().peers) == {"10.0.0.1:8300", "10.0.0.2:8300"}
 
 
-def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("meshnode").propagate = True
+def test_each_change_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("meshnode"), "propagate", True)
     pool = Pool(server(1), server(2), server(3))
     with caplog.at_level(logging.INFO, "meshnode.server"):
         pool.leader()

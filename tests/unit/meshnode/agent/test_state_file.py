@@ -42,7 +42,10 @@ def test_a_write_that_fails_leaves_the_old_state_and_no_rest(
 
 @pytest.mark.parametrize(
     ("where", "digest"),
-    [("/opt/meshnode/releases/abc123/lib/meshnode/__init__.py", "abc123"), ("/usr/lib/meshnode/__init__.py", "")],
+    [
+        ("/opt/meshnode/releases/abc123/lib/meshnode/__init__.py", "abc123"),
+        ("/usr/lib/meshnode/__init__.py", ""),
+    ],
 )
 def test_the_release_is_the_directory_that_the_code_runs_from(
     monkeypatch: pytest.MonkeyPatch, where: str, digest: str

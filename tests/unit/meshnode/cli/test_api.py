@@ -18,7 +18,9 @@ def test_flags_count_more_than_the_environment_and_both_more_than_the_default() 
     assert (settings.address, settings.token, settings.ca_file) == ("http://10.0.0.1:80", "t", "mine.pem")
 
 
-@pytest.mark.parametrize(("text", "scheme"), [("true", "https"), ("1", "https"), ("false", "http"), ("", "http")])
+@pytest.mark.parametrize(
+    ("text", "scheme"), [("true", "https"), ("1", "https"), ("false", "http"), ("", "http")]
+)
 def test_http_ssl_chooses_the_scheme_of_an_address_without_one(text: str, scheme: str) -> None:
     environ = {"CONSUL_HTTP_SSL": text}
     assert ApiSettings(address="a:1").with_environment(environ).address == f"{scheme}://a:1"

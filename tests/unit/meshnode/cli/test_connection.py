@@ -32,10 +32,19 @@ def test_addresses_that_can_be_used(text: str, expected: tuple[str, int, str, bo
 
 @pytest.mark.parametrize(
     "text",
-    ["http://", "ftp://a:1", "http://a:99999", "http://a:b", "http://[::1", "unix://", "http://a b:1", "http://a\n:1"],
+    [
+        "http://",
+        "ftp://a:1",
+        "http://a:99999",
+        "http://a:b",
+        "http://[::1",
+        "unix://",
+        "http://a b:1",
+        "http://a\n:1",
+    ],
 )
 def test_addresses_that_cannot_are_refused_with_what_to_write(text: str) -> None:
-    with pytest.raises(ConfigError, match="-http-addr: .* write "):
+    with pytest.raises(ConfigError, match=r"-http-addr: .* write "):
         parse_endpoint(text)
 
 
@@ -102,20 +111,24 @@ def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch, excess: int, fits
         if fits:
             assert ask(endpoint) == (200, body)
         else:
-            with pytest.raises(MeshError, match="more than 1000 bytes"):
+            with pytest.raises(MeshError, match=r"more than 1000 bytes"):
                 ask(endpoint)
 
 
 def test_silence_is_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = parse_endpoint(f"http://127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(MeshError, match="did not answer in time"):
+        with pytest.raises(MeshError, match=r"did not answer in time"):
             ask(endpoint, timeout=0.05)
 
 
-@pytest.mark.parametrize("text", ["http://127.0.0.1:1", "unix:///nowhere/api.sock", "http://no-such-host.invalid:1"])
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:1", "unix:///nowhere/api.sock", "http://no-such-host.invalid:1"]
+)
 def test_nobody_there_says_where_to_set_the_address(text: str) -> None:
-    with pytest.raises(MeshError, match="can't reach the agent at .*: .* Set -http-addr or CONSUL_HTTP_ADDR"):
+    with pytest.raises(
+        MeshError, match=r"can't reach the agent at .*: .* Set -http-addr or CONSUL_HTTP_ADDR"
+    ):
         ask(parse_endpoint(text))
 
 
@@ -130,7 +143,11 @@ def ca() -> Pair:
 @pytest.fixture
 def files(ca: Pair, tmp_path: Path) -> dict[str, str]:
     found = dict(zip(("ca", "ca_key"), ca.write(tmp_path, "ca"), strict=True))
-    found |= dict(zip(("cert", "key"), make_cert(["agent.example", "127.0.0.1"], ca).write(tmp_path, "own"), strict=True))
+    found |= dict(
+        zip(
+            ("cert", "key"), make_cert(["agent.example", "127.0.0.1"], ca).write(tmp_path, "own"), strict=True
+        )
+    )
     return found
 
 
@@ -150,9 +167,9 @@ def test_tls_verifies_the_agent_by_address_or_by_a_name_of_ones_choice(files: di
         assert ask(endpoint, TlsFiles(ca_file=files["ca"])) == (200, b"yes")
         assert ask(endpoint, TlsFiles(ca_file=files["ca"], server_name="agent.example")) == (200, b"yes")
         assert ask(endpoint, TlsFiles(verify=False)) == (200, b"yes")
-        with pytest.raises(MeshError, match="failed: .*Set CONSUL_CACERT"):
+        with pytest.raises(MeshError, match=r"failed: .*Set CONSUL_CACERT"):
             ask(endpoint)
-        with pytest.raises(MeshError, match="CONSUL_TLS_SERVER_NAME"):
+        with pytest.raises(MeshError, match=r"CONSUL_TLS_SERVER_NAME"):
             ask(endpoint, TlsFiles(ca_file=files["ca"], server_name="other.example"))
 
 
@@ -162,14 +179,14 @@ def test_tls_shows_a_certificate_to_an_agent_that_asks_for_one(files: dict[str, 
         endpoint = parse_endpoint(f"https://{stub.address}")
         given = TlsFiles(ca_file=files["ca"], certificate=files["cert"], key=files["key"])
         assert ask(endpoint, given) == (200, b"yes")
-        with pytest.raises(MeshError, match="CONSUL_CLIENT_CERT"):
+        with pytest.raises(MeshError, match=r"CONSUL_CLIENT_CERT"):
             ask(endpoint, TlsFiles(ca_file=files["ca"]))
 
 
 def test_tls_to_a_port_that_speaks_http_says_so() -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as endpoint:
         secure = parse_endpoint(endpoint.text.replace("http://", "https://"))
-        with pytest.raises(MeshError, match="does not speak TLS"):
+        with pytest.raises(MeshError, match=r"does not speak TLS"):
             ask(secure, TlsFiles(verify=False))
 
 
@@ -182,7 +199,7 @@ def test_tls_files_that_cannot_be_used_are_named(files: dict[str, str], tmp_path
         TlsFiles(ca_file=str(broken)),
         TlsFiles(certificate=files["cert"], key=files["ca_key"]),
     ):
-        with pytest.raises(ConfigError, match="can't load the TLS files .*pem"):
+        with pytest.raises(ConfigError, match=r"can't load the TLS files .*pem"):
             ask(endpoint, given)
-    with pytest.raises(ConfigError, match="-client-key is given and -client-cert is not"):
+    with pytest.raises(ConfigError, match=r"-client-key is given and -client-cert is not"):
         ask(endpoint, TlsFiles(key=files["key"]))

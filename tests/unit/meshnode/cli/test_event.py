@@ -11,7 +11,9 @@ ID = "b54fe110-7af5-cafc-d1fb-afc8ba432b1c"
 
 def test_the_event_is_fired_with_payload_and_filters_and_its_id_printed(agent: StubAgent, run: Any) -> None:
     agent.answer("PUT /v1/event/fire/deploy", {"ID": ID})
-    done = run("event", "-name=deploy", "-node=^web", "-service=api", "-tag=v1", "-datacenter=dc2", "two words")
+    done = run(
+        "event", "-name=deploy", "-node=^web", "-service=api", "-tag=v1", "-datacenter=dc2", "two words"
+    )
     assert (done.code, done.out, done.err) == (0, f"Event ID: {ID}\n", "")
     assert agent.last.query == {"node": "^web", "service": "api", "tag": "v1", "dc": "dc2"}
     assert agent.last.body == b"two words"

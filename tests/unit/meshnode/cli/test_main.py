@@ -49,7 +49,9 @@ def test_nothing_at_all_prints_the_list_and_is_127(run: Any) -> None:
     assert done.err.startswith("Usage: ")
 
 
-@pytest.mark.parametrize(("word", "meant"), [("membres", "members"), ("versoin", "version"), ("Keyring", "keyring")])
+@pytest.mark.parametrize(
+    ("word", "meant"), [("membres", "members"), ("versoin", "version"), ("Keyring", "keyring")]
+)
 def test_an_unknown_command_is_127_and_what_was_meant_is_suggested(run: Any, word: str, meant: str) -> None:
     done = run(word)
     assert (done.code, done.out) == (127, "")
@@ -74,7 +76,9 @@ def test_every_way_to_ask_for_the_version(run: Any, flag: str) -> None:
     assert done.out.startswith("Consul v1.2.3\nProtocol 2 spoken by default, understands 2 to 3 ")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("two\nlines"), ValueError(), KeyError("Name"), AssertionError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("two\nlines"), ValueError(), KeyError("Name"), AssertionError()]
+)
 def test_a_bug_ends_in_one_line_and_says_how_to_see_more(
     run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

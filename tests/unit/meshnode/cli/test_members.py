@@ -12,7 +12,13 @@ CLIENT = {"role": "node", "dc": "dc1", "vsn": "2", "build": "1.2.3:abc", "segmen
 
 
 def member(name: str, addr: str, status: int = 1, tags: dict[str, str] | None = None) -> dict[str, Any]:
-    return {"Name": name, "Addr": addr, "Port": 8301, "Tags": SERVER if tags is None else tags, "Status": status}
+    return {
+        "Name": name,
+        "Addr": addr,
+        "Port": 8301,
+        "Tags": SERVER if tags is None else tags,
+        "Status": status,
+    }
 
 
 @pytest.fixture
@@ -49,7 +55,8 @@ def test_detailed_lists_the_tags_sorted(pool: StubAgent, run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "names"), [("alive", ["beta"]), ("l", ["alpha-long", "beta", "odd", "zeta"]), ("^le", ["alpha-long", "odd"])]
+    ("pattern", "names"),
+    [("alive", ["beta"]), ("l", ["alpha-long", "beta", "odd", "zeta"]), ("^le", ["alpha-long", "odd"])],
 )
 def test_status_is_a_regular_expression(pool: StubAgent, run: Any, pattern: str, names: list[str]) -> None:
     done = run("members", "-format=json", "-status", pattern)

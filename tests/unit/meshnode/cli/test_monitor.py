@@ -9,9 +9,13 @@ from tests.support.http_stub import StubAgent
 
 
 def test_lines_are_passed_on_until_the_agent_ends(agent: StubAgent, run: Any) -> None:
-    agent.answer("GET /v1/agent/monitor", [b"2019/01/24 [INFO] one\n", b"2019/01/24 [WARN] caf\xc3", b"\xa9\n"])
+    agent.answer(
+        "GET /v1/agent/monitor", [b"2019/01/24 [INFO] one\n", b"2019/01/24 [WARN] caf\xc3", b"\xa9\n"]
+    )
     done = run("monitor", "-log-level=debug")
-    assert done.out.startswith("2019/01/24 [INFO] one\n2019/01/24 [WARN] café\n\nRemote side ended the monitor!")
+    assert done.out.startswith(
+        "2019/01/24 [INFO] one\n2019/01/24 [WARN] café\n\nRemote side ended the monitor!"
+    )
     assert done.code == 0
     assert agent.last.query == {"loglevel": "debug"}
 

@@ -26,7 +26,9 @@ def test_a_clock_that_stands_or_goes_back_gives_nothing() -> None:
     assert bucket.take(11.0)
 
 
-@pytest.mark.parametrize(("rate", "burst", "allowed"), [(-1.0, 0, True), (0.0, 1, True), (0.0, 0, False), (5.0, 0, False)])
+@pytest.mark.parametrize(
+    ("rate", "burst", "allowed"), [(-1.0, 0, True), (0.0, 1, True), (0.0, 0, False), (5.0, 0, False)]
+)
 def test_the_edges(rate: float, burst: int, allowed: bool) -> None:
     assert TokenBucket(rate, burst, now=0.0).take(0.0) == allowed
 

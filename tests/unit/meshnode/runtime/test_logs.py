@@ -46,7 +46,14 @@ def test_two_levels_have_a_second_name_and_others_are_refused() -> None:
 
 def test_a_line_is_in_consuls_format(capsys: pytest.CaptureFixture[str]) -> None:
     installed("TRACE")
-    for level, name in ((TRACE, "TRACE"), (10, "DEBUG"), (20, "INFO"), (30, "WARN"), (40, "ERR"), (50, "ERR")):
+    for level, name in (
+        (TRACE, "TRACE"),
+        (10, "DEBUG"),
+        (20, "INFO"),
+        (30, "WARN"),
+        (40, "ERR"),
+        (50, "ERR"),
+    ):
         _log.log(level, "a %s", "b")
         line = capsys.readouterr().out
         assert re.fullmatch(rf"    \d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d \[{name}\] test: a b\n", line)
@@ -54,9 +61,9 @@ def test_a_line_is_in_consuls_format(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_json_lines_are_objects(capsys: pytest.CaptureFixture[str]) -> None:
     installed(as_json=True)
-    _log.warning("it's \"quoted\"")
+    _log.warning('it\'s "quoted"')
     record = json.loads(capsys.readouterr().out)
-    assert (record["@level"], record["@message"], record["@module"]) == ("warn", "it's \"quoted\"", "test")
+    assert (record["@level"], record["@message"], record["@module"]) == ("warn", 'it\'s "quoted"', "test")
 
 
 @pytest.mark.parametrize(
