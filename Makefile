@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status ssh quickstart test check lint types fmt unit sim interop lab-test capture image env engine clean fuzz drill bench
+.PHONY: help up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill bench
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -37,6 +37,9 @@ status: ## Containers of all labs
 
 ssh: ## A shell on a node (NODE=server1)
 	@$(if $(wildcard inventories/$(LAB)/.secrets/ssh/ssh_config),ssh -F inventories/$(LAB)/.secrets/ssh/ssh_config $(NODE),docker exec -it $(LAB)-$(NODE) bash)
+
+verify: env ## Is the mesh what the inventory says? Asks every node, and looks from outside; changes nothing
+	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
 
 capture: env ## Record the mesh's traffic and judge it: is every wire encrypted?
 	$(PLAYBOOK) playbooks/capture.yml $(ARGS)
@@ -86,6 +89,9 @@ bench: env ## Every benchmark beside its peer; the machine should be idle
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
 
 # The rest
+
+sanity: env ## ansible-test sanity over the collection (makes environments from the package index the first time)
+	scripts/sanity.sh $(ARGS)
 
 env: ## The Python environment in .venv
 	@scripts/bootstrap.sh

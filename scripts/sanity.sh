@@ -41,6 +41,7 @@ git ls-files --cached --others --exclude-standard -- \
     meta plugins playbooks roles tests/sanity galaxy.yml README.md CHANGELOG.md LICENSE |
     while read -r file; do [ ! -e "$file" ] || cp --parents --no-dereference "$file" "$tree"; done
 git -C "$tree" init --quiet
+echo /tests/output/ >"$tree/.gitignore"
 
 [ "$#" -gt 0 ] || for name in $tests; do set -- "$@" --test "$name"; done
 say "ansible-test sanity over $(find "$tree" -type f -not -path '*/.git/*' | wc -l) files"

@@ -168,11 +168,12 @@ class Agent:
         _log.error("%s", reason)
         self.stopped.set()
 
-    async def leave(self) -> None:
-        """Leave both pools, then ask to be stopped; a second call waits for the first one's end."""
+    async def leave(self) -> bool:
+        """Leave both pools, then ask to be stopped; false when that took too long. A second call waits as well."""
         if self._leaving is None:
             self._leaving = spawn(self._leave_pools(), name="leave")
         await asyncio.shield(self._leaving)
+        return self.left
 
     async def _leave_pools(self) -> None:
         # WAN first, then LAN; then calls that still come may end: by now clients ask another server (Consul).

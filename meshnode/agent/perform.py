@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from meshnode.agent.log_stream import log_lines
 from meshnode.agent.pool import Pool
@@ -25,6 +25,7 @@ from meshnode.http.effects import (
     Join,
     KeyOperation,
     KeyringStatus,
+    KeyVerb,
     Leave,
     ReadServer,
     Reload,
@@ -39,10 +40,12 @@ from meshnode.runtime.logs import LogHub
 __all__ = ["Performer"]
 
 _log = logging.getLogger("meshnode.agent")
+#: How often a key operation is sent when nodes did not answer.
+MAX_KEY_ATTEMPTS: Final = 3
 
 
 class Performer:
-    """``leave`` and ``reload`` are the agent's own; ``endpoints`` is ``None`` on a client."""
+    """``leave`` (did it?) and ``reload`` are the agent's own; ``endpoints`` is ``None`` on a client."""
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Performer:
         calls: ServerCalls,
         events: UserEvents,
         logs: LogHub,
-        leave: Callable[[], Awaitable[None]],
+        leave: Callable[[], Awaitable[bool]],
         reload: Callable[[], Awaitable[None]],
     ) -> None:
         self._datacenter = datacenter
@@ -75,7 +78,9 @@ class Performer:
             case Join(addresses, wan):
                 return await self._join(addresses, wan=wan)
             case Leave():
-                return await self._leave()
+                if not await self._leave():
+                    raise MeshError("the leave was not finished in time: the agent stops without it")
+                return None
             case ForceLeave(name, prune):
                 return self._force_leave(name, prune=prune)
             case Reload():
@@ -128,8 +133,7 @@ class Performer:
         for pool in pools:
             if pool.shell.serf.keyring is None:
                 raise MeshError("gossip encryption is not enabled: set `encrypt` in the configuration")
-            result = await pool.shell.key_operation(operation.verb.value, key, operation.relay_factor)
-            answers.append(self._status(pool, result))
+            answers.append(self._status(pool, await _ask_all(pool, operation, key)))
         return tuple(answers)
 
     def _status(self, pool: Pool, result: KeyResult) -> KeyringStatus:
@@ -159,6 +163,18 @@ class Performer:
         }
         await self._call("Internal.EventFire", body, datacenter, repeatable=False)
         return identified
+
+
+async def _ask_all(pool: Pool, operation: KeyOperation, key: bytes | None) -> KeyResult:
+    """Ask until every node has answered: gossip may miss one. A removal is not repeated: the second one is an error."""
+    attempt = MAX_KEY_ATTEMPTS if operation.verb is KeyVerb.REMOVE else 1
+    while True:
+        result = await pool.shell.key_operation(operation.verb.value, key, operation.relay_factor)
+        missed = result.num_nodes - result.num_responses
+        if missed <= 0 or result.num_errors or attempt == MAX_KEY_ATTEMPTS:
+            return result
+        attempt += 1
+        _log.info("%s keys: %d nodes did not answer, asking again", operation.verb.value, missed)
 
 
 def _decode_key(text: str) -> bytes:

@@ -85,6 +85,7 @@ class Connection:
         self._endpoint = endpoint
         self._reader = _AnswerReader()
         self._bounded = timeout is not None
+        self._connected = False
         context = _tls_context(tls) if endpoint.secure else None
         try:
             self._socket = _connect(endpoint)
@@ -93,6 +94,7 @@ class Connection:
                     self._socket, server_hostname=tls.server_name or endpoint.host
                 )
             self._socket.settimeout(timeout)
+            self._connected = True
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from None
 
@@ -147,6 +149,8 @@ class Connection:
         if not data:
             if self._reader.ended():
                 return
+            if self._endpoint.secure and not self._reader.status:
+                raise self._unreachable(EOFError())
             raise MeshError(
                 f"the agent at {self._endpoint.text} closed the connection before its answer was whole"
             )
@@ -156,6 +160,12 @@ class Connection:
         where = self._endpoint.text
         if isinstance(error, TimeoutError):
             return MeshError(f"the agent at {where} did not answer in time")
+        ended = isinstance(error, ConnectionError | EOFError) or type(error).__name__ == "SSLEOFError"
+        if self._endpoint.secure and self._connected and ended:
+            # In TLS 1.3 the refusal of a certificate comes after the handshake, and may be overtaken by the reset.
+            return MeshError(
+                f"TLS with the agent at {where} failed: it hung up on us. {_tls_advice('ALERT')}"
+            )
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or ""
         if not reason:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

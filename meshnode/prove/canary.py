@@ -15,7 +15,7 @@ __all__ = ["MIN_CANARY_CHARS", "CanarySearch", "Tail", "renderings"]
 
 #: Shorter words would be found by chance: eight characters of base64 are 48 bits.
 MIN_CANARY_CHARS = 8
-_AROUND_BYTES = 64
+_AROUND_BYTES, _ROW_BYTES = 64, 16
 
 
 def renderings(canary: bytes) -> tuple[bytes, ...]:
@@ -54,7 +54,7 @@ class CanarySearch:
 
 
 class Tail:
-    """The search in a stream that comes in pieces: keeps as much of the last one as a canary may begin in."""
+    """The search in a stream that comes in pieces: keeps what a canary may begin in, and what is shown before it."""
 
     def __init__(self, search: CanarySearch) -> None:
         self._search = search
@@ -68,9 +68,12 @@ class Tail:
         found = {
             canary: around(window, begin, end, start)
             for canary, (begin, end) in self._search.find(window).items()
+            if end > len(self._tail)
         }
         self._position += len(data)
-        self._tail = window[-self._search.overlap :] if self._search.overlap else b""
+        self._tail = (
+            window[-(self._search.overlap + _AROUND_BYTES + _ROW_BYTES) :] if self._search.overlap else b""
+        )
         return found
 
     def skip(self, count: int) -> None:
@@ -82,6 +85,6 @@ class Tail:
 def around(data: bytes, begin: int, end: int, base: int = 0) -> tuple[int, bytes]:
     """Position and bytes of ``data`` about ``begin`` to ``end``; the position is a multiple of 16 from ``base`` on."""
     start = max(0, begin - _AROUND_BYTES)
-    start += -(base + start) % 16
+    start += -(base + start) % _ROW_BYTES
     start = min(start, begin)
     return base + start, data[start : end + _AROUND_BYTES]

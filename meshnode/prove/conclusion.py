@@ -60,7 +60,7 @@ def conclude(
         return Conclusion(Outcome.VOID, ("only ports that may be readable carried anything",))
     sealed = {canary for verdict in strict for canary in verdict.sealed_canaries}
     words = f"everything on {_ports(proved)} is encrypted"
-    words += f", and none of {len(canaries)} canaries is readable" if canaries else ""
+    words += f", and {_canaries(len(canaries))} planted can be read nowhere" if canaries else ""
     words += f" ({len(sealed)} travelled inside sealed gossip)" if sealed else ""
     return Conclusion(Outcome.PROVED, (words,))
 
@@ -80,7 +80,7 @@ def conclude_control(
     ]
     places = places or [("on any port", {canary for verdict in verdicts for canary in verdict.canaries})]
     voids += [
-        f"{len(wanted - found)} of {len(wanted)} canaries were not found {where}, where all of them are readable"
+        f"{_canaries(len(wanted - found))} of {len(wanted)} not found {where}, where all of them are readable"
         for where, found in places
         if wanted - found
     ]
@@ -90,10 +90,14 @@ def conclude_control(
     return Conclusion(Outcome.PROVED, (f"the control finds every canary in clear, on {where}",))
 
 
+def _canaries(count: int) -> str:
+    return f"{count} canar{'y' if count == 1 else 'ies'}"
+
+
 def _leak(verdict: PortVerdict) -> str:
     where = f"port {verdict.port}"
     if verdict.canaries:
-        return f"{where} shows {len(verdict.canaries)} canaries in clear"
+        return f"{where} shows {_canaries(len(verdict.canaries))} in clear"
     if verdict.judgement == "plaintext":
         return f"{where} can be read ({_worst(verdict, 'plaintext')})"
     if verdict.judgement == "unknown":

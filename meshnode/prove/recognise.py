@@ -21,8 +21,7 @@ _RPC_SELECTORS: Final = {
     4: "multiplexed RPC (yamux)",
     5: "snapshot",
 }
-_RPC_TLS: Final = (3, 7)
-_YAMUX_SELECTOR: Final = 4
+_RPC_TLS: Final = (b"\x03", b"\x07")
 _HTTP_WORDS: Final = (
     b"GET ",
     b"PUT ",
@@ -139,7 +138,7 @@ class StreamRecogniser:
             return find_records(data)
         for start in (0, 1):
             record = data[start : start + 6]
-            if start and data[0] not in _RPC_TLS:
+            if start and not data.startswith(_RPC_TLS):
                 continue
             if len(record) == 6 and looks_like_tls(record) and (record[0], record[5]) in _FIRST_RECORDS:
                 return start

@@ -113,7 +113,7 @@ class RecordReader:
             if record is not None:
                 yield record
             kind_bytes = self.file.read(4)
-        self.cut = bool(kind_bytes)
+        self.cut = self.cut or bool(kind_bytes)
 
     def _body(self, order: str, length_bytes: bytes, read_already: int) -> bytes | None:
         """The rest of a block without the length that is repeated at its end; ``None`` when it isn't all there."""

@@ -42,11 +42,15 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class Stream:
-    """One direction of one TCP connection. ``opening`` says that its first byte was, or would be, captured."""
+    """One direction of one TCP connection.
+
+    ``opening`` says that its first byte was, or would be, captured; ``begun`` that a SYN of either side was.
+    """
 
     source: Address
     destination: Address
     opening: bool = False
+    begun: bool = False
     total_bytes: int = 0
     missing_bytes: int = 0
     next_sequence: int | None = None
@@ -107,7 +111,9 @@ class Stream:
         first, last, steps = self._acknowledged
         if self.next_sequence is None:
             advance = (last - first) % _WRAP
-            return advance if steps > 1 and 2 < advance < _HALF else 0
+            # One step may be late word of bytes that were sent before the capture began.
+            sure = steps > (0 if self.begun else 1)
+            return advance if sure and 2 < advance < _HALF else 0
         behind = (last - self.next_sequence) % _WRAP
         return behind if 1 < behind < _HALF else 0
 
@@ -202,6 +208,7 @@ class Reassembly:
         if packet.flags & _ACK and not packet.flags & _RST:
             other.acknowledge(packet.acknowledged)
         if packet.flags & _SYN:
+            stream.begun = other.begun = True
             if stream.next_sequence is None:
                 stream.open(packet.sequence)
             packet = packet._replace(sequence=(packet.sequence + 1) % _WRAP)

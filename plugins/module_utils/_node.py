@@ -63,6 +63,7 @@ class Plan:
     files: list[File | Absent]
     links: list[Link]
     key_file: str = ""
+    tls_files: tuple[str, ...] = ()
     unit: str = ""
 
     @property
@@ -86,7 +87,8 @@ def plan_from(params: dict[str, Any]) -> Plan:
         Directory(layout.config_dir, Ownership("root", group, 0o750)),
         Directory(params["data_dir"], Ownership(user, group, 0o700)),
     ]
-    folders = {os.path.dirname(tls[name]) for name in ("ca_file", "cert_file", "key_file") if tls.get(name)}
+    tls_files = tuple(tls[name] for name in ("ca_file", "cert_file", "key_file") if tls.get(name))
+    folders = {os.path.dirname(path) for path in tls_files}
     directories += [
         Directory(path, Ownership("root", group, 0o750)) for path in sorted(folders - {layout.config_dir})
     ]
@@ -98,7 +100,7 @@ def plan_from(params: dict[str, Any]) -> Plan:
         ownership = Ownership(entry["owner"], entry["group"], int(entry["mode"], 8))
         content = entry["content"]
         if entry["show"] == "json":
-            content = render_config(restore(json.loads(content), params["_secrets"]))
+            content = render_config(restore(json.loads(content), params["_secrets"] or {}))
         files.append(File(entry["path"], content.encode(), ownership, entry["show"]))
         directory = Directory(os.path.dirname(entry["path"]), Ownership(mode=0o755))
         if directory.path == os.path.dirname(CLIENT_ENVIRONMENT):
@@ -109,7 +111,7 @@ def plan_from(params: dict[str, Any]) -> Plan:
         links.append(Link(params["config_alias"], layout.config_dir))
     return Plan(
         layout, user, group, params["data_dir"], params["package"], directories, files, links,
-        key_file=tls.get("key_file") or "", unit=f"{params['name']}.service",
+        key_file=tls.get("key_file") or "", tls_files=tls_files, unit=f"{params['name']}.service",
     )  # fmt: skip
 
 
@@ -233,6 +235,9 @@ class Node:
         """Let the new release judge the new files in a copy of the directory; nothing was replaced when it refuses."""
         config_dir = self.plan.layout.config_dir
         managed = [file for file in self.plan.files if isinstance(file, File)]
+        to_come = set(self.plan.tls_files) - {file.path for file in managed}
+        if self.pretend and not all(map(os.path.exists, to_come)):
+            return  # in the real run the role mesh_pki makes them first
         judged = {file.path for file in managed if file.path.startswith(config_dir + "/")} | {
             self.plan.layout.current
         }

@@ -53,22 +53,11 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "unit": {"type": "str"},
     "user": {"type": "str", "default": "consul"},
 }
-#: What the action adds; not for users.
+#: What the action adds; not for users. The files are what render_files returns.
 PRIVATE_SPEC: dict[str, dict[str, Any]] = {
     "_archive": {"type": "path"},
-    "_secrets": {"type": "dict", "no_log": True, "default": {}},
-    "_files": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "content": {"type": "str"},
-            "group": {"type": "str", "default": "root"},
-            "mode": {"type": "str", "default": "0644"},
-            "owner": {"type": "str", "default": "root"},
-            "path": {"type": "path", "required": True},
-            "show": {"type": "str", "default": "text"},
-        },
-    },
+    "_files": {"type": "raw"},
+    "_secrets": {"type": "raw", "no_log": True},
 }
 
 
@@ -112,21 +101,20 @@ def render_files(options: dict[str, Any]) -> list[dict[str, Any]]:
         (tls.get("cert_file"), tls.get("certificate")),
     ):
         if path and content:
-            content = content.rstrip("\n") + "\n"
-            files.append({"path": path, "content": content, "group": group, "mode": "0644", "show": "digest"})
-    files.append(
-        {
-            "path": f"{options['config_dir']}/{options['config_file']}",
-            "content": render_config(config),
-            "group": group,
-            "mode": "0640",
-            "show": "json",
-        }
-    )
+            files.append(_file(path, content.rstrip("\n") + "\n", group=group, show="digest"))
+    path = f"{options['config_dir']}/{options['config_file']}"
+    files.append(_file(path, render_config(config), group=group, mode="0640", show="json"))
     variables = options["client_environment"]
-    content = render_environment(variables) if variables else None
-    files.append({"path": options["client_environment_file"], "content": content})
+    files.append(
+        _file(options["client_environment_file"], render_environment(variables) if variables else None)
+    )
     if options["unit"]:
-        path = f"/etc/systemd/system/{options['name']}.service"
-        files.append({"path": path, "content": render_unit(options["unit"])})
+        files.append(_file(f"/etc/systemd/system/{options['name']}.service", render_unit(options["unit"])))
     return files
+
+
+def _file(
+    path: str, content: str | None, *, group: str = "root", mode: str = "0644", show: str = "text"
+) -> dict[str, Any]:
+    """One file as the module takes it; without content it is one that must not be there."""
+    return {"path": path, "content": content, "owner": "root", "group": group, "mode": mode, "show": show}

@@ -27,7 +27,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - On a node that lacks the package the configuration is not validated.
+      - On a node that lacks the package, or the certificates, the configuration is not validated.
   diff_mode:
     support: full
     details:

@@ -20,8 +20,10 @@ from tests.support.waiting import until
 __all__ = ["MESHNODE", "Mesh", "MeshAgent", "loopback", "run_mesh", "wait"]
 
 MESHNODE = str(Path(sys.executable).with_name("meshnode"))
-#: Failures are noticed within seconds, on a busy machine too.
+#: Failures are noticed within seconds, on a busy machine too. A message is sent twice as often as on a LAN: four
+#: times is too few for a small pool with members that died just now, which gossip still goes to.
 FAST = {
+    "retransmit_mult": 8,
     "gossip_interval": "100ms",
     "probe_interval": "500ms",
     "probe_timeout": "300ms",

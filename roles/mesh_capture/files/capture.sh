@@ -3,8 +3,10 @@
 set -eu
 
 file=$MESH_CAPTURE_FILE
-log=$file.log
-pid_file=$file.pid
+# Not beside the capture: where that fills the disk, the last words have to find room.
+state=/run/mesh-capture-$(printf %s "$file" | cksum | cut -d ' ' -f 1)
+log=$state.log
+pid_file=$state.pid
 
 fail() {
     echo "$1" >&2
@@ -28,6 +30,13 @@ end() {
 
 last_words() {
     grep -v '^tcpdump: listening on\|^$' "$log" 2>/dev/null | tail -n 1
+}
+
+# tcpdump goes on when the disk is full and says nothing, so what it counted is compared with what is there.
+frames() {
+    counted=$(tcpdump --count -r "$file" 2>/dev/null | sed -n 's/^\([0-9][0-9]*\) packet.*/\1/p')
+    [ -n "$counted" ] || counted=$(tcpdump -n -q -t -r "$file" 2>/dev/null | wc -l)
+    echo "$counted"
 }
 
 start() {
@@ -54,15 +63,18 @@ start() {
 }
 
 stop() {
-    running || fail "tcpdump ended before its time here: $(last_words). Is the disk full, or the capture over $MESH_CAPTURE_MAX_MIB MiB?"
+    running || fail "tcpdump ended before its time here: $(last_words). Is the capture over $MESH_CAPTURE_MAX_MIB MiB?"
     # What the kernel still holds reaches tcpdump within a second.
     sleep 1.1
     end
-    grep -q 'packets captured' "$log" || fail "tcpdump did not end well here: $(last_words)"
+    captured=$(sed -n 's/^\([0-9][0-9]*\) packets\{0,1\} captured.*/\1/p' "$log")
+    [ -n "$captured" ] || fail "tcpdump did not end well here: $(last_words). Is the disk full?"
+    kept=$(frames)
+    [ "$kept" = "$captured" ] || fail "tcpdump captured $captured packets here and the file holds $kept: is the disk full?"
     dropped=$(sed -n 's/^\([0-9][0-9]*\) packets\{0,1\} dropped by kernel.*/\1/p' "$log")
     [ "${dropped:-0}" = 0 ] || fail "the kernel dropped $dropped packets here, which nobody has seen: capture fewer ports"
-    rm -f "$pid_file"
-    tail -n 3 "$log"
+    rm -f "$pid_file" "$log"
+    echo "$captured packets"
 }
 
 case $MESH_CAPTURE_STEP in

@@ -1,4 +1,4 @@
-"""The command around the agent: what it prints, what it refuses. The rest is in ``tests/interop/test_agent_life.py``."""
+"""The command around the agent: what it prints, what it refuses. Its life is in ``tests/interop``."""
 
 from __future__ import annotations
 

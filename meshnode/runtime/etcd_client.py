@@ -1,0 +1,186 @@
+"""Calls to etcd over gRPC, on one connection at a time: a member that fails is left for the next of the list.
+
+Any failure of the transport, a time-out, and etcd's own "unavailable" end in ``EtcdUnavailableError`` and close the
+connection, so that every stream on it notices at once and goes to another member too. Nothing is retried here: only
+the caller knows whether a request may be made twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from grpclib.client import Channel
+from grpclib.config import Configuration
+from grpclib.const import Cardinality, Status
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+from meshnode.base.address import Address
+from meshnode.control.log import LogUnavailableError
+from meshnode.runtime.etcd_messages import Method
+
+__all__ = [
+    "RETRY_INTERVAL",
+    "EtcdClient",
+    "EtcdRefusedError",
+    "EtcdSettings",
+    "EtcdUnavailableError",
+    "etcd_tls",
+]
+
+_log = logging.getLogger("meshnode.etcd")
+#: Seconds between attempts after a failure.
+RETRY_INTERVAL: Final = 0.1
+#: Bytes in flight of one answer: etcd's largest is a page of entries.
+WINDOW_BYTES: Final = 4 << 20
+#: Statuses that say "not now" or "not here"; with any other, etcd has understood and refused.
+_UNAVAILABLE: Final = frozenset(
+    {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED, Status.UNKNOWN, Status.INTERNAL}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """``tls`` is called for each connection, so a renewed certificate is used from the next one on; ``None``: plain."""
+
+    endpoints: tuple[Address, ...]
+    tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
+    #: Under which all keys are, one for each datacenter.
+    prefix: str = "meshnode/dc1/"
+    #: Seconds of one call; past them another member is asked.
+    call_timeout: float = 2.0
+    #: Seconds until a leader that says nothing is replaced. etcd takes 2 or more with its own default timers.
+    lease_ttl: int = 3
+
+
+class EtcdUnavailableError(LogUnavailableError):
+    """No answer; what was asked may have been done. Another attempt goes to another member."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, in_doubt=True)
+
+
+class EtcdRefusedError(LogUnavailableError):
+    """etcd answered with an error: nothing was done."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def etcd_tls(ca_file: str, cert_file: str, key_file: str) -> Callable[[], ssl.SSLContext]:
+    """Contexts for ``EtcdSettings.tls`` that read the files anew each time."""
+
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=ca_file)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.load_cert_chain(cert_file, key_file)
+        made.set_alpn_protocols(["h2"])
+        return made
+
+    return context
+
+
+class EtcdClient:
+    """One connection to one member, whichever answers."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        if not settings.endpoints:
+            raise ValueError("etcd needs at least one endpoint")
+        self._settings = settings
+        self._position = 0
+        self._channel: Channel | None = None
+        self._closed = False
+
+    @property
+    def endpoint(self) -> Address:
+        """The member that is asked now."""
+        return self._settings.endpoints[self._position]
+
+    def close(self) -> None:
+        """Close the connection; every call and stream ends with ``EtcdUnavailableError``."""
+        self._closed = True
+        self._drop()
+
+    def reconnect(self) -> None:
+        """Use a new connection from now on (after new certificates); streams resume on it by themselves."""
+        self._drop()
+
+    async def call(self, method: Method, request: Any, timeout: float | None = None) -> Any:
+        """One request, one answer. Raises ``EtcdUnavailableError`` or ``EtcdRefusedError``."""
+        cardinality = Cardinality.STREAM_STREAM if method.streams else Cardinality.UNARY_UNARY
+        channel = self._open()
+        try:
+            async with asyncio.timeout(timeout or self._settings.call_timeout):
+                opened = channel.request(method.path, cardinality, method.request, method.response)
+                async with opened as stream:
+                    await stream.send_message(request, end=True)
+                    reply = await stream.recv_message()
+        except _FAILURES as error:
+            raise self._failure(channel, error) from error
+        if reply is None:
+            raise self._failure(channel, ConnectionError("it ended the call without an answer"))
+        return reply
+
+    async def stream(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:
+        """One request, then whatever comes, until it fails as ``call`` does. Ends too when the member has no leader."""
+        channel = self._open()
+        try:
+            opened = channel.request(
+                method.path,
+                Cardinality.STREAM_STREAM,
+                method.request,
+                method.response,
+                metadata={"hasleader": "true"},
+            )
+            async with opened as stream:
+                async with asyncio.timeout(self._settings.call_timeout):
+                    await stream.send_message(request)
+                while (reply := await stream.recv_message()) is not None:
+                    yield reply
+        except _FAILURES as error:
+            raise self._failure(channel, error) from error
+        raise self._failure(channel, ConnectionError("it ended the stream"))
+
+    def _open(self) -> Channel:
+        if self._closed:
+            raise EtcdUnavailableError("the connection to etcd is closed")
+        if self._channel is None:
+            configuration = Configuration(
+                http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES
+            )
+            try:
+                tls = self._settings.tls() if self._settings.tls is not None else None
+            except OSError as error:
+                raise EtcdUnavailableError(f"the certificates for etcd can't be read: {error}") from error
+            self._channel = Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
+        return self._channel
+
+    def _drop(self) -> None:
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            channel.close()
+
+    def _failure(self, channel: Channel, error: Exception) -> LogUnavailableError:
+        where = f"etcd at {self.endpoint}"
+        if isinstance(error, GRPCError):
+            what = error.message or error.status.name
+            if error.status not in _UNAVAILABLE:
+                return EtcdRefusedError(error.status, f"{where} refuses: {what}")
+        elif isinstance(error, TimeoutError):
+            what = "no answer in time"
+        else:
+            what = str(error) or type(error).__name__
+        if channel is self._channel:
+            self._drop()
+            self._position = (self._position + 1) % len(self._settings.endpoints)
+            _log.warning("%s: %s; going to %s", where, what, self.endpoint)
+        return EtcdUnavailableError(f"{where}: {what}")
+
+
+#: All that grpclib and the transport raise for a peer that fails; ``OSError`` covers TLS.
+_FAILURES: Final = (GRPCError, ProtocolError, StreamTerminatedError, TimeoutError, OSError)

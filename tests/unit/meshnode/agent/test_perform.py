@@ -1,0 +1,89 @@
+"""The key operations; every other effect is performed by a whole agent in ``test_agent.py``."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshnode.agent.perform import MAX_KEY_ATTEMPTS, Performer
+from meshnode.base.errors import MeshError
+from meshnode.gossip.serf.events import KeyResult
+from meshnode.http.effects import Effect, KeyOperation, KeyringStatus, KeyVerb
+
+KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
+
+
+class Shell:
+    """Answers each operation with the next of ``results``; the last one stays."""
+
+    def __init__(self, *results: KeyResult, keyring: object = "a keyring") -> None:
+        self.results = list(results)
+        self.asked: list[tuple[str, bytes | None, int]] = []
+        self.serf = SimpleNamespace(keyring=keyring)
+
+    async def key_operation(self, verb: str, key: bytes | None, relay_factor: int) -> KeyResult:
+        self.asked.append((verb, key, relay_factor))
+        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
+
+
+def perform(shell: Any, effect: Effect[Any], **parts: Any) -> Any:
+    unused: Any = None
+    lan: Any = SimpleNamespace(shell=shell, wan=False)
+    performer = Performer(
+        datacenter="dc1", lan=lan, wan=None, endpoints=None, calls=unused, events=unused, logs=unused,
+        leave=unused, reload=unused,
+    )  # fmt: skip
+    return asyncio.run(performer.perform(effect))
+
+
+def test_the_key_is_decoded_and_the_answer_is_the_pools() -> None:
+    shell = Shell(KeyResult(num_nodes=2, num_responses=2, keys={KEY: 2}))
+    found = perform(shell, KeyOperation(KeyVerb.INSTALL, KEY, 3))
+    assert shell.asked == [("install", bytes(16), 3)]
+    assert found == (KeyringStatus(wan=False, datacenter="dc1", keys={KEY: 2}, num_nodes=2, messages={}),)
+
+
+@pytest.mark.parametrize("verb", [KeyVerb.LIST, KeyVerb.INSTALL, KeyVerb.USE])
+def test_who_did_not_answer_is_asked_again(verb: KeyVerb) -> None:
+    missed, whole = KeyResult(num_nodes=3, num_responses=2), KeyResult(num_nodes=3, num_responses=3)
+    shell = Shell(missed, whole)
+    (status,) = perform(shell, KeyOperation(verb, "" if verb is KeyVerb.LIST else KEY, 0))
+    assert (len(shell.asked), status.error) == (2, "")
+
+
+def test_a_node_that_stays_silent_is_reported_in_the_end() -> None:
+    shell = Shell(KeyResult(num_nodes=3, num_responses=2))
+    (status,) = perform(shell, KeyOperation(KeyVerb.LIST, "", 0))
+    assert len(shell.asked) == MAX_KEY_ATTEMPTS
+    assert status.error == "1/3 nodes did not answer"
+
+
+@pytest.mark.parametrize(
+    ("verb", "result", "error"),
+    [
+        (KeyVerb.REMOVE, KeyResult(3, 2), "1/3 nodes did not answer"),
+        (KeyVerb.USE, KeyResult(3, 2, 1), "1/3 nodes reported failure; 1/3 nodes did not answer"),
+    ],
+)
+def test_a_removal_and_an_operation_that_failed_are_not_repeated(
+    verb: KeyVerb, result: KeyResult, error: str
+) -> None:
+    shell = Shell(result)
+    (status,) = perform(shell, KeyOperation(verb, KEY, 0))
+    assert (len(shell.asked), status.error) == (1, error)
+
+
+def test_gossip_in_clear_has_no_keys() -> None:
+    with pytest.raises(MeshError, match="encryption is not enabled: set `encrypt`"):
+        perform(Shell(KeyResult(1), keyring=None), KeyOperation(KeyVerb.LIST, "", 0))
+
+
+def test_an_effect_that_nobody_knows_is_an_error_not_a_crash() -> None:
+    class Unheard(Effect[None]):
+        pass
+
+    with pytest.raises(MeshError, match="can't perform Unheard"):
+        perform(Shell(KeyResult(1)), Unheard())
