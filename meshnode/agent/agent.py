@@ -16,7 +16,7 @@ from meshnode.agent.describe import describe_agent
 from meshnode.agent.flood_join import FloodJoin
 from meshnode.agent.leadership import Leadership
 from meshnode.agent.perform import Performer
-from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings
+from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings, metric_names
 from meshnode.agent.pool import Pool
 from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
@@ -86,7 +86,7 @@ class Agent:
         self._rng = random.Random(secrets.randbits(64))
         self.tls = TlsContexts(config.tls_settings())
         self._clock = asyncio.get_running_loop().time
-        self.metrics = Metrics(self._clock())
+        self.metrics = Metrics(self._clock(), metric_names(config))
         self.lan = self._pool(wan=False)
         self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
         self.leadership = self._leadership() if identity.server else None
@@ -100,6 +100,7 @@ class Agent:
             metrics=self.metrics,
             clock=self._clock,
             limit=self._limit(config),
+            timeout=config.limits.rpc_hold_timeout,
         )
         self.endpoints = (
             ServerEndpoints(self.leadership.view, self._fire, identity.datacenter)
@@ -226,6 +227,7 @@ class Agent:
         old, self.config = self.config, config
         self._logs.set_level(parse_level(config.logging.level))
         self.view.settings = settings
+        self.metrics.rename(metric_names(config))
         if config.limits != old.limits:
             self.calls.limit = self._limit(config)
         for pool in filter(None, (self.lan, self.wan)):

@@ -10,12 +10,13 @@ from pathlib import Path
 from meshnode import CONSUL_API_VERSION, __version__
 from meshnode.agent.config.model import AgentConfig
 from meshnode.base.address import Address
+from meshnode.base.metric_names import MetricNames
 from meshnode.gossip.memberlist.config import MemberlistConfig
 from meshnode.gossip.serf.config import SerfConfig
 from meshnode.http.view import HttpSettings
 from meshnode.runtime.http_server import TcpListener, UnixListener
 
-__all__ = ["GossipPlan", "gossip_plan", "gossip_tags", "http_listeners", "http_settings"]
+__all__ = ["GossipPlan", "gossip_plan", "gossip_tags", "http_listeners", "http_settings", "metric_names"]
 
 RefuseMember = Callable[[str, Address, dict[str, str]], str]
 
@@ -157,3 +158,14 @@ def http_listeners(
 def _unix(config: AgentConfig, path: Path) -> UnixListener:
     sockets = config.unix_sockets
     return UnixListener(path, "addresses.http", mode=sockets.mode, user=sockets.user, group=sockets.group)
+
+
+def metric_names(config: AgentConfig) -> MetricNames:
+    """How the agent's metrics are called, and which are kept."""
+    telemetry = config.telemetry
+    return MetricNames(
+        prefix=telemetry.metrics_prefix,
+        host_name="" if telemetry.disable_hostname else config.identity.node_name,
+        filters=telemetry.prefix_filter,
+        keeps_by_default=telemetry.filter_default,
+    )

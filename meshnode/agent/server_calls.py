@@ -28,8 +28,6 @@ from meshnode.runtime.rpc_server import PeerInfo
 __all__ = ["ServerCalls", "ServerEndpoints", "text_field"]
 
 _log = logging.getLogger("meshnode.agent")
-#: Seconds for one call, dialling included: a call that takes longer has met a server that hangs.
-CALL_TIMEOUT: Final = 7.0
 #: Servers tried before giving up on a call that was not executed.
 MAX_SERVERS_TRIED: Final = 3
 
@@ -79,7 +77,8 @@ class ServerEndpoints:
 class ServerCalls:
     """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter.
 
-    ``limit`` is Consul's ``limits``: what a client agent may ask in a second. ``clock`` is monotonic seconds.
+    ``limit`` is Consul's ``limits``: what a client agent may ask in a second. ``clock`` is monotonic seconds; ``timeout`` bounds one
+    call, dialling included (``performance.rpc_hold_timeout``).
     """
 
     def __init__(
@@ -92,8 +91,10 @@ class ServerCalls:
         metrics: Metrics,
         clock: Callable[[], float],
         limit: TokenBucket,
+        timeout: float,
     ) -> None:
         self.limit = limit
+        self._timeout = timeout
         self._client = client
         self._known = known
         self._rng = rng
@@ -124,7 +125,7 @@ class ServerCalls:
         for server in servers[:MAX_SERVERS_TRIED]:
             try:
                 answer = await self._client.call(
-                    server.rpc, method, body, timeout=CALL_TIMEOUT, datacenter=wanted
+                    server.rpc, method, body, timeout=self._timeout, datacenter=wanted
                 )
                 return parse_status(method, answer) if method in STATUS_METHODS else answer
             except RpcError as error:

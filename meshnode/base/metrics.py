@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from meshnode.base.metric_names import MetricNames
+
 __all__ = ["INTERVAL", "MAX_SERIES", "Aggregate", "Interval", "Key", "Labels", "Metrics", "Series"]
 
 Labels = tuple[tuple[str, str], ...]
@@ -98,17 +100,27 @@ class Series:
 
 
 class Metrics:
-    """Where every part of the agent records what it measures."""
+    """Where every part of the agent records what it measures, under the names that ``names`` gives."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, names: MetricNames | None = None) -> None:
         self.dropped = 0
+        self._names = names or MetricNames()
+        self._outside: dict[tuple[str, bool], str | None] = {}
         self._present = Interval(now - now % INTERVAL)
         self._finished: Interval | None = None
         self._series: dict[Key, Series] = {}
 
+    def rename(self, names: MetricNames) -> None:
+        """Record under other names from now on; what was recorded stays under the old ones until it is stale."""
+        self._names = names
+        self._outside.clear()
+
     def set_gauge(self, name: str, value: float, now: float, labels: Labels = ()) -> None:
         """Record the present value of something."""
-        key = Key(name, labels)
+        outside = self._called(name, gauge=True)
+        if outside is None:
+            return
+        key = Key(outside, labels)
         series = self._touch(key, "gauge", value, now)
         if series is not None:
             series.total = value
@@ -116,7 +128,10 @@ class Metrics:
 
     def increment(self, name: str, now: float, by: float = 1.0, labels: Labels = ()) -> None:
         """Count ``by`` more of something."""
-        key = Key(name, labels)
+        outside = self._called(name, gauge=False)
+        if outside is None:
+            return
+        key = Key(outside, labels)
         series = self._touch(key, "counter", by, now)
         if series is not None:
             series.total += by
@@ -124,7 +139,10 @@ class Metrics:
 
     def add_sample(self, name: str, value: float, now: float, labels: Labels = ()) -> None:
         """Record one observation; durations are in milliseconds, as Consul's are."""
-        key = Key(name, labels)
+        outside = self._called(name, gauge=False)
+        if outside is None:
+            return
+        key = Key(outside, labels)
         series = self._touch(key, "sample", value, now)
         if series is not None:
             series.count += 1
@@ -142,6 +160,15 @@ class Metrics:
         for key in sorted(self._series):
             if now - self._series[key].updated <= retention:
                 yield key, self._series[key]
+
+    def _called(self, name: str, *, gauge: bool) -> str | None:
+        try:
+            return self._outside[name, gauge]
+        except KeyError:
+            outside = self._names.outside(name, gauge=gauge)
+            if len(self._outside) < MAX_SERIES:
+                self._outside[name, gauge] = outside
+            return outside
 
     def _touch(self, key: Key, kind: str, value: float, now: float) -> Series | None:
         if not math.isfinite(value):

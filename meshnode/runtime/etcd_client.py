@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
@@ -85,6 +85,11 @@ def etcd_tls(ca_file: str, cert_file: str, key_file: str) -> Callable[[], ssl.SS
     return context
 
 
+class _Connection(NamedTuple):
+    channel: Channel
+    endpoint: Address
+
+
 class EtcdClient:
     """One connection to one member, whichever answers."""
 
@@ -93,7 +98,7 @@ class EtcdClient:
             raise ValueError("etcd needs at least one endpoint")
         self._settings = settings
         self._position = 0
-        self._channel: Channel | None = None
+        self._connection: _Connection | None = None
         self._closed = False
 
     @property
@@ -113,24 +118,24 @@ class EtcdClient:
     async def call(self, method: Method, request: Any, timeout: float | None = None) -> Any:
         """One request, one answer. Raises ``EtcdUnavailableError`` or ``EtcdRefusedError``."""
         cardinality = Cardinality.STREAM_STREAM if method.streams else Cardinality.UNARY_UNARY
-        channel = self._open()
+        connection = self._open()
         try:
             async with asyncio.timeout(timeout or self._settings.call_timeout):
-                opened = channel.request(method.path, cardinality, method.request, method.response)
+                opened = connection.channel.request(method.path, cardinality, method.request, method.response)
                 async with opened as stream:
                     await stream.send_message(request, end=True)
                     reply = await stream.recv_message()
         except _FAILURES as error:
-            raise self._failure(channel, error) from error
+            raise self._failure(connection, error) from error
         if reply is None:
-            raise self._failure(channel, ConnectionError("it ended the call without an answer"))
+            raise self._failure(connection, ConnectionError("it ended the call without an answer"))
         return reply
 
     async def stream(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:
         """One request, then whatever comes, until it fails as ``call`` does. Ends too when the member has no leader."""
-        channel = self._open()
+        connection = self._open()
         try:
-            opened = channel.request(
+            opened = connection.channel.request(
                 method.path,
                 Cardinality.STREAM_STREAM,
                 method.request,
@@ -143,13 +148,13 @@ class EtcdClient:
                 while (reply := await stream.recv_message()) is not None:
                     yield reply
         except _FAILURES as error:
-            raise self._failure(channel, error) from error
-        raise self._failure(channel, ConnectionError("it ended the stream"))
+            raise self._failure(connection, error) from error
+        raise self._failure(connection, ConnectionError("it ended the stream"))
 
-    def _open(self) -> Channel:
+    def _open(self) -> _Connection:
         if self._closed:
             raise EtcdUnavailableError("the connection to etcd is closed")
-        if self._channel is None:
+        if self._connection is None:
             configuration = Configuration(
                 http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES
             )
@@ -157,16 +162,17 @@ class EtcdClient:
                 tls = self._settings.tls() if self._settings.tls is not None else None
             except OSError as error:
                 raise EtcdUnavailableError(f"the certificates for etcd can't be read: {error}") from error
-            self._channel = Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
-        return self._channel
+            channel = Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
+            self._connection = _Connection(channel, self.endpoint)
+        return self._connection
 
     def _drop(self) -> None:
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            channel.close()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.channel.close()
 
-    def _failure(self, channel: Channel, error: Exception) -> LogUnavailableError:
-        where = f"etcd at {self.endpoint}"
+    def _failure(self, connection: _Connection, error: Exception) -> LogUnavailableError:
+        where = f"etcd at {connection.endpoint}"
         if isinstance(error, GRPCError):
             what = error.message or error.status.name
             if error.status not in _UNAVAILABLE:
@@ -175,7 +181,7 @@ class EtcdClient:
             what = "no answer in time"
         else:
             what = str(error) or type(error).__name__
-        if channel is self._channel:
+        if connection is self._connection:
             self._drop()
             self._position = (self._position + 1) % len(self._settings.endpoints)
             _log.warning("%s: %s; going to %s", where, what, self.endpoint)

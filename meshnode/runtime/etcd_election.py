@@ -27,7 +27,7 @@ from meshnode.runtime.etcd_messages import (
 )
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
-__all__ = ["CREATED", "MODIFIED", "EtcdElection", "equal", "fetch", "first_after"]
+__all__ = ["CREATED", "MODIFIED", "EtcdElection", "delete", "equal", "fetch", "first_after", "put"]
 
 _log = logging.getLogger("meshnode.etcd")
 #: ``Compare.target``: the revision that made a key, and the one that changed it last (0: there is no such key).
@@ -268,27 +268,28 @@ class EtcdElection:
 
     async def _wait_for_change(self, revision: int) -> None:
         waits = [
-            asyncio.ensure_future(self._next_event(revision)),  # noqa: TID251
-            asyncio.ensure_future(self._poke.wait()),  # noqa: TID251
+            spawn(self._next_event(revision), name="etcd-election-watch"),
+            spawn(self._poke.wait(), name="etcd-election-poke"),
         ]
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait(*waits)
 
-    async def _next_event(self, revision: int) -> bool:
+    async def _next_event(self, revision: int) -> None:
+        """Return when something may have changed: an event, or a watch that failed."""
         request = message(
             "WatchCreateRequest", key=self._keys, range_end=first_after(self._keys), start_revision=revision
         )
-        async with aclosing(
-            self._client.stream(WATCH, message("WatchRequest", create_request=request))
-        ) as answers:
-            async for answer in answers:
-                if answer.events or answer.canceled:
-                    return True
-        return False
+        watch = self._client.stream(WATCH, message("WatchRequest", create_request=request))
+        try:
+            async with aclosing(watch) as answers:
+                async for answer in answers:
+                    if answer.events or answer.canceled:
+                        return
+        except LogUnavailableError as error:
+            _log.debug("election: %s", error)
+            await asyncio.sleep(RETRY_INTERVAL)
 
     def _set(self, change: LeadershipChange) -> None:
         if change != self._current:

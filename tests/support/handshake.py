@@ -19,7 +19,7 @@ def handshake(version: ssl.TLSVersion) -> tuple[bytes, bytes]:
     """All bytes of the client and all bytes of the server, with 20 bytes of application data each way."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as directory:
-        server_context.load_cert_chain(_certificate(Path(directory)))
+        server_context.load_cert_chain(certificate(Path(directory)))
     client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_context.check_hostname = False
     client_context.verify_mode = ssl.CERT_NONE
@@ -50,7 +50,7 @@ def handshake(version: ssl.TLSVersion) -> tuple[bytes, bytes]:
     return sent["client"], sent["server"]
 
 
-def _certificate(directory: Path) -> Path:
+def certificate(directory: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server.dc1.consul")])
     start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

@@ -77,6 +77,7 @@ def test_the_configuration_says_who_the_node_is(node: Node, variables: Node) -> 
     assert config["server"] is ("mesh_servers" in variables["group_names"])
     assert config["datacenter"] == variables.get("mesh_datacenter", "dc1")
     assert variables["mesh_address"] not in config["retry_join"]
+    assert config["retry_join"] == sorted(config["retry_join"])
     assert len(config["retry_join"]) == len(
         set(variables["groups"]["mesh_servers"]) - {variables["inventory_hostname"]}
     )

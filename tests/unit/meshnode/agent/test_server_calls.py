@@ -63,6 +63,7 @@ def call(
         metrics=Metrics(0.0),
         clock=lambda: 0.0,
         limit=limit or TokenBucket(-1, 0, 0.0),
+        timeout=7.0,
     )
     return asyncio.run(calls.call("Status.Leader", {}, dc, repeatable=repeatable))
 

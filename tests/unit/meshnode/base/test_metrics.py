@@ -28,19 +28,19 @@ def test_equal_values_have_no_deviation_however_they_round() -> None:
 def test_readers_see_the_last_finished_interval() -> None:
     metrics = Metrics(100.0)
     metrics.increment("c", 101.0)
-    assert metrics.latest(105.0).counters[Key("c")].count == 1
+    assert metrics.latest(105.0).counters[Key("consul.c")].count == 1
     metrics.increment("c", 111.0, by=5)
     finished = metrics.latest(112.0)
-    assert (finished.start, finished.counters[Key("c")].sum) == (100.0, 1.0)
-    assert metrics.latest(120.0).counters[Key("c")].sum == 5.0
+    assert (finished.start, finished.counters[Key("consul.c")].sum) == (100.0, 1.0)
+    assert metrics.latest(120.0).counters[Key("consul.c")].sum == 5.0
 
 
 def test_an_idle_interval_is_empty_and_gauges_carry_over_to_the_next() -> None:
     metrics = Metrics(0.0)
     metrics.set_gauge("g", 2.0, 1.0)
     metrics.increment("c", 1.0)
-    assert metrics.latest(INTERVAL).gauges == {Key("g"): 2.0}
-    assert metrics.latest(2 * INTERVAL).gauges == {Key("g"): 2.0}
+    assert metrics.latest(INTERVAL).gauges == {Key("consul.g"): 2.0}
+    assert metrics.latest(2 * INTERVAL).gauges == {Key("consul.g"): 2.0}
     assert metrics.latest(9 * INTERVAL).counters == {}
 
 
