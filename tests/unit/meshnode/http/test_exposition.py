@@ -62,5 +62,5 @@ def test_two_names_that_become_one_keep_one_type() -> None:
     metrics = Metrics(0.0)
     metrics.set_gauge("a.b", 1, 0.0)
     metrics.increment("a-b", 0.0)
-    assert metrics_as_prometheus(metrics, 0.0, 60.0).count("# TYPE a_b") == 1
+    assert metrics_as_prometheus(metrics, 0.0, 60.0).count("# TYPE consul_a_b") == 1
     list(parser.text_string_to_metric_families(metrics_as_prometheus(metrics, 0.0, 60.0)))
