@@ -1,6 +1,6 @@
 """How fast captures are judged, next to dpkt, which only takes the frames apart, and tshark, which dissects them.
 
-python bench/prove.py [MEGABYTES]
+python -m bench.prove [MEGABYTES]
 """
 
 from __future__ import annotations

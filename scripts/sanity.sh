@@ -38,7 +38,7 @@ tree=$home/ansible_collections/meshnode/lab
 rm -rf "$tree"
 mkdir -p "$tree"
 git ls-files --cached --others --exclude-standard -- \
-    meta plugins playbooks roles tests/sanity galaxy.yml README.md CHANGELOG.md LICENSE |
+    meta plugins playbooks roles galaxy.yml README.md CHANGELOG.md LICENSE |
     while read -r file; do [ ! -e "$file" ] || cp --parents --no-dereference "$file" "$tree"; done
 git -C "$tree" init --quiet
 echo /tests/output/ >"$tree/.gitignore"

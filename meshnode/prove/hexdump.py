@@ -6,7 +6,7 @@ __all__ = ["hexdump"]
 
 
 def hexdump(data: bytes, offset: int = 0) -> str:
-    """Sixteen bytes a line, each behind a tab; a space is shown as a dot, too: ``0x0010:  6865 6c6c 6f0a ...  hello.``"""
+    """Sixteen bytes a line, each behind a tab: ``0x0010:  6865 6c6c 6f0a ...  hello.``; a space is a dot, too."""
     lines = []
     for start in range(0, len(data), 16):
         row = data[start : start + 16]

@@ -8,16 +8,18 @@ the caller knows whether a request may be made twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from grpclib.client import Channel
+from grpclib.client import Channel, Handler
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 
 from meshnode.base.address import Address
 from meshnode.control.log import LogUnavailableError
@@ -35,6 +37,8 @@ __all__ = [
 _log = logging.getLogger("meshnode.etcd")
 #: Seconds between attempts after a failure.
 RETRY_INTERVAL: Final = 0.1
+#: Seconds that a TLS goodbye may take.
+CLOSE_TIMEOUT: Final = 1.0
 #: Bytes in flight of one answer: etcd's largest is a page of entries.
 WINDOW_BYTES: Final = 4 << 20
 #: Statuses that say "not now" or "not here"; with any other, etcd has understood and refused.
@@ -85,8 +89,38 @@ def etcd_tls(ca_file: str, cert_file: str, key_file: str) -> Callable[[], ssl.SS
     return context
 
 
+class _Protocol(H2Protocol):
+    """Tells when the transport is gone, which grpclib doesn't."""
+
+    gone: asyncio.Event | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.gone = asyncio.Event()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.gone is not None:
+            self.gone.set()
+
+
+class _Channel(Channel):
+    """A channel that can be waited for after ``close``."""
+
+    made: _Protocol | None = None
+
+    def _protocol_factory(self) -> H2Protocol:
+        self.made = _Protocol(Handler(), self._config, self._h2_config)
+        return self.made
+
+    async def wait_closed(self) -> None:
+        if self.made is not None and self.made.gone is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.made.gone.wait(), CLOSE_TIMEOUT)
+
+
 class _Connection(NamedTuple):
-    channel: Channel
+    channel: _Channel
     endpoint: Address
 
 
@@ -106,10 +140,12 @@ class EtcdClient:
         """The member that is asked now."""
         return self._settings.endpoints[self._position]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection; every call and stream ends with ``EtcdUnavailableError``."""
-        self._closed = True
+        connection, self._closed = self._connection, True
         self._drop()
+        if connection is not None:
+            await connection.channel.wait_closed()
 
     def reconnect(self) -> None:
         """Use a new connection from now on (after new certificates); streams resume on it by themselves."""
@@ -162,7 +198,7 @@ class EtcdClient:
                 tls = self._settings.tls() if self._settings.tls is not None else None
             except OSError as error:
                 raise EtcdUnavailableError(f"the certificates for etcd can't be read: {error}") from error
-            channel = Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
+            channel = _Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
             self._connection = _Connection(channel, self.endpoint)
         return self._connection
 

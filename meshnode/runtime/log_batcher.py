@@ -134,6 +134,9 @@ class LogBatcher:
             while not self._queue:
                 self._wakeup.clear()
                 await self._wakeup.wait()
+            await asyncio.sleep(
+                0
+            )  # let who was answered just now ask again: twice the batch, and half the appends
             epoch = self._log.leadership.epoch
             batch = self._in_flight = self._next_batch(epoch)
             if batch:

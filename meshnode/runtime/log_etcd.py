@@ -133,8 +133,7 @@ class EtcdLog:
         if not self._stopped:
             self._stopped = True
             await self._election.stop()
-            self._client.close()
-            await asyncio.sleep(0)  # the transport says goodbye
+            await self._client.close()
 
     def reconnect(self) -> None:
         """Use a new connection, with the certificates as they are now; nothing is lost."""

@@ -185,6 +185,7 @@ class SqliteLog:
             raise ValueError(f"no snapshot covers index {through}: save one first")
         if not await self._call(self._file.is_boundary, through):
             raise ValueError(f"no entry ends at index {through}")
+        self._tail.drop(through)
         while await self._call(self._file.compact_step, through):
             pass
 
@@ -224,6 +225,10 @@ class _Tail:
         self._entries.append(entry)
         self._bytes += _size(entry)
         while self._bytes > MAX_TAIL_BYTES and len(self._entries) > 1:
+            self._bytes -= _size(self._entries.popleft())
+
+    def drop(self, through: int) -> None:
+        while self._entries and self._entries[0].last <= through:
             self._bytes -= _size(self._entries.popleft())
 
     def clear(self) -> None:

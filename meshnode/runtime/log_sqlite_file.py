@@ -37,6 +37,8 @@ MAX_IDLE_WAL_BYTES: Final = 16 << 20
 BUSY_TIMEOUT: Final = 2000
 #: Rows deleted in one step of a compaction, so that appends come in between.
 COMPACT_STEP: Final = 256
+#: Pages (4 KiB) given back in one step; about as many are left for the entries to come.
+VACUUM_STEP: Final = 256
 
 _LAYOUT: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
@@ -163,8 +165,10 @@ class LogFile:
                 if deleted:
                     self.compacted = max(self.compacted, *(last for (last,) in deleted))
                     database.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (self.compacted,))
-            self._opened().execute("PRAGMA incremental_vacuum(4096)").fetchall()
-            return len(deleted) == COMPACT_STEP
+            # A script, because ``execute`` would step the statement once, and free one page.
+            self._opened().executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP})")
+            (free,) = self._opened().execute("PRAGMA freelist_count").fetchone()
+            return len(deleted) == COMPACT_STEP or free > VACUUM_STEP
 
     def _opened(self) -> sqlite3.Connection:
         return self._db if self._db is not None else self._open_again()

@@ -13,10 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.markers import default_environment
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 #: glibc levels whose wheels run on Debian 11 and later, newest first.
 MANYLINUX = ("2_28", "2_27", "2_26", "2_24", "2_17", "2014")
 PIP_TIMEOUT = 600
@@ -67,6 +63,10 @@ def pinned(requirements: Iterable[str], target: Target) -> tuple[str, ...]:
 
     So that the nodes get what was tested here. What is not installed here stays unpinned: pip chooses.
     """
+    # Comes with ansible-core; here, so that whoever only reads this module, as ansible-test does, needs none.
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     environment = _environment(target)
     found: dict[str, str] = {}
     waiting = [Requirement(text) for text in requirements]
@@ -87,6 +87,8 @@ def pinned(requirements: Iterable[str], target: Target) -> tuple[str, ...]:
 
 
 def _environment(target: Target) -> dict[str, str]:
+    from packaging.markers import default_environment
+
     return {
         **default_environment(),
         "extra": "",

@@ -38,6 +38,18 @@ attributes:
     description: Has a corresponding action plugin, so some parts of the options are handled on the controller.
     support: full
 options:
+  _archive:
+    description:
+      - Not for users. The controller says with it where on the node the package was put.
+    type: path
+  _files:
+    description:
+      - Not for users. The files that the controller rendered, with placeholders for secrets.
+    type: raw
+  _secrets:
+    description:
+      - Not for users. The secrets by their placeholders.
+    type: raw
   package:
     description:
       - The package as RV(meshnode.lab.mesh_package#module:package) of M(meshnode.lab.mesh_package) describes it.

@@ -108,7 +108,8 @@ def etcd_cluster(directory: Path, size: int, *, tls: bool = True) -> Iterator[Et
     )
     ca = make_ca()
     ca.write(directory, "ca")
-    make_cert(["etcd", *hosts], ca).write(directory, "member")
+    # A peer's certificate has to name the address that it calls from, which on loopback is this one.
+    make_cert(["etcd", "127.0.0.1", *hosts], ca).write(directory, "member")
     make_cert(["server1"], ca).write(directory, "client")
     try:
         for number in range(size):

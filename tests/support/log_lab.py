@@ -172,7 +172,9 @@ def check_history(entries: list[Entry], acknowledged: dict[bytes, int]) -> dict[
             found[command] = entry.index + position
         expected = entry.last + 1
     lost = {command: index for command, index in acknowledged.items() if found.get(command) != index}
-    assert not lost, f"{len(lost)} acknowledged writes are lost or elsewhere, such as {next(iter(lost.items()))}"
+    assert not lost, (
+        f"{len(lost)} acknowledged writes are lost or elsewhere, such as {next(iter(lost.items()))}"
+    )
     return {"acknowledged": len(acknowledged), "in the log": len(found), "entries": len(entries)}
 
 
