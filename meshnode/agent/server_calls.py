@@ -77,8 +77,8 @@ class ServerEndpoints:
 class ServerCalls:
     """Asks a server, the next one when the first can't be reached; ``known`` gives the servers of a datacenter.
 
-    ``limit`` is Consul's ``limits``: what a client agent may ask in a second. ``clock`` is monotonic seconds; ``timeout`` bounds one
-    call, dialling included (``performance.rpc_hold_timeout``).
+    ``limit`` is Consul's ``limits``: what a client agent may ask in a second. ``clock`` is monotonic seconds;
+    ``timeout`` bounds one call, dialling included (``performance.rpc_hold_timeout``).
     """
 
     def __init__(
