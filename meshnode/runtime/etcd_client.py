@@ -13,7 +13,7 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from grpclib.client import Channel, Handler
 from grpclib.config import Configuration
@@ -57,15 +57,14 @@ class EtcdSettings:
     prefix: str = "meshnode/dc1/"
     #: Seconds of one call; past them another member is asked.
     call_timeout: float = 2.0
+    #: The same of an append, which may be made again without harm: what a write costs when raft's leader dies.
+    append_timeout: float = 1.0
     #: Seconds until a leader that says nothing is replaced. etcd takes 2 or more with its own default timers.
     lease_ttl: int = 3
 
 
 class EtcdUnavailableError(LogUnavailableError):
-    """No answer; what was asked may have been done. Another attempt goes to another member."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, in_doubt=True)
+    """No answer; what was asked may have been done all the same. Another attempt goes to another member."""
 
 
 class EtcdRefusedError(LogUnavailableError):
@@ -105,9 +104,21 @@ class _Protocol(H2Protocol):
 
 
 class _Channel(Channel):
-    """A channel that can be waited for after ``close``."""
+    """A channel that can be waited for after ``close``, and that no call connects again after it."""
 
     made: _Protocol | None = None
+    closed = False
+
+    async def __connect__(self) -> H2Protocol:
+        protocol = await super().__connect__()
+        if self.closed:  # while it was connecting
+            super().close()
+            raise ConnectionAbortedError("the connection was given up")
+        return protocol
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
 
     def _protocol_factory(self) -> H2Protocol:
         self.made = _Protocol(Handler(), self._config, self._h2_config)
@@ -119,9 +130,11 @@ class _Channel(Channel):
                 await asyncio.wait_for(self.made.gone.wait(), CLOSE_TIMEOUT)
 
 
-class _Connection(NamedTuple):
+@dataclass(slots=True)
+class _Connection:
     channel: _Channel
     endpoint: Address
+    answered: bool = False
 
 
 class EtcdClient:
@@ -165,6 +178,7 @@ class EtcdClient:
             raise self._failure(connection, error) from error
         if reply is None:
             raise self._failure(connection, ConnectionError("it ended the call without an answer"))
+        connection.answered = True
         return reply
 
     async def stream(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:
@@ -182,6 +196,7 @@ class EtcdClient:
                 async with asyncio.timeout(self._settings.call_timeout):
                     await stream.send_message(request)
                 while (reply := await stream.recv_message()) is not None:
+                    connection.answered = True
                     yield reply
         except _FAILURES as error:
             raise self._failure(connection, error) from error
@@ -217,6 +232,9 @@ class EtcdClient:
             what = "no answer in time"
         else:
             what = str(error) or type(error).__name__
+            lost = isinstance(error, StreamTerminatedError | ConnectionResetError)
+            if lost and self._settings.tls is not None and not connection.answered:
+                what += " before it answered anything: if it is up, does it accept our certificate?"
         if connection is self._connection:
             self._drop()
             self._position = (self._position + 1) % len(self._settings.endpoints)

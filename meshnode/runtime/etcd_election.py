@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
-from meshnode.control.log import LeadershipChange, LogUnavailableError, NotLeaderError
+from meshnode.control.log import LeadershipChange, LogError, LogUnavailableError, NotLeaderError
 from meshnode.runtime.etcd_client import RETRY_INTERVAL, EtcdClient, EtcdRefusedError
 from meshnode.runtime.etcd_messages import (
     LEASE_GRANT,
@@ -225,6 +225,9 @@ class EtcdElection:
             except LogUnavailableError as error:
                 _log.debug("election: %s", error)
                 await asyncio.sleep(RETRY_INTERVAL)
+            except LogError as error:
+                _log.error("this server can't take part in the election: %s", error)
+                await asyncio.sleep(self._ttl)
 
     async def _look(self) -> _Seen:
         reply = await self._client.call(

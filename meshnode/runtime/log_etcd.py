@@ -97,6 +97,7 @@ class EtcdLog:
         self._snapshots = EtcdSnapshots(prefix)
         self._subscribers: list[OnLeadership] = []
         self._appending = asyncio.Lock()
+        self._append_timeout = settings.append_timeout
         self._head = _Head(0, 0)
         self._stopped = False
 
@@ -194,7 +195,7 @@ class EtcdLog:
         in_doubt = False
         while True:
             try:
-                return await self._client.call(TXN, request)
+                return await self._client.call(TXN, request, self._append_timeout)
             except EtcdRefusedError as error:
                 raise LogUnavailableError(str(error), in_doubt=in_doubt) from error
             except EtcdUnavailableError as error:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -176,8 +178,29 @@ class Lab:
         return " ".join(listed).split()
 
 
+#: Held until this process ends.
+_CLAIMS: list[IO[str]] = []
+
+
+def claim(name: str) -> None:
+    """One session of tests for each lab: two of them on one engine would take each other's containers away."""
+    claimed = (Path(tempfile.gettempdir()) / f"meshnode-lab-{name}-{os.getuid()}.lock").open("a+")
+    try:
+        fcntl.flock(claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        claimed.seek(0)
+        raise RuntimeError(
+            f'the lab "{name}" is in use by process {claimed.read()}, another session of these tests: let it end'
+        ) from None
+    claimed.truncate(0)
+    claimed.write(str(os.getpid()))
+    claimed.flush()
+    _CLAIMS.append(claimed)
+
+
 def private_copy(checkout: Path, inventory: str, name: str, network: str, port: int) -> Lab:
     """``inventories/<inventory>`` with another lab_name, network (``172.28.250``) and published port."""
+    claim(name)
     lab = Lab(inventory, checkout).copy(name)
     old_name = lab.read("group_vars/all.yml")["lab_name"]
     for path in lab.inventory.rglob("*.yml"):

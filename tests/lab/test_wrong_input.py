@@ -160,7 +160,7 @@ def test_a_gossip_key_of_a_wrong_length_is_refused_and_not_shown(
 ) -> None:
     short = base64.b64encode(b"short").decode()
     run = whole.play("-e", json.dumps({variable: short}), fails=True)
-    assert words in flat(run.output)
+    assert words in flat(run.output), run.output
     assert short not in run.output
 
 

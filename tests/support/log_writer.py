@@ -36,7 +36,7 @@ def engine(settings: dict[str, Any]) -> Log:
 
     endpoints = tuple(Address.parse(text) for text in settings["endpoints"])
     tls = etcd_tls(*settings["tls"]) if settings.get("tls") else None
-    return EtcdLog(EtcdSettings(endpoints, tls, lease_ttl=settings.get("lease_ttl", 3)), settings["node_id"])
+    return EtcdLog(EtcdSettings(endpoints, tls, settings["prefix"]), settings["node_id"])
 
 
 async def write(server: Server, leading: asyncio.Event, name: str) -> None:

@@ -23,6 +23,9 @@ from tests.support.handshake import handshake
 KEY = bytes(range(32))
 RING = Keyring([KEY])
 CLIENT, SERVER = handshake(ssl.TLSVersion.TLSv1_3)
+#: A server that chooses a suite which only authenticates (ECDHE-ECDSA-NULL-SHA), then data that is no text.
+NULL_HELLO = b"\x02\x00\x00\x26\x03\x03" + bytes(32) + b"\x00\xc0\x06\x00"
+NULL_SUITE = b"\x16\x03\x03\x00\x2a" + NULL_HELLO + b"\x17\x03\x03\x00\x20" + bytes(range(128, 160))
 YAMUX = bytes((0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0))
 PUSH_PULL = encode_push_pull(False, (), b"state")
 CASES = {
@@ -34,6 +37,7 @@ CASES = {
     "tls that turns into text": (CLIENT + b"and now in clear, for everybody", "unknown"),
     "text in tls records": (CLIENT + b"\x17\x03\x03\x00\x20" + b"a" * 32, "plaintext"),
     "application data first": (b"\x17\x03\x03\x00\x20" + bytes(32), "unknown"),
+    "tls with a suite that does not encrypt": (NULL_SUITE, "plaintext"),
     "http request": (b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n", "plaintext"),
     "http answer": (b"HTTP/1.1 404 Not Found\r\n\r\n\x1f\x8b" + bytes(40), "plaintext"),
     "http/2 in clear": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(30), "plaintext"),

@@ -1,0 +1,110 @@
+"""What the catalog refuses, with a sentence that says why. The texts are Consul's where Consul has one.
+
+Every function returns ``""`` when there is nothing to refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from meshnode.catalog.model import CONNECT_PROXY, STATES, Check, Node, Service
+
+__all__ = [
+    "MAX_META_KEY_CHARS",
+    "MAX_META_PAIRS",
+    "MAX_META_VALUE_CHARS",
+    "MAX_WEIGHT",
+    "check_fault",
+    "meta_fault",
+    "node_fault",
+    "service_fault",
+]
+
+#: Bounds on the metadata of a service. Source: Consul 1.2.3, agent/structs.
+MAX_META_PAIRS: Final = 64
+MAX_META_KEY_CHARS: Final = 128
+MAX_META_VALUE_CHARS: Final = 512
+#: Keys that start so are Consul's own.
+META_RESERVED_PREFIX: Final = "consul-"
+#: An SRV weight has 16 bits.
+MAX_WEIGHT: Final = 65535
+
+_META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: An address that a client can't connect to.
+_UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "[::]"})
+
+
+def node_fault(node: Node, *, skip_node_update: bool) -> str:
+    """A node without a name, or without an address unless ``skip_node_update``, or with an id that is no UUID."""
+    if not node.name:
+        return "Must provide node"
+    if not node.address and not skip_node_update:
+        return "Must provide address if SkipNodeUpdate is not set"
+    if node.id and not _UUID.fullmatch(node.id):
+        return f"Bad node ID: {_quote(node.id)} is not a UUID"
+    return ""
+
+
+def service_fault(service: Service, node: str) -> str:
+    """A service without a name, a proxy without destination or port, weights or metadata past their bounds."""
+    if not service.name:
+        return "Must provide service name with ID"
+    if service.kind not in {"", CONNECT_PROXY}:
+        return f"Invalid service kind {_quote(service.kind)}: leave it empty or write {_quote(CONNECT_PROXY)}"
+    if service.kind == CONNECT_PROXY:
+        if not service.proxy_destination.strip():
+            return "ProxyDestination must be non-empty for Connect proxy services"
+        if not service.port:
+            return "Port must be set for a Connect proxy"
+        if service.native:
+            return "A Proxy cannot also be Connect Native, only typical services"
+    if not 0 <= service.port <= 65535:
+        return f"Invalid service port {service.port}: must be between 0 and 65535"
+    if service.address in _UNSPECIFIED:
+        return "Invalid service address"
+    if service.weights.passing < 1:
+        return "Passing must be greater than 0"
+    if service.weights.warning < 0:
+        return "Warning must be greater or equal than 0"
+    if max(service.weights.passing, service.weights.warning) > MAX_WEIGHT:
+        return f"DNS Weight must be between 0 and {MAX_WEIGHT}"
+    if fault := meta_fault(service.meta):
+        return f"Invalid Service Meta for node {node} and serviceID {service.id}: {fault}"
+    return ""
+
+
+def meta_fault(meta: Mapping[str, str]) -> str:
+    """Too many pairs, or a key or value that is too long or isn't allowed."""
+    if len(meta) > MAX_META_PAIRS:
+        return f"Node metadata cannot contain more than {MAX_META_PAIRS} key/value pairs"
+    for key, value in meta.items():
+        if not key:
+            return "Couldn't load metadata pair ('', ...): Key cannot be blank"
+        where = f"Couldn't load metadata pair ('{key[:MAX_META_KEY_CHARS]}', ...): "
+        if not _META_KEY.fullmatch(key):
+            return where + "Key contains invalid characters: use letters, digits, '-' and '_'"
+        if len(key) > MAX_META_KEY_CHARS:
+            return where + f"Key is too long (limit: {MAX_META_KEY_CHARS} characters)"
+        if key.startswith(META_RESERVED_PREFIX):
+            return where + f"Key prefix '{META_RESERVED_PREFIX}' is reserved for internal use"
+        if len(value) > MAX_META_VALUE_CHARS:
+            return where + f"Value is too long (limit: {MAX_META_VALUE_CHARS} characters)"
+    return ""
+
+
+def check_fault(check: Check, node: str) -> str:
+    """A check without an id, of another node, or with a status that there isn't."""
+    if not check.check_id:
+        return "Must provide CheckID or Name with a check"
+    if check.node.lower() != node.lower():
+        return f"check node {_quote(check.node)} does not match node {_quote(node)}"
+    if check.status not in STATES:
+        return f"Invalid check status {_quote(check.status)}: must be one of {', '.join(STATES)}"
+    return ""
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"'

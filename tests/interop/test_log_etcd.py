@@ -1,0 +1,569 @@
+"""The engine on etcd, against real etcd: the contract on one member, and three members with everything going wrong.
+
+Gaps are measured and printed (``pytest -s``), not asserted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from meshnode.control.log import (
+    Entry,
+    Log,
+    LogCorruptError,
+    LogUnavailableError,
+    LogVersionError,
+    NotLeaderError,
+    Snapshot,
+)
+from meshnode.runtime.etcd_client import etcd_tls
+from meshnode.runtime.log_batcher import BatchLimits
+from meshnode.runtime.log_etcd import EtcdLog
+from meshnode.runtime.tasks import spawn
+from tests.support.certs import make_ca, make_cert
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.log_contract import DurableLogContract, run
+from tests.support.log_lab import Server, WriterProcess, check_history, read_log, serving
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("etcd") and shutil.which("etcdctl")), reason="apt-get install etcd-server etcd-client"
+)
+NODES = ("server1", "server2", "server3")
+PREFIXES = (f"test{number}/" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with etcd_cluster(tmp_path_factory.mktemp("etcd1"), 1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with etcd_cluster(tmp_path_factory.mktemp("etcd3"), 3) as cluster:
+        asyncio.run(until(lambda: cluster.leader() >= 0, "etcd has a leader", 60))
+        yield cluster
+
+
+class TestEtcdContract(DurableLogContract):
+    @pytest.fixture
+    def make(self, single: EtcdCluster) -> Callable[[], Log]:
+        prefix = next(PREFIXES)
+        return lambda: EtcdLog(single.settings(prefix=prefix), "server1")
+
+
+@contextlib.asynccontextmanager
+async def servers(
+    cluster: EtcdCluster, prefix: str, count: int = 3, limits: BatchLimits | None = None, **changes: object
+) -> AsyncIterator[list[Server]]:
+    """``count`` servers, each asking another member first; the first one leads."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(
+                serving(
+                    EtcdLog(cluster.settings(first=number % 3, prefix=prefix, **changes), NODES[number]),
+                    limits,
+                    campaign=number == 0,
+                )
+            )
+            for number in range(count)
+        ]
+        for server in made:
+            await server.log.campaign()
+            await until(lambda server=server: server.log.leadership == made[0].log.leadership, "one leader")
+        yield made
+
+
+async def same_state(*each: Server) -> None:
+    for server in each:
+        await server.replica.barrier()
+        assert server.state == each[0].state
+
+
+# One log for all
+
+
+def test_three_servers_apply_the_same_and_only_the_leader_writes(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES)) as (first, second, third):
+            await asyncio.gather(*(first.batcher.append(b"%d" % n) for n in range(500)))
+            for other in (second, third):
+                with pytest.raises(NotLeaderError, match="not the leader: server1 is"):
+                    await other.batcher.append(b"x")
+                with pytest.raises(NotLeaderError):
+                    await other.log.append([b"x"], first.epoch)
+            await same_state(first, second, third)
+            assert len(first.state) == 500
+
+    run(main)
+
+
+def test_etcdctl_sees_the_keys_that_are_written_down(single: EtcdCluster) -> None:
+    async def main() -> None:
+        prefix = next(PREFIXES)
+        async with servers(single, prefix, 1) as (server,):
+            await server.log.append([b"a", b"b"], server.epoch)
+            await server.log.append([b"c"], server.epoch)
+            await server.log.save_snapshot(Snapshot(3, bytes(1_500_000)))
+            keys = single.etcdctl("get", "--prefix", "--keys-only", prefix).split()
+            pieces = [key.rpartition("/")[2] for key in keys if key.startswith(f"{prefix}snapshots/")]
+            assert pieces == ["00000000", "00000001"]
+            assert [key.removeprefix(prefix) for key in keys if "snapshots/" not in key] == [
+                "election/leader",
+                "entries/0000000000000001",
+                "entries/0000000000000003",
+                "format",
+                "head",
+                "snapshot",
+            ]
+            leader = json.loads(single.etcdctl("get", f"{prefix}election/leader", "-w", "json"))["kvs"][0]
+            assert leader["create_revision"] == server.epoch
+            assert (
+                single.etcdctl("get", f"{prefix}election/leader", "--print-value-only").strip() == "server1"
+            )
+
+    run(main)
+
+
+def test_a_barrier_at_a_follower_waits_for_what_the_leader_acknowledged(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2) as (leader, follower):
+            for number in range(200):
+                written = await leader.batcher.append(b"%d" % number)
+                assert await follower.replica.barrier() >= written.index
+                assert follower.state[written.index - 1] == b"%d" % number
+
+    run(main)
+
+
+# Leadership
+
+
+def test_resigning_hands_over_at_once(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES)) as (first, second, third):
+            await first.batcher.append(b"1")
+            began = time.monotonic()
+            await first.log.resign()
+            await until(lambda: second.leads or third.leads, "another leads", interval=0.002)
+            print(f"\ngap after resigning: {time.monotonic() - began:.3f} s")
+            leader = second if second.leads else third
+            assert (await leader.batcher.append(b"2")).index == 2
+            await same_state(first, second, third)
+            with pytest.raises(NotLeaderError):
+                await first.batcher.append(b"x")
+
+    run(main)
+
+
+def test_leadership_goes_to_the_server_that_was_named(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES)) as (first, second, third):
+            for here, there in ((first, third), (third, second), (second, first)):
+                began = time.monotonic()
+                await here.log.transfer(there.log.node_id)
+                await until(lambda there=there: there.leads, "the heir leads", interval=0.002)
+                print(f"\ngap of a transfer: {time.monotonic() - began:.3f} s")
+                await there.batcher.append(b"x")
+                await until(lambda here=here, there=there: here.epoch == there.epoch, "all know")
+            with pytest.raises(NotLeaderError):
+                await third.log.transfer("server2")
+            assert len({change.epoch for change in first.changes if change.epoch}) == 4
+
+    run(main)
+
+
+def test_when_the_heir_is_not_there_somebody_else_takes_over(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2, lease_ttl=2) as (first, second):
+            await first.log.transfer("nobody")
+            await until(lambda: first.leads or second.leads, "somebody leads")
+
+    run(main)
+
+
+def test_a_leader_whose_key_is_gone_can_not_write(three: EtcdCluster) -> None:
+    """The check is etcd's, in the transaction: what this server believes plays no part."""
+
+    async def main() -> None:
+        prefix = next(PREFIXES)
+        async with servers(three, prefix, 2) as (first, second):
+            await first.batcher.append(b"1")
+            old = first.log
+            assert isinstance(old, EtcdLog)
+            believed = old.leadership
+            await old.resign()
+            await until(lambda: second.leads, "the other leads", interval=0.01)
+            await second.batcher.append(b"2")
+            old._election._current = believed  # a leader that slept through all of it
+            with pytest.raises(NotLeaderError, match="server2 is"):
+                await old.append([b"stale"], believed.epoch)
+            await same_state(second, first)
+            assert first.state == [b"1", b"2"]
+
+    run(main)
+
+
+# Processes that die
+
+
+def processes(cluster: EtcdCluster, prefix: str, count: int = 3) -> list[WriterProcess]:
+    return [
+        WriterProcess(
+            {
+                "endpoints": [str(a) for a in cluster.clients[number:] + cluster.clients[:number]],
+                "tls": cluster.files("client"),
+                "prefix": prefix,
+                "node_id": NODES[number],
+                "writers": 16,
+            }
+        )
+        for number in range(count)
+    ]
+
+
+async def leading(writers: list[WriterProcess]) -> WriterProcess:
+    def found() -> WriterProcess | None:
+        return next((w for w in writers if w.leads and w.process.poll() is None), None)
+
+    return await until(found, "a server leads", 30, interval=0.01)
+
+
+async def more_writes(writers: list[WriterProcess], count: int = 200) -> None:
+    before = sum(len(writer.times) for writer in writers)
+    await until(
+        lambda: sum(len(writer.times) for writer in writers) >= before + count, f"{count} writes", 30, 0.01
+    )
+
+
+def member_of(cluster: EtcdCluster, writer: WriterProcess) -> int:
+    """The number of the member that ``writer`` is connected to, as the kernel sees it."""
+    remote = {
+        connection.raddr[:2]
+        for connection in psutil.Process(writer.process.pid).net_connections("tcp")
+        if connection.status == psutil.CONN_ESTABLISHED
+    }
+    (member,) = (n for n, address in enumerate(cluster.clients) if tuple(address) in remote)
+    return member
+
+
+def longest_gap(writers: list[WriterProcess], since: float) -> float:
+    """The longest time without an acknowledged write from ``since`` on."""
+    times = sorted(t for writer in writers for t in writer.times)
+    before = max((t for t in times if t <= since), default=since)
+    moments = [before, *(t for t in times if t > since)]
+    return max((b - a for a, b in itertools.pairwise(moments)), default=0.0)
+
+
+async def judge(cluster: EtcdCluster, prefix: str, writers: list[WriterProcess]) -> list[Entry]:
+    """End them all, read the whole log as a newcomer, and hold it against what was acknowledged."""
+    for writer in writers:
+        writer.end()
+    acknowledged = {command: index for writer in writers for command, index in writer.acknowledged.items()}
+    async with serving(EtcdLog(cluster.settings(prefix=prefix), "judge"), campaign=False) as server:
+        entries = await read_log(server.log)
+        print(check_history(entries, acknowledged))
+        await server.replica.barrier()
+    return entries
+
+
+@contextlib.contextmanager
+def ended(writers: list[WriterProcess]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.end()
+
+
+def test_kill_of_the_leader_loses_nothing_and_another_goes_on(three: EtcdCluster) -> None:
+    prefix = next(PREFIXES)
+    writers = processes(three, prefix)
+
+    async def main() -> None:
+        for _ in range(2):
+            leader = await leading(writers)
+            await more_writes(writers)
+            killed = time.monotonic()
+            leader.end(signal.SIGKILL)
+            successor = await leading(writers)
+            assert successor is not leader
+            await more_writes(writers)
+            print(
+                f"\ngap in writes after kill -9 of the leading server: {longest_gap(writers, killed):.2f} s"
+            )
+        entries = await judge(three, prefix, writers)
+        assert len({entry.epoch for entry in entries}) >= 3
+
+    with ended(writers):
+        asyncio.run(main())
+
+
+def test_a_leader_that_was_paused_is_refused_when_it_comes_back(three: EtcdCluster) -> None:
+    prefix = next(PREFIXES)
+    writers = processes(three, prefix, 2)
+
+    async def main() -> None:
+        old = await leading(writers)
+        (other,) = (writer for writer in writers if writer is not old)
+        await more_writes(writers)
+        old.send(signal.SIGSTOP)
+        paused = time.monotonic()
+        await until(lambda: other.leads, "the other leads", 30)
+        await more_writes([other])
+        print(f"\ngap in writes after SIGSTOP of the leading server: {longest_gap(writers, paused):.2f} s")
+        told = len(old.acknowledged)
+        old.send(signal.SIGCONT)
+        await until(lambda: not old.leads, "it has noticed", 30)
+        await until(lambda: any(event.startswith("fail") for event in old.events), "its writes fail", 30)
+        await more_writes([other])
+        print(f"told after the pause: {len(old.acknowledged) - told} writes made before it")
+        entries = await judge(three, prefix, writers)
+        epochs = [entry.epoch for entry in entries]
+        assert epochs == sorted(epochs), "nothing of the old epoch is after the new one"
+
+    with ended(writers):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_an_etcd_member_that_dies_costs_a_moment_and_no_write(
+    three: EtcdCluster, how: signal.Signals
+) -> None:
+    prefix = next(PREFIXES)
+    writers = processes(three, prefix)
+
+    async def main() -> None:
+        for what in ("raft's leader", "the member that the leading server talks to"):
+            await until(lambda: three.leader() >= 0, "etcd has a leader", 60)
+            leader = await leading(writers)
+            victim = three.leader() if what == "raft's leader" else member_of(three, leader)
+            await more_writes(writers)
+            at = time.monotonic()
+            three.kill(victim, how)
+            await more_writes(writers, 1000)
+            print(f"\ngap in writes after {how.name} of {what}: {longest_gap(writers, at):.2f} s")
+            if how is signal.SIGSTOP:
+                three.kill(victim, signal.SIGCONT)
+            else:
+                three.launch(victim)
+        await until(lambda: three.leader() >= 0, "etcd has a leader", 60)
+        await judge(three, prefix, writers)
+
+    try:
+        with ended(writers):
+            asyncio.run(main())
+    finally:
+        for process in three.processes.values():
+            process.send_signal(signal.SIGCONT)
+
+
+def test_without_a_majority_writes_fail_reads_go_on_and_it_recovers(three: EtcdCluster) -> None:
+    async def main() -> None:
+        limits = BatchLimits(append_timeout=2.0)
+        async with servers(three, next(PREFIXES), 2, limits, call_timeout=1.0, lease_ttl=2) as (
+            first,
+            second,
+        ):
+            await first.batcher.append(b"1")
+            await same_state(first, second)
+            for victim in (0, 1):
+                three.kill(victim)
+            try:
+                with pytest.raises(LogUnavailableError) as caught:
+                    await first.batcher.append(b"2")
+                assert caught.value.in_doubt
+                await until(lambda: not first.leads, "nobody can be sure to lead")
+                assert first.state == second.state == [b"1"]
+                with pytest.raises(NotLeaderError, match="No cluster leader"):
+                    await first.batcher.append(b"3")
+            finally:
+                for victim in (0, 1):
+                    three.launch(victim)
+            await until(lambda: first.leads or second.leads, "somebody leads again", 60)
+            leader = first if first.leads else second
+            await leader.batcher.append(b"4")
+            await same_state(first, second)
+            assert first.state in ([b"1", b"4"], [b"1", b"2", b"4"])
+            check_history(await read_log(leader.log), {b"1": 1})
+
+    run(main)
+    asyncio.run(until(lambda: three.leader() >= 0, "etcd has a leader", 60))
+
+
+# Following
+
+
+def test_a_follower_whose_connection_breaks_misses_nothing(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2) as (leader, follower):
+            done = asyncio.Event()
+
+            async def write() -> None:
+                number = 0
+                while not done.is_set():
+                    number += 1
+                    await leader.batcher.append(b"%d" % number)
+
+            writer = spawn(write(), name="test-writer")
+            assert isinstance(follower.log, EtcdLog)
+            for _ in range(20):
+                reached = follower.replica.applied
+                await until(lambda: follower.replica.applied > reached + 5, "it follows", interval=0.01)  # noqa: B023
+                follower.log.reconnect()
+            done.set()
+            await writer
+            await same_state(leader, follower)
+
+    run(main)
+
+
+def test_compaction_by_etcds_operator_takes_nothing_away(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2) as (leader, follower):
+            await follower.replica.stop()
+            for number in range(100):
+                await leader.batcher.append(b"%d" % number)
+            status = json.loads(three.etcdctl("endpoint", "status", "-w", "json"))[0]["Status"]
+            three.etcdctl("compact", str(status["header"]["revision"]))
+            await leader.batcher.append(b"later")
+            await follower.replica.start()
+            await same_state(leader, follower)
+
+    run(main)
+
+
+def test_a_follower_that_was_away_past_our_compaction_loads_the_snapshot(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2) as (leader, follower):
+            await leader.batcher.append(b"0")
+            await same_state(leader, follower)
+            await follower.replica.stop()
+            for number in range(1, 51):
+                await leader.batcher.append(b"%d" % number)
+            await leader.log.save_snapshot(leader.snapshot())
+            await leader.log.compact(leader.replica.applied)
+            await leader.batcher.append(b"later")
+            await follower.replica.start()
+            await same_state(leader, follower)
+            with pytest.raises(NotLeaderError):
+                await follower.log.save_snapshot(leader.snapshot())
+            with pytest.raises(NotLeaderError):
+                await follower.log.compact(1)
+
+    run(main)
+
+
+def test_a_log_of_large_entries_is_read_page_by_page(single: EtcdCluster) -> None:
+    async def main() -> None:
+        prefix = next(PREFIXES)
+        async with servers(single, prefix, 1) as (server,):
+            for number in range(40):
+                size = 900_000 if number % 3 == 0 else 10
+                await server.log.append([number.to_bytes(4, "big") + bytes(size)], server.epoch)
+            await server.replica.barrier()
+            async with serving(EtcdLog(single.settings(prefix=prefix), "server2"), campaign=False) as other:
+                await same_state(server, other)
+
+    run(main)
+
+
+# What is refused
+
+
+def test_a_damaged_snapshot_or_entry_is_noticed(single: EtcdCluster) -> None:
+    async def main() -> None:
+        prefix = next(PREFIXES)
+        async with servers(single, prefix, 1) as (server,):
+            await server.batcher.append(b"1")
+            await server.log.save_snapshot(Snapshot(1, b"state"))
+            keys = single.etcdctl("get", "--prefix", "--keys-only", f"{prefix}snapshots/").split()
+            single.etcdctl("put", keys[0], "other")
+            with pytest.raises(LogCorruptError, match="isn't what was saved"):
+                await server.log.load_snapshot()
+            single.etcdctl("put", f"{prefix}entries/{2:016x}", "not an entry")
+            await until(lambda: server.halts, "the server stops")
+            assert server.state == [b"1"]
+
+    run(main)
+
+
+def test_a_newer_layout_is_refused(single: EtcdCluster) -> None:
+    async def main() -> None:
+        prefix = next(PREFIXES)
+        single.etcdctl("put", f"{prefix}format", "2")
+        log = EtcdLog(single.settings(prefix=prefix), "server1")
+        with pytest.raises(LogVersionError, match="has format 2, this meshnode reads 1"):
+            await log.start()
+        await log.stop()
+
+    run(main)
+
+
+def test_a_member_of_another_ca_is_refused_and_one_that_wants_a_certificate_refuses(
+    single: EtcdCluster, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        ca = make_ca("Another CA")
+        ca.write(tmp_path, "ca")
+        make_cert(["server1"], ca).write(tmp_path, "stranger")
+        ours = single.files("client")
+        foreign = tuple(str(tmp_path / f"{name}.pem") for name in ("ca", "stranger", "stranger-key"))
+        cases = ((foreign[0], *ours[1:]), (ours[0], *foreign[1:]))
+        for files in cases:
+            settings = single.settings()
+            log = EtcdLog(type(settings)(settings.endpoints, etcd_tls(*files)), "server1")
+            with pytest.raises(LogUnavailableError) as caught:
+                async with asyncio.timeout(20):
+                    await log.barrier()
+            print(caught.value)
+            assert "certificate" in str(caught.value)
+            await log.stop()
+
+    run(main)
+
+
+def test_new_certificates_are_used_from_the_next_connection_on(single: EtcdCluster, tmp_path: Path) -> None:
+    async def main() -> None:
+        files = [shutil.copy(file, tmp_path) for file in single.files("client")]
+        settings = single.settings(prefix=next(PREFIXES))
+        log = EtcdLog(
+            type(settings)(settings.endpoints, etcd_tls(*map(str, files)), settings.prefix), "server1"
+        )
+        async with serving(log) as server:
+            await server.batcher.append(b"1")
+            for source, target in zip(single.files("member"), files, strict=True):
+                shutil.copy(source, target)
+            log.reconnect()
+            await server.batcher.append(b"2")
+            assert server.state == [b"1", b"2"]
+            assert [change.leader for change in server.changes] == ["server1"], "leadership was kept"
+
+    run(main)
+
+
+def test_a_server_that_starts_before_etcd_waits_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        with etcd_cluster(tmp_path, 1) as cluster:
+            cluster.kill(0)
+            log = EtcdLog(cluster.settings(), "server1")
+            starting = spawn(log.start(), name="starting")
+            done, _ = await asyncio.wait([starting], timeout=0.5)
+            assert not done
+            cluster.launch(0)
+            await asyncio.wait_for(starting, 30)
+            await log.stop()
+
+    run(main)
