@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill bench
+.PHONY: help up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill etcd bench
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -71,7 +71,7 @@ sim: env ## Simulation: many nodes, virtual time
 
 interop: env ## Against programs that are not ours: serf, openssl, curl, dig
 	scripts/engine.sh test
-	$(PYTEST) -q tests/interop $(ARGS)
+	$(PYTEST) -q tests/interop --ignore tests/interop/test_log_etcd.py $(ARGS)
 
 lab-test: env ## The lab's own tests and the mesh in containers
 	scripts/engine.sh test
@@ -84,6 +84,10 @@ fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for 
 
 drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 	$(BIN)/python -m tests.sim.drill --nodes $(NODES) --kills 5
+
+etcd: env ## The replicated log on real etcd members, killed and cut off under load
+	scripts/engine.sh etcd
+	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py $(ARGS)
 
 bench: env ## Every benchmark beside its peer; the machine should be idle
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done

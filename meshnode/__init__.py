@@ -6,7 +6,8 @@ The packages, from the one that people start to the ones that only compute:
 ``agent``     composition root: configuration, wiring, start and stop order, reload
 ``runtime``   the only place of asyncio, sockets, TLS, clocks and processes
 ``http``, ``rpc``, ``gossip``, ``prove``   protocol cores: bytes or requests in, values and effects out
-``control``   what a server does on each call
+``control``   what a server does on each call: the replicated log, its commands and the state machine
+``catalog``, ``kv``   the replicated state: nodes, services and checks; keys, locks and sessions
 ``pki``       certificates: a pure model of authority, request and renewal
 ``base``      errors, addresses, limits; imports nothing of ours
 

@@ -3,6 +3,7 @@
 #
 #   scripts/engine.sh           the engine, and what makes the node image
 #   scripts/engine.sh test      also the foreign programs that the tests have on the other end
+#   scripts/engine.sh etcd      also etcd, for the drill of the replicated log
 #
 # MESH_BASE_IMAGE: a Debian image that can be pulled; then mmdebstrap is not needed.
 set -eu
@@ -96,4 +97,7 @@ if ! running; then
 fi
 
 install_programs "$lab_programs"
-[ "${1:-}" != test ] || install_programs "$test_programs"
+case "${1:-}" in
+    test) install_programs "$test_programs" ;;
+    etcd) install_programs "etcd etcd-server" ;;
+esac

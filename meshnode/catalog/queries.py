@@ -2,8 +2,8 @@
 
 The index is the one that Consul 1.2.3 would answer, with three that are chosen so that no reader misses a change:
 
-- of a service: the service's own while it has instances, else the tables' last one. It also moves with the node (Consul:
-  not yet in 1.2.3), and ``/health/checks/:service`` uses it too (Consul: the table of checks);
+- of a service: the service's own while it has instances, else the tables' last one. It also moves with the node
+  (Consul: not yet in 1.2.3), and ``/health/checks/:service`` uses it too (Consul: the table of checks);
 - of Connect endpoints: an index of their own (1.2.3 uses that of the destination, which its proxies don't move);
 - of a node that isn't there: that of the tables (1.2.3 answers without one).
 

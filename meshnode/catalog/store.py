@@ -1,10 +1,10 @@
-"""The writes of the catalog: a registration is checked whole before anything changes, so it happens whole or not at all.
+"""The writes of the catalog: a registration is checked whole before anything changes; it happens whole or not at all.
 
 Semantics of Consul 1.2.3 (agent/consul/state/catalog.go), with these differences, each for the reader's sake:
 
 - a check that is registered again unchanged keeps its index (1.2.3 moves it each time; later versions don't);
 - a registration without a node id keeps the id that the node has (Consul forgets it until the agent's next sync);
-- when a service changes its name or tags, its checks follow at once (Consul's keep the old ones until registered again);
+- when a service changes its name or tags, its checks follow at once (Consul's wait to be registered again);
 - a status must be passing, warning or critical (Consul stores any text and then can't find it).
 """
 
@@ -186,7 +186,7 @@ class Catalog:
             if row.coord.valid and row.node.lower() in tables.nodes:
                 tables.coordinates.put(row)
                 tables.coordinates.index = index
-                tables.touched |= {("coordinates",), ("coordinate", row.node.lower())}
+                tables.touched.update({("coordinates",), ("coordinate", row.node.lower())})
 
 
 def _normalized(wanted: Registration) -> tuple[Node, Service | None, list[Check]]:

@@ -82,7 +82,7 @@ class Tables:
         self._touch_node(index, key)
         if self.coordinates.drop(key):
             self.coordinates.index = index
-            self.touched |= {("coordinates",), ("coordinate", key)}
+            self.touched.update({("coordinates",), ("coordinate", key)})
 
     def _store_node(self, node: Node) -> NodeRow:
         key = node.name.lower()
@@ -197,7 +197,7 @@ class Tables:
 
     def _touch_check(self, index: int, node_key: str, check: Check) -> None:
         self.checks_index = index
-        self.touched |= {("checks", check.status), ("checks", ANY), ("node", node_key)}
+        self.touched.update({("checks", check.status), ("checks", ANY), ("node", node_key)})
         services = self.nodes[node_key].services
         if not check.service_id:
             for service in services.values():

@@ -171,7 +171,10 @@ class Log(Protocol):
         """Resign, close, and end every task, thread and ``follow`` of ours. May be called twice."""
 
     def subscribe(self, on_leadership: OnLeadership) -> None:
-        """Have every later change of leadership told to ``on_leadership``, in order, on the event loop."""
+        """Have later changes of leadership told to ``on_leadership``, in order, on the event loop.
+
+        Our own terms are all told; a short one of another server may be missed.
+        """
 
     async def campaign(self) -> None:
         """Stand for leader from now on. Returns at once; ``LeadershipChange`` tells of success."""

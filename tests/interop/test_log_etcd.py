@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +28,8 @@ from meshnode.control.log import (
     NotLeaderError,
     Snapshot,
 )
-from meshnode.runtime.etcd_client import etcd_tls
+from meshnode.runtime.etcd_client import EtcdUnavailableError, etcd_tls
+from meshnode.runtime.etcd_messages import TXN, Method
 from meshnode.runtime.log_batcher import BatchLimits
 from meshnode.runtime.log_etcd import EtcdLog
 from meshnode.runtime.tasks import spawn
@@ -171,6 +173,7 @@ def test_resigning_hands_over_at_once(three: EtcdCluster) -> None:
 def test_leadership_goes_to_the_server_that_was_named(three: EtcdCluster) -> None:
     async def main() -> None:
         async with servers(three, next(PREFIXES)) as (first, second, third):
+            epochs = [first.epoch]
             for here, there in ((first, third), (third, second), (second, first)):
                 began = time.monotonic()
                 await here.log.transfer(there.log.node_id)
@@ -178,9 +181,10 @@ def test_leadership_goes_to_the_server_that_was_named(three: EtcdCluster) -> Non
                 print(f"\ngap of a transfer: {time.monotonic() - began:.3f} s")
                 await there.batcher.append(b"x")
                 await until(lambda here=here, there=there: here.epoch == there.epoch, "all know")
+                epochs.append(there.epoch)
             with pytest.raises(NotLeaderError):
                 await third.log.transfer("server2")
-            assert len({change.epoch for change in first.changes if change.epoch}) == 4
+            assert epochs == sorted(set(epochs)), "each term has a greater epoch"
 
     run(main)
 
@@ -194,24 +198,81 @@ def test_when_the_heir_is_not_there_somebody_else_takes_over(three: EtcdCluster)
     run(main)
 
 
-def test_a_leader_whose_key_is_gone_can_not_write(three: EtcdCluster) -> None:
+@pytest.mark.parametrize("written_since", [True, False])
+def test_a_leader_whose_time_is_over_can_not_write(three: EtcdCluster, written_since: bool) -> None:
     """The check is etcd's, in the transaction: what this server believes plays no part."""
 
     async def main() -> None:
-        prefix = next(PREFIXES)
-        async with servers(three, prefix, 2) as (first, second):
+        async with servers(three, next(PREFIXES), 2) as (first, second):
             await first.batcher.append(b"1")
             old = first.log
             assert isinstance(old, EtcdLog)
             believed = old.leadership
             await old.resign()
             await until(lambda: second.leads, "the other leads", interval=0.01)
-            await second.batcher.append(b"2")
+            if written_since:
+                await second.batcher.append(b"2")
             old._election._current = believed  # a leader that slept through all of it
             with pytest.raises(NotLeaderError, match="server2 is"):
                 await old.append([b"stale"], believed.epoch)
+            await second.batcher.append(b"3")
             await same_state(second, first)
-            assert first.state == [b"1", b"2"]
+            assert first.state == ([b"1", b"2", b"3"] if written_since else [b"1", b"3"])
+
+    run(main)
+
+
+def test_a_request_that_arrives_again_later_changes_nothing(three: EtcdCluster) -> None:
+    """What was sent twice, because the first answer was lost, may be carried out long after the second one."""
+
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 1) as (server,):
+            log = server.log
+            assert isinstance(log, EtcdLog)
+            sent = []
+            call = log._client.call
+
+            async def recording(method: Method, request: Any, timeout: float | None = None) -> Any:
+                if method is TXN and request.success and request.success[0].HasField("request_put"):
+                    sent.append(request)
+                return await call(method, request, timeout)
+
+            log._client.call = recording  # type: ignore[method-assign]
+            for number in range(1, 4):
+                await server.batcher.append(b"%d" % number)
+            before = await read_log(log)
+            for request in sent:
+                assert not (await call(TXN, request)).succeeded
+            assert await log.barrier() == 3
+            assert await read_log(log) == before
+            assert (await server.batcher.append(b"4")).index == 4
+
+    run(main)
+
+
+def test_an_append_whose_answer_was_lost_is_made_once(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 1) as (server,):
+            log = server.log
+            assert isinstance(log, EtcdLog)
+            call = log._client.call
+            lost = 0
+
+            async def losing(method: Method, request: Any, timeout: float | None = None) -> Any:
+                nonlocal lost
+                reply = await call(method, request, timeout)
+                if method is TXN and request.success and request.success[0].HasField("request_put"):
+                    lost += 1
+                    if lost % 2:
+                        raise EtcdUnavailableError("lost on the way back")
+                return reply
+
+            log._client.call = losing  # type: ignore[method-assign]
+            commands = [b"%d" % number for number in range(20)]
+            for index, command in enumerate(commands, 1):
+                assert (await server.batcher.append(command)).index == index
+            assert lost == 40
+            assert [command for entry in await read_log(log) for command in entry.commands] == commands
 
     run(main)
 
@@ -401,6 +462,39 @@ def test_without_a_majority_writes_fail_reads_go_on_and_it_recovers(three: EtcdC
 
     run(main)
     asyncio.run(until(lambda: three.leader() >= 0, "etcd has a leader", 60))
+
+
+def test_a_full_etcd_is_a_clear_error_and_writes_go_on_when_there_is_space(tmp_path: Path) -> None:
+    async def main() -> None:
+        with etcd_cluster(tmp_path, 1, "--quota-backend-bytes", str(6 << 20)) as cluster:
+            async with serving(EtcdLog(cluster.settings(), "server1")) as server:
+                for _ in range(25):
+                    await server.batcher.append(bytes(200_000))
+                await server.log.save_snapshot(Snapshot(25, b"small"))
+                refused = None
+                while refused is None:
+                    try:
+                        await server.batcher.append(bytes(200_000))
+                    except LogUnavailableError as error:
+                        refused = error
+                assert "database space exceeded" in str(refused)
+                assert not refused.in_doubt
+                applied = server.replica.applied
+                assert await server.replica.barrier() == applied == len(server.state), "reads go on"
+                await server.log.compact(25)
+
+                async def written() -> int:
+                    cluster.etcdctl("defrag")  # etcd compacts in the background, so more than once perhaps
+                    cluster.etcdctl("alarm", "disarm")
+                    try:
+                        return (await server.batcher.append(b"space again")).index
+                    except LogUnavailableError as error:
+                        print(error, cluster.etcdctl("endpoint", "status"), cluster.etcdctl("alarm", "list"))
+                    return 0
+
+                assert await until(written, "there is space again") == applied + 1
+
+    run(main)
 
 
 # Following

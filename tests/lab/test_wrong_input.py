@@ -19,9 +19,12 @@ Change = Callable[[Callable[[Groups], object]], None]
 
 
 @pytest.fixture(scope="module")
-def planned(checkout: Path) -> Lab:
-    """An inventory whose containers are never made."""
-    return private_copy(checkout, "quickstart", "wrongtest", "172.28.253", 18446)
+def planned(checkout: Path) -> Iterator[Lab]:
+    """An inventory whose containers are never made, unless a test fails."""
+    lab = private_copy(checkout, "quickstart", "wrongtest", "172.28.253", 18446)
+    yield lab
+    if lab.left_behind():
+        lab.down()
 
 
 @pytest.fixture

@@ -17,14 +17,16 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pki": frozenset({"base"}),
     "gossip": frozenset({"base"}),
     "rpc": frozenset({"base"}),
-    "control": frozenset({"base", "rpc"}),
+    "catalog": frozenset({"base"}),
+    "kv": frozenset({"base"}),
+    "control": frozenset({"base", "rpc", "catalog", "kv"}),
     "http": frozenset({"base", "control"}),
     "prove": frozenset({"base", "gossip", "rpc"}),
     "runtime": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove"}),
     "agent": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove", "runtime"}),
     "cli": frozenset({"base", "pki", "gossip", "prove", "runtime", "agent"}),
 }
-CORES = ("base", "pki", "gossip", "rpc", "control", "http", "prove")
+CORES = ("base", "pki", "gossip", "rpc", "catalog", "kv", "control", "http", "prove")
 FORBIDDEN_IN_CORES = {
     "asyncio",
     "logging",

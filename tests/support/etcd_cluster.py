@@ -35,6 +35,7 @@ class EtcdCluster:
     clients: list[Address]
     peers: list[Address]
     tls: bool = True
+    options: tuple[str, ...] = ()
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -58,6 +59,7 @@ class EtcdCluster:
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", members, "--logger", "zap", "--log-level", "warn"),
+            *self.options,
         ]
         if self.tls:
             ca, cert, key = self.files("member")
@@ -96,8 +98,8 @@ class EtcdCluster:
 
 
 @contextlib.contextmanager
-def etcd_cluster(directory: Path, size: int, *, tls: bool = True) -> Iterator[EtcdCluster]:
-    """``size`` members, on their way up."""
+def etcd_cluster(directory: Path, size: int, *options: str, tls: bool = True) -> Iterator[EtcdCluster]:
+    """``size`` members with these command line options too, on their way up."""
     assert shutil.which("etcd"), MISSING
     hosts = [f"127.0.2.{number + 1}" for number in range(size)]
     cluster = EtcdCluster(
@@ -105,6 +107,7 @@ def etcd_cluster(directory: Path, size: int, *, tls: bool = True) -> Iterator[Et
         [Address(host, free_port(host)) for host in hosts],
         [Address(host, free_port(host)) for host in hosts],
         tls,
+        options,
     )
     ca = make_ca()
     ca.write(directory, "ca")

@@ -57,7 +57,7 @@ def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(tmp_path: P
         writer = WriterProcess(settings)
         wanted = rng.randrange(1, 1500)
         await until(lambda: len(writer.acknowledged) >= wanted, f"{wanted} writes", interval=0.0005)
-        await asyncio.sleep(rng.random() * 0.005)  # anywhere in a commit
+        await asyncio.sleep(rng.random() * 0.005)  # not to wait for anything: anywhere in a commit
         writer.end()
         acknowledged.update(writer.acknowledged)
 
@@ -99,7 +99,7 @@ def test_killed_while_it_saves_snapshots_and_compacts_it_starts_again(tmp_path: 
         assert process.stdout is not None
         for _ in range(rng.randrange(1, 8)):
             reached = int(process.stdout.readline())
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired):  # anywhere in the next round
             process.wait(rng.random() * 0.03)
         process.kill()
         rest = process.stdout.read().split()

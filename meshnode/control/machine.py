@@ -1,0 +1,180 @@
+"""The replicated state: every server applies the same commands in the same order and has the same state after each.
+
+The shell's part, in one step of the event loop for each entry of the log::
+
+    results = [machine.apply(entry.index + i, parse_command(data)) for i, data in enumerate(entry.commands)]
+    for waiter in watches.touched(machine.take_touched()):
+        wake(waiter)
+
+A read is a function of ``catalog.queries`` on ``machine.catalog``, or a method of ``machine.kv`` or
+``machine.sessions``; each answers (index, value). A blocking read registers its watch keys first, reads, and waits
+while its index isn't past the caller's. ``restore`` replaces the three stores, so nobody keeps them across steps.
+
+No clock, no randomness: what depends on time depends on the ``at`` of commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias, assert_never
+
+from meshnode.base.errors import LocalProtocolError
+from meshnode.catalog.store import Catalog, Written
+from meshnode.control import snapshot
+from meshnode.control.command import (
+    Command,
+    Deregister,
+    KvAcquire,
+    KvCas,
+    KvDelete,
+    KvDeleteCas,
+    KvDeleteTree,
+    KvPut,
+    KvRelease,
+    Lead,
+    ReapTombstones,
+    Register,
+    SessionCreate,
+    SessionDestroy,
+    Txn,
+    UpdateCoordinates,
+)
+from meshnode.control.watch import EVERYTHING, WatchKey
+from meshnode.kv import txn
+from meshnode.kv.sessions import Session, Sessions
+from meshnode.kv.store import Entry, KvStore
+
+__all__ = ["Refusal", "Result", "StateMachine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The command changed nothing; ``because`` is a sentence for who sent it, Consul's where it has one."""
+
+    because: str
+
+
+#: Each command says in its docstring which it is.
+Result: TypeAlias = bool | str | txn.TxnOutcome | Refusal
+
+_NO_KEY: Final = Refusal("Must provide key")
+
+
+class StateMachine:
+    """The whole state. ``last_index`` is that of the last command; ``leader`` is the last ``Lead``'s node id."""
+
+    def __init__(self) -> None:
+        self.last_index = 0
+        self.epoch = 0
+        self.leader = ""
+        self._touched: Final[set[WatchKey]] = set()
+        self.catalog = Catalog(self._touched)
+        self.kv = KvStore(self._touched)
+        self.sessions = Sessions(self.kv, self._touched)
+
+    def apply(self, index: int, command: Command) -> Result:
+        """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
+
+        Raises :class:`LocalProtocolError`, with nothing changed, when ``index`` isn't past ``last_index``.
+        """
+        if index <= self.last_index:
+            raise LocalProtocolError(f"index {index} is applied already: the state is at {self.last_index}")
+        self.last_index = index
+        match command:
+            case KvPut() | KvCas() | KvAcquire() | KvRelease() | KvDelete() | KvDeleteCas() | KvDeleteTree():
+                return self._apply_kv(index, command)
+            case Txn(ops, at):
+                return txn.run(self.kv, self.sessions, index, ops, at)
+            case SessionCreate(session):
+                return self._create_session(index, session)
+        if 0 < command.epoch < self.epoch:
+            return Refusal(f"leadership epoch {command.epoch} is over: the present one is {self.epoch}")
+        self.epoch = max(self.epoch, command.epoch)
+        match command:
+            case Register(registration, at):
+                return self._written(index, self.catalog.register(index, registration), at)
+            case Deregister(node, service_id, check_id, at):
+                return self._written(index, self.catalog.deregister(index, node, service_id, check_id), at)
+            case SessionDestroy(session_id, at):
+                self.sessions.destroy(index, session_id, at)
+            case UpdateCoordinates(coordinates):
+                self.catalog.update_coordinates(index, coordinates)
+            case ReapTombstones(through):
+                self.kv.graveyard.reap(min(through, index))
+            case Lead(node_id):
+                self.leader = node_id
+            case _:
+                assert_never(command)
+        return True
+
+    def take_touched(self) -> frozenset[WatchKey]:
+        """The watch keys touched since the last call; see ``WatchTable.touched``."""
+        touched = frozenset(self._touched)
+        self._touched.clear()
+        return touched
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The state as chunks, to be joined. Taken at once; the chunks are made as they are asked for, later or in
+        another thread, whatever is applied meanwhile. Equal states give equal bytes."""
+        return snapshot.chunks(
+            snapshot.capture(self.catalog, self.kv, self.sessions, self.last_index, self.epoch, self.leader)
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Become the state of a snapshot, its chunks joined. Raises :class:`RemoteProtocolError`, with nothing
+        changed, when it isn't one. Touches ``EVERYTHING``."""
+        touched: set[WatchKey] = self._touched
+        catalog, kv = Catalog(touched), KvStore(touched)
+        sessions = Sessions(kv, touched)
+        self.last_index, self.epoch, self.leader = snapshot.load(data, catalog, kv, sessions)
+        self.catalog, self.kv, self.sessions = catalog, kv, sessions
+        touched.add(EVERYTHING)
+
+    def _apply_kv(
+        self,
+        index: int,
+        command: KvPut | KvCas | KvAcquire | KvRelease | KvDelete | KvDeleteCas | KvDeleteTree,
+    ) -> bool | Refusal:
+        kv = self.kv
+        if isinstance(command, KvDeleteTree):
+            kv.delete_tree(index, command.prefix)
+            return True
+        if not command.key:
+            return _NO_KEY
+        match command:
+            case KvPut(key, value, flags):
+                kv.put(index, key, value, flags)
+                return True
+            case KvCas(key, value, flags, expected):
+                return kv.cas(index, key, value, flags, expected) is not None
+            case KvAcquire(key, value, flags, session, at):
+                return _locked(self.sessions.acquire(index, key, value, flags, session, at))
+            case KvRelease(key, value, flags, session):
+                return _locked(self.sessions.release(index, key, value, flags, session))
+            case KvDelete(key):
+                kv.delete(index, key)
+                return True
+            case KvDeleteCas(key, expected):
+                return kv.delete_cas(index, key, expected)
+
+    def _create_session(self, index: int, session: Session) -> str | Refusal:
+        row = self.catalog.tables.nodes.get(session.node.lower())
+
+        def status_of(check_id: str) -> str | None:
+            check = row.checks.get(check_id.lower()) if row is not None else None
+            return check.status if check is not None else None
+
+        fault = self.sessions.create(index, session, node_exists=row is not None, status_of=status_of)
+        return Refusal(fault) if fault else session.id
+
+    def _written(self, index: int, written: Written, at: float) -> bool | Refusal:
+        if written.fault:
+            return Refusal(written.fault)
+        self.sessions.end_of_checks(index, written.lost_checks, at)
+        self.sessions.end_of_nodes(index, written.lost_nodes, at)
+        return True
+
+
+def _locked(outcome: Entry | str | None) -> bool | Refusal:
+    return Refusal(outcome) if isinstance(outcome, str) else outcome is not None

@@ -1,0 +1,231 @@
+"""The state on paper: frames of msgpack, each ``[section, rows]``, in one order whatever the history was.
+
+First ``["meshnode-state", [format, facts]]``, then the sections, last ``["end", [number of rows]]``. A frame is the
+length and the CRC-32 of its msgpack, four bytes each, big endian, and the msgpack. Rows are stored values, which never
+change, so a capture is cheap and the writing can wait.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from meshnode.base.errors import RemoteProtocolError
+from meshnode.catalog.coordinates import NodeCoordinate
+from meshnode.catalog.model import Check, Node, Service
+from meshnode.catalog.store import Catalog
+from meshnode.control.shape import Shape
+from meshnode.kv.sessions import Session, Sessions
+from meshnode.kv.store import Entry, KvStore
+
+__all__ = ["FORMAT", "MAX_ROWS", "Capture", "capture", "chunks", "load"]
+
+MAGIC: Final = "meshnode-state"
+#: Grows with each change that an older meshnode couldn't read.
+FORMAT: Final = 1
+#: Rows of one chunk.
+MAX_ROWS: Final = 512
+#: Bytes of all entries after which a chunk of entries ends; an entry has at most one command's.
+CHUNK_BYTES: Final = 1 << 20
+#: Bytes of one frame, when reading: a node with all its services is one row.
+MAX_FRAME_BYTES: Final = 1 << 28
+_FRAME: Final = struct.Struct(">II")
+
+_NODE: Final = Shape(Node)
+_SERVICE: Final = Shape(Service)
+_CHECK: Final = Shape(Check)
+_COORDINATE: Final = Shape(NodeCoordinate)
+_ENTRY: Final = Shape(Entry)
+_SESSION: Final = Shape(Session)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The single numbers of the state."""
+
+    last_index: int
+    epoch: int
+    leader: str
+    nodes_index: int
+    services_index: int
+    checks_index: int
+    coordinates_index: int
+    kv_index: int
+    sessions_index: int
+    graveyard_floor: int
+
+
+_FACTS: Final = Shape(Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """References to everything in the state at one index: (section, rows in order, how a row is written)."""
+
+    facts: Facts
+    sections: tuple[tuple[str, list[Any], Callable[[Any], Any]], ...]
+
+
+def capture(
+    catalog: Catalog, kv: KvStore, sessions: Sessions, last_index: int, epoch: int, leader: str
+) -> Capture:
+    """Take hold of the state as it is now; costs a list of references."""
+    tables = catalog.tables
+    facts = Facts(
+        last_index,
+        epoch,
+        leader,
+        tables.nodes_index,
+        tables.services_index,
+        tables.checks_index,
+        tables.coordinates.index,
+        kv.index,
+        sessions.index,
+        kv.graveyard.floor,
+    )
+    rows = [(row.node, [*row.services.values()], [*row.checks.values()]) for row in tables.rows()]
+    return Capture(
+        facts,
+        (
+            ("nodes", rows, _pack_node),
+            ("service-indexes", sorted(tables.name_index.items()), _as_it_is),
+            ("connect-indexes", sorted(tables.connect_index.items()), _as_it_is),
+            ("coordinates", list(tables.coordinates), _COORDINATE.pack),
+            ("entries", list(kv.in_order()), _ENTRY.pack),
+            ("tombstones", sorted(kv.graveyard.stones.items()), _as_it_is),
+            ("trees", sorted(kv.graveyard.trees.items()), _as_it_is),
+            ("sessions", sessions.every()[1], _SESSION.pack),
+            ("lock-delays", list(sessions.delays), _as_it_is),
+        ),
+    )
+
+
+def chunks(captured: Capture) -> Iterator[bytes]:
+    """The bytes of a capture, in pieces of some hundred rows."""
+    count = 0
+    yield _frame(MAGIC, [FORMAT, _FACTS.pack(captured.facts)])
+    for section, rows, write in captured.sections:
+        for some in _split(rows):
+            count += len(some)
+            yield _frame(section, [write(row) for row in some])
+    yield _frame("end", [count])
+
+
+def _frame(section: str, rows: list[Any]) -> bytes:
+    body: bytes = msgpack.packb([section, rows])
+    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+
+
+def _split(rows: list[Any]) -> Iterator[list[Any]]:
+    """Pieces of at most ``MAX_ROWS``, and of entries no more than ``CHUNK_BYTES`` plus one entry."""
+    piece: list[Any] = []
+    size = 0
+    for row in rows:
+        piece.append(row)
+        size += len(row.value) if isinstance(row, Entry) else 0
+        if len(piece) == MAX_ROWS or size >= CHUNK_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _pack_node(row: tuple[Node, list[Service], list[Check]]) -> list[Any]:
+    node, services, checks = row
+    services.sort(key=lambda service: service.id.lower())
+    checks.sort(key=lambda check: check.check_id.lower())
+    return [_NODE.pack(node), [*map(_SERVICE.pack, services)], [*map(_CHECK.pack, checks)]]
+
+
+def _as_it_is(row: Any) -> Any:
+    return row
+
+
+def load(data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions) -> tuple[int, int, str]:
+    """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch and the leader.
+
+    Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
+    """
+    try:
+        return _load(data, catalog, kv, sessions)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise RemoteProtocolError(f"the snapshot can't be read: {error!r}") from None
+
+
+def _load(data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions) -> tuple[int, int, str]:
+    frames = _frames(data)
+    magic, head = next(frames, ("", ()))
+    if magic != MAGIC:
+        raise RemoteProtocolError("this is no snapshot of a meshnode state")
+    version, written = head
+    if version != FORMAT:
+        raise RemoteProtocolError(f"the snapshot has format {version!r}: this meshnode reads {FORMAT}")
+    facts = _FACTS.unpack(written)
+    sections: dict[str, list[Any]] = {}
+    for section, rows in frames:
+        sections.setdefault(section, []).extend(rows)
+    _fill_catalog(catalog, sections, facts)
+    kv.load(map(_ENTRY.unpack, sections.pop("entries", ())))
+    kv.graveyard.load(_pairs(sections.pop("tombstones", ()), int))
+    kv.graveyard.trees.update(_pairs(sections.pop("trees", ()), int))
+    for row in sections.pop("sessions", ()):
+        sessions.load(_SESSION.unpack(row))
+    for key, until in _pairs(sections.pop("lock-delays", ()), float):
+        sessions.delays.add(key, until)
+    kv.index, kv.graveyard.floor = facts.kv_index, facts.graveyard_floor
+    sessions.index = facts.sessions_index
+    if sections:
+        raise RemoteProtocolError(
+            f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"
+        )
+    return facts.last_index, facts.epoch, facts.leader
+
+
+def _fill_catalog(catalog: Catalog, sections: dict[str, list[Any]], facts: Facts) -> None:
+    tables = catalog.tables
+    for node, services, checks in sections.pop("nodes", ()):
+        tables.load_node(_NODE.unpack(node), map(_SERVICE.unpack, services), map(_CHECK.unpack, checks))
+    tables.name_index.update(_pairs(sections.pop("service-indexes", ()), int))
+    tables.connect_index.update(_pairs(sections.pop("connect-indexes", ()), int))
+    for row in sections.pop("coordinates", ()):
+        tables.coordinates.put(_COORDINATE.unpack(row))
+    tables.nodes_index, tables.services_index = facts.nodes_index, facts.services_index
+    tables.checks_index, tables.coordinates.index = facts.checks_index, facts.coordinates_index
+
+
+def _pairs(rows: Iterable[Any], of: type) -> Iterator[tuple[str, Any]]:
+    for key, value in rows:
+        if type(key) is not str or type(value) is not of:
+            raise RemoteProtocolError("the snapshot has a pair of the wrong types")
+        yield key, value
+
+
+def _frames(data: bytes) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """(section, rows) of each frame but the last, whose number of rows is compared with what was read."""
+    view, position, count = memoryview(data), 0, 0
+    while position < len(view):
+        if len(view) - position < _FRAME.size:
+            break
+        length, crc = _FRAME.unpack_from(view, position)
+        position += _FRAME.size
+        body = view[position : position + length]
+        position += length
+        if length > MAX_FRAME_BYTES or len(body) < length:
+            break
+        if zlib.crc32(body) != crc:
+            raise RemoteProtocolError("the snapshot is damaged: a checksum is wrong")
+        section, rows = msgpack.unpackb(body, use_list=False)
+        if type(section) is not str or type(rows) is not tuple:
+            raise RemoteProtocolError("the snapshot has a frame that isn't [section, rows]")
+        if section == "end":
+            if rows != (count,) or position != len(view):
+                raise RemoteProtocolError(f"the snapshot has {count} rows where {rows} were written")
+            return
+        count += len(rows) if section != MAGIC else 0
+        yield section, rows
+    raise RemoteProtocolError("the snapshot is cut short")

@@ -1,0 +1,235 @@
+"""Commands as bytes: round trip over the union, golden bytes, bounds, garbage."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, get_args
+
+import msgpack
+import pytest
+
+from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
+from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
+from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
+from meshnode.catalog.store import Registration
+from meshnode.control import command as commands
+from meshnode.control.command import (
+    Command,
+    Deregister,
+    KvAcquire,
+    KvCas,
+    KvDelete,
+    KvDeleteCas,
+    KvDeleteTree,
+    KvPut,
+    KvRelease,
+    Lead,
+    ReapTombstones,
+    Register,
+    SessionCreate,
+    SessionDestroy,
+    Txn,
+    UpdateCoordinates,
+    parse_command,
+    serialize_command,
+)
+from meshnode.control.log import MAX_COMMAND_BYTES
+from meshnode.kv.sessions import Session
+from meshnode.kv.txn import TxnOp
+
+AT = 1_700_000_000.5
+REGISTRATION = Registration(
+    Node("n1", "10.0.0.1", "aaaaaaaa-0000-4000-8000-000000000001", "dc1", {"wan": "1.2.3.4"}, {"rack": "é"}),
+    Service(
+        "web",
+        "web-1",
+        "connect-proxy",
+        ("v1", "blue"),
+        "10.0.0.2",
+        80,
+        {"k": "v"},
+        Weights(10, 2),
+        True,
+        "api",
+        False,
+        {"Command": ["run", "it"], "Config": {"deep": [1, 2.5, None, {"x": True}]}},
+        {"upstreams": []},
+    ),
+    (
+        Check("n1", "c1", "C", "passing", "notes", "out\nput", "web-1"),
+        Check(
+            "n1",
+            "c2",
+            definition=CheckDefinition("http://x", True, {"H": ("a", "b")}, "PUT", "", 10.0, 1.5, 60.0),
+        ),
+    ),
+    skip_node_update=True,
+)
+SAMPLES: list[Command] = [
+    KvPut("a/b", b"\x00\xff", 2**64 - 1),
+    KvPut("", b""),
+    KvCas("k", b"v", 1, 2**63),
+    KvAcquire("k", b"v", 1, "s", AT),
+    KvRelease("k", b"v", 1, "s"),
+    KvDelete("k"),
+    KvDeleteCas("k", 7),
+    KvDeleteTree(""),
+    Txn((TxnOp("set", "k", b"v", 1), TxnOp("lock", "k", b"", 0, 0, "s")), AT),
+    Txn((), 0.0),
+    SessionCreate(Session("id", "n1", "lock", ("serfHealth", "x"), 0.5, "delete", "10s")),
+    SessionDestroy("id", AT, 3),
+    Register(REGISTRATION, AT, 9),
+    Register(Registration(Node("n")), AT),
+    Deregister("n1", "web-1", "", AT),
+    UpdateCoordinates((NodeCoordinate("n1", "", Coordinate((1.0,) * 8, 0.1, -0.5, 0.001)),), 2),
+    ReapTombstones(99, 4),
+    Lead("node-id", 5),
+]
+
+
+def test_every_command_has_a_sample() -> None:
+    assert {type(sample) for sample in SAMPLES} == set(get_args(Command))
+
+
+@pytest.mark.parametrize("command", SAMPLES, ids=lambda c: type(c).__name__)
+def test_a_command_survives_the_round_trip(command: Command) -> None:
+    assert parse_command(serialize_command(command)) == command
+
+
+@pytest.mark.parametrize(
+    ("command", "golden"),
+    [
+        (SAMPLES[0], "950101a3612f62c40200ffcfffffffffffffffff"),
+        (SAMPLES[2], "960201a16bc4017601cf8000000000000000"),
+        (SAMPLES[3], "970301a16bc4017601a173cb41d954fc40200000"),
+        (SAMPLES[4], "960401a16bc4017601a173"),
+        (SAMPLES[5], "930501a16b"),
+        (SAMPLES[6], "940601a16b07"),
+        (SAMPLES[7], "930701a0"),
+        (SAMPLES[8], "9408019296a3736574a16bc401760100a096a46c6f636ba16bc4000000a173cb41d954fc40200000"),
+        (
+            SAMPLES[10],
+            "93100199a26964a26e31a46c6f636b92aa736572664865616c7468a178cb3fe0000000000000a664656c657465a33130"
+            "730000",
+        ),
+        (SAMPLES[11], "951101a26964cb41d954fc4020000003"),
+        (SAMPLES[14], "972101a26e31a57765622d31a0cb41d954fc4020000000"),
+        (
+            SAMPLES[15],
+            "9422019193a26e31a09498cb3ff0000000000000cb3ff0000000000000cb3ff0000000000000cb3ff0000000000000cb"
+            "3ff0000000000000cb3ff0000000000000cb3ff0000000000000cb3ff0000000000000cb3fb999999999999acbbfe000"
+            "0000000000cb3f50624dd2f1a9fc02",
+        ),
+        (SAMPLES[16], "9430016304"),
+        (SAMPLES[17], "943101a76e6f64652d696405"),
+    ],
+)
+def test_the_bytes_do_not_change_between_releases(command: Command, golden: str) -> None:
+    assert serialize_command(command).hex() == golden
+    assert parse_command(bytes.fromhex(golden)) == command
+
+
+def test_the_golden_bytes_are_plain_msgpack() -> None:
+    assert msgpack.unpackb(serialize_command(KvPut("a", b"v", 3))) == [1, 1, "a", b"v", 3]
+
+
+def test_no_tag_is_given_twice_or_changed() -> None:
+    assert {tag: of.__name__ for tag, (of, _) in commands._TAGS.items()} == {
+        1: "KvPut",
+        2: "KvCas",
+        3: "KvAcquire",
+        4: "KvRelease",
+        5: "KvDelete",
+        6: "KvDeleteCas",
+        7: "KvDeleteTree",
+        8: "Txn",
+        16: "SessionCreate",
+        17: "SessionDestroy",
+        32: "Register",
+        33: "Deregister",
+        34: "UpdateCoordinates",
+        48: "ReapTombstones",
+        49: "Lead",
+    }
+
+
+def test_a_field_that_has_a_default_may_be_missing_at_the_end() -> None:
+    assert parse_command(msgpack.packb([1, 1, "k", b"v"])) == KvPut("k", b"v", 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "because"),
+    [
+        (b"", "can't be read"),
+        (b"\xc1", "can't be read"),
+        (b"\x93\x01\x01", "can't be read"),
+        (msgpack.packb([1, 1, "k", b"v", 0]) + b"\x00", "can't be read"),
+        (b"\x93\x01\x01\xa1\xff", "can't be read"),
+        (b"\x91" * 3000 + b"\xc0", "can't be read"),
+        (msgpack.packb(7), "isn't one"),
+        (msgpack.packb([]), "isn't one"),
+        (msgpack.packb([1]), "isn't one"),
+        (msgpack.packb(["1", 1]), "isn't one"),
+        (msgpack.packb({1: 1}), "isn't one"),
+        (msgpack.packb([200, 1]), "tag 200 is unknown: was it written by a newer meshnode"),
+        (msgpack.packb([1, 2, "k", b"v", 0]), "KvPut of version 2: this meshnode reads 1"),
+        (msgpack.packb([1, True, "k", b"v", 0]), "KvPut of version True"),
+        (msgpack.packb([1, 1, "k"]), "KvPut is written as a tuple of 1"),
+        (msgpack.packb([1, 1, "k", b"v", 0, 0]), "KvPut is written as a tuple of 4"),
+        (msgpack.packb([1, 1, b"k", b"v", 0]), "KvPut.key is a bytes, not text"),
+        (msgpack.packb([3, 1, "k", b"v", 0, "s", float("nan")]), "KvAcquire.at"),
+    ],
+)
+def test_garbage_is_the_writers_fault(data: bytes, because: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=because):
+        parse_command(data)
+
+
+def test_a_command_may_have_so_many_bytes_and_not_one_more() -> None:
+    frame = len(serialize_command(KvPut("k", b"x" * 70000))) - 70000
+    largest = KvPut("k", b"x" * (MAX_COMMAND_BYTES - frame))
+    data = serialize_command(largest)
+    assert len(data) == MAX_COMMAND_BYTES
+    assert parse_command(data) == largest
+    with pytest.raises(LocalProtocolError, match="at most"):
+        serialize_command(KvPut("k", largest.value + b"x"))
+    with pytest.raises(RemoteProtocolError, match="at most"):
+        parse_command(data + b"x")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [KvPut("k", b"", 2**64), KvPut("\ud800", b""), KvPut(object(), b"")],  # type: ignore[arg-type]
+)
+def test_what_can_not_be_written_is_our_own_fault(command: Command) -> None:
+    with pytest.raises(LocalProtocolError, match="can't be written"):
+        serialize_command(command)
+
+
+def test_mutated_commands_end_in_a_command_or_a_protocol_error() -> None:
+    seed = int(os.environ.get("MESH_FUZZ_SEED", "20261125"))
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    corpus = [serialize_command(sample) for sample in SAMPLES]
+    read = 0
+    for _ in range(int(os.environ.get("MESH_FUZZ_CASES", "5000"))):
+        data = bytearray(rng.choice(corpus))
+        for _ in range(rng.randrange(1, 4)):
+            match rng.randrange(4):
+                case 0 if data:
+                    data[rng.randrange(len(data))] = rng.randrange(256)
+                case 1 if data:
+                    del data[rng.randrange(len(data)) :]
+                case 2:
+                    data.insert(rng.randrange(len(data) + 1), rng.randrange(256))
+                case _:
+                    start = rng.randrange(len(data) + 1)
+                    data[start:start] = rng.choice(corpus)[: rng.randrange(9)]
+        try:
+            parsed: Any = parse_command(bytes(data))
+        except RemoteProtocolError:
+            continue
+        read += 1
+        assert parse_command(serialize_command(parsed)) == parsed
+    assert read, "some mutations only change a value"
