@@ -71,7 +71,7 @@ sim: env ## Simulation: many nodes, virtual time
 
 interop: env ## Against programs that are not ours: serf, openssl, curl, dig
 	scripts/engine.sh test
-	$(PYTEST) -q tests/interop --ignore tests/interop/test_log_etcd.py $(ARGS)
+	$(PYTEST) -q tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
 
 lab-test: env ## The lab's own tests and the mesh in containers
 	scripts/engine.sh test
@@ -87,7 +87,7 @@ drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 
 etcd: env ## The replicated log on real etcd members, killed and cut off under load
 	scripts/engine.sh etcd
-	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py $(ARGS)
+	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py tests/interop/test_log_etcd_failures.py $(ARGS)
 
 bench: env ## Every benchmark beside its peer; the machine should be idle
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done

@@ -99,5 +99,6 @@ fi
 install_programs "$lab_programs"
 case "${1:-}" in
     test) install_programs "$test_programs" ;;
-    etcd) install_programs "etcd etcd-server" ;;
+    etcd) install_programs "etcd etcd-server
+etcdctl etcd-client" ;;
 esac

@@ -222,19 +222,19 @@ def check_batch(commands: Sequence[bytes]) -> None:
 
 
 def serialize_entry(entry: Entry) -> bytes:
-    """Version byte, CRC-32 of what follows (4 bytes, big endian), msgpack of ``[index, epoch, [command, ...]]``."""
+    """Version byte, CRC-32 of it and of what follows (big endian), msgpack of ``[index, epoch, [command, ...]]``."""
     body: bytes = msgpack.packb((entry.index, entry.epoch, entry.commands))
-    return bytes([ENTRY_VERSION]) + zlib.crc32(body).to_bytes(4, "big") + body
+    version = bytes([ENTRY_VERSION])
+    return version + zlib.crc32(body, zlib.crc32(version)).to_bytes(4, "big") + body
 
 
 def parse_entry(data: bytes) -> Entry:
     """The inverse of ``serialize_entry``. Raises ``LogCorruptError`` or ``LogVersionError``."""
-    if not data or data[0] > ENTRY_VERSION:
-        version = data[0] if data else "none"
-        raise LogVersionError(f"a log entry has format {version}, this meshnode reads {ENTRY_VERSION}")
     body = memoryview(data)[5:]
-    if data[0] != ENTRY_VERSION or zlib.crc32(body) != int.from_bytes(data[1:5], "big"):
+    if len(data) < 5 or zlib.crc32(body, zlib.crc32(data[:1])) != int.from_bytes(data[1:5], "big"):
         raise LogCorruptError("a log entry is damaged: its checksum is wrong")
+    if data[0] != ENTRY_VERSION:
+        raise LogVersionError(f"a log entry has format {data[0]}, this meshnode reads {ENTRY_VERSION}")
     try:
         index, epoch, commands = msgpack.unpackb(body, use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:

@@ -1,26 +1,19 @@
-"""The engine on etcd, against real etcd: the contract on one member, and three members with everything going wrong.
-
-Gaps are measured and printed (``pytest -s``), not asserted.
-"""
+"""The engine on etcd, against real etcd with mutual TLS: the contract, leadership, following, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import json
 import shutil
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from meshnode.control.log import (
-    Entry,
     Log,
     LogCorruptError,
     LogUnavailableError,
@@ -30,20 +23,18 @@ from meshnode.control.log import (
 )
 from meshnode.runtime.etcd_client import EtcdUnavailableError, etcd_tls
 from meshnode.runtime.etcd_messages import TXN, Method
-from meshnode.runtime.log_batcher import BatchLimits
 from meshnode.runtime.log_etcd import EtcdLog
 from meshnode.runtime.tasks import spawn
 from tests.support.certs import make_ca, make_cert
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.etcd_servers import PREFIXES, agree, same_state, servers
 from tests.support.log_contract import DurableLogContract, run
-from tests.support.log_lab import Server, WriterProcess, check_history, read_log, serving
+from tests.support.log_lab import read_log, serving
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("etcd") and shutil.which("etcdctl")), reason="apt-get install etcd-server etcd-client"
 )
-NODES = ("server1", "server2", "server3")
-PREFIXES = (f"test{number}/" for number in itertools.count())
 
 
 @pytest.fixture(scope="module")
@@ -64,34 +55,6 @@ class TestEtcdContract(DurableLogContract):
     def make(self, single: EtcdCluster) -> Callable[[], Log]:
         prefix = next(PREFIXES)
         return lambda: EtcdLog(single.settings(prefix=prefix), "server1")
-
-
-@contextlib.asynccontextmanager
-async def servers(
-    cluster: EtcdCluster, prefix: str, count: int = 3, limits: BatchLimits | None = None, **changes: object
-) -> AsyncIterator[list[Server]]:
-    """``count`` servers, each asking another member first; the first one leads."""
-    async with contextlib.AsyncExitStack() as stack:
-        made = [
-            await stack.enter_async_context(
-                serving(
-                    EtcdLog(cluster.settings(first=number % 3, prefix=prefix, **changes), NODES[number]),
-                    limits,
-                    campaign=number == 0,
-                )
-            )
-            for number in range(count)
-        ]
-        for server in made:
-            await server.log.campaign()
-            await until(lambda server=server: server.log.leadership == made[0].log.leadership, "one leader")
-        yield made
-
-
-async def same_state(*each: Server) -> None:
-    for server in each:
-        await server.replica.barrier()
-        assert server.state == each[0].state
 
 
 # One log for all
@@ -177,10 +140,10 @@ def test_leadership_goes_to_the_server_that_was_named(three: EtcdCluster) -> Non
             for here, there in ((first, third), (third, second), (second, first)):
                 began = time.monotonic()
                 await here.log.transfer(there.log.node_id)
-                await until(lambda there=there: there.leads, "the heir leads", interval=0.002)
+                await until(partial(getattr, there, "leads"), "the heir leads", interval=0.002)
                 print(f"\ngap of a transfer: {time.monotonic() - began:.3f} s")
                 await there.batcher.append(b"x")
-                await until(lambda here=here, there=there: here.epoch == there.epoch, "all know")
+                await until(partial(agree, here, there), "both know")
                 epochs.append(there.epoch)
             with pytest.raises(NotLeaderError):
                 await third.log.transfer("server2")
@@ -273,226 +236,6 @@ def test_an_append_whose_answer_was_lost_is_made_once(three: EtcdCluster) -> Non
                 assert (await server.batcher.append(command)).index == index
             assert lost == 40
             assert [command for entry in await read_log(log) for command in entry.commands] == commands
-
-    run(main)
-
-
-# Processes that die
-
-
-def processes(cluster: EtcdCluster, prefix: str, count: int = 3) -> list[WriterProcess]:
-    return [
-        WriterProcess(
-            {
-                "endpoints": [str(a) for a in cluster.clients[number:] + cluster.clients[:number]],
-                "tls": cluster.files("client"),
-                "prefix": prefix,
-                "node_id": NODES[number],
-                "writers": 16,
-            }
-        )
-        for number in range(count)
-    ]
-
-
-async def leading(writers: list[WriterProcess]) -> WriterProcess:
-    def found() -> WriterProcess | None:
-        return next((w for w in writers if w.leads and w.process.poll() is None), None)
-
-    return await until(found, "a server leads", 30, interval=0.01)
-
-
-async def more_writes(writers: list[WriterProcess], count: int = 200) -> None:
-    before = sum(len(writer.times) for writer in writers)
-    await until(
-        lambda: sum(len(writer.times) for writer in writers) >= before + count, f"{count} writes", 30, 0.01
-    )
-
-
-def member_of(cluster: EtcdCluster, writer: WriterProcess) -> int:
-    """The number of the member that ``writer`` is connected to, as the kernel sees it."""
-    remote = {
-        connection.raddr[:2]
-        for connection in psutil.Process(writer.process.pid).net_connections("tcp")
-        if connection.status == psutil.CONN_ESTABLISHED
-    }
-    (member,) = (n for n, address in enumerate(cluster.clients) if tuple(address) in remote)
-    return member
-
-
-def longest_gap(writers: list[WriterProcess], since: float) -> float:
-    """The longest time without an acknowledged write from ``since`` on."""
-    times = sorted(t for writer in writers for t in writer.times)
-    before = max((t for t in times if t <= since), default=since)
-    moments = [before, *(t for t in times if t > since)]
-    return max((b - a for a, b in itertools.pairwise(moments)), default=0.0)
-
-
-async def judge(cluster: EtcdCluster, prefix: str, writers: list[WriterProcess]) -> list[Entry]:
-    """End them all, read the whole log as a newcomer, and hold it against what was acknowledged."""
-    for writer in writers:
-        writer.end()
-    acknowledged = {command: index for writer in writers for command, index in writer.acknowledged.items()}
-    async with serving(EtcdLog(cluster.settings(prefix=prefix), "judge"), campaign=False) as server:
-        entries = await read_log(server.log)
-        print(check_history(entries, acknowledged))
-        await server.replica.barrier()
-    return entries
-
-
-@contextlib.contextmanager
-def ended(writers: list[WriterProcess]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for writer in writers:
-            writer.end()
-
-
-def test_kill_of_the_leader_loses_nothing_and_another_goes_on(three: EtcdCluster) -> None:
-    prefix = next(PREFIXES)
-    writers = processes(three, prefix)
-
-    async def main() -> None:
-        for _ in range(2):
-            leader = await leading(writers)
-            await more_writes(writers)
-            killed = time.monotonic()
-            leader.end(signal.SIGKILL)
-            successor = await leading(writers)
-            assert successor is not leader
-            await more_writes(writers)
-            print(
-                f"\ngap in writes after kill -9 of the leading server: {longest_gap(writers, killed):.2f} s"
-            )
-        entries = await judge(three, prefix, writers)
-        assert len({entry.epoch for entry in entries}) >= 3
-
-    with ended(writers):
-        asyncio.run(main())
-
-
-def test_a_leader_that_was_paused_is_refused_when_it_comes_back(three: EtcdCluster) -> None:
-    prefix = next(PREFIXES)
-    writers = processes(three, prefix, 2)
-
-    async def main() -> None:
-        old = await leading(writers)
-        (other,) = (writer for writer in writers if writer is not old)
-        await more_writes(writers)
-        old.send(signal.SIGSTOP)
-        paused = time.monotonic()
-        await until(lambda: other.leads, "the other leads", 30)
-        await more_writes([other])
-        print(f"\ngap in writes after SIGSTOP of the leading server: {longest_gap(writers, paused):.2f} s")
-        told = len(old.acknowledged)
-        old.send(signal.SIGCONT)
-        await until(lambda: not old.leads, "it has noticed", 30)
-        await until(lambda: any(event.startswith("fail") for event in old.events), "its writes fail", 30)
-        await more_writes([other])
-        print(f"told after the pause: {len(old.acknowledged) - told} writes made before it")
-        entries = await judge(three, prefix, writers)
-        epochs = [entry.epoch for entry in entries]
-        assert epochs == sorted(epochs), "nothing of the old epoch is after the new one"
-
-    with ended(writers):
-        asyncio.run(main())
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
-def test_an_etcd_member_that_dies_costs_a_moment_and_no_write(
-    three: EtcdCluster, how: signal.Signals
-) -> None:
-    prefix = next(PREFIXES)
-    writers = processes(three, prefix)
-
-    async def main() -> None:
-        for what in ("raft's leader", "the member that the leading server talks to"):
-            await until(lambda: three.leader() >= 0, "etcd has a leader", 60)
-            leader = await leading(writers)
-            victim = three.leader() if what == "raft's leader" else member_of(three, leader)
-            await more_writes(writers)
-            at = time.monotonic()
-            three.kill(victim, how)
-            await more_writes(writers, 1000)
-            print(f"\ngap in writes after {how.name} of {what}: {longest_gap(writers, at):.2f} s")
-            if how is signal.SIGSTOP:
-                three.kill(victim, signal.SIGCONT)
-            else:
-                three.launch(victim)
-        await until(lambda: three.leader() >= 0, "etcd has a leader", 60)
-        await judge(three, prefix, writers)
-
-    try:
-        with ended(writers):
-            asyncio.run(main())
-    finally:
-        for process in three.processes.values():
-            process.send_signal(signal.SIGCONT)
-
-
-def test_without_a_majority_writes_fail_reads_go_on_and_it_recovers(three: EtcdCluster) -> None:
-    async def main() -> None:
-        limits = BatchLimits(append_timeout=2.0)
-        async with servers(three, next(PREFIXES), 2, limits, call_timeout=1.0, lease_ttl=2) as (
-            first,
-            second,
-        ):
-            await first.batcher.append(b"1")
-            await same_state(first, second)
-            for victim in (0, 1):
-                three.kill(victim)
-            try:
-                with pytest.raises(LogUnavailableError) as caught:
-                    await first.batcher.append(b"2")
-                assert caught.value.in_doubt
-                await until(lambda: not first.leads, "nobody can be sure to lead")
-                assert first.state == second.state == [b"1"]
-                with pytest.raises(NotLeaderError, match="No cluster leader"):
-                    await first.batcher.append(b"3")
-            finally:
-                for victim in (0, 1):
-                    three.launch(victim)
-            await until(lambda: first.leads or second.leads, "somebody leads again", 60)
-            leader = first if first.leads else second
-            await leader.batcher.append(b"4")
-            await same_state(first, second)
-            assert first.state in ([b"1", b"4"], [b"1", b"2", b"4"])
-            check_history(await read_log(leader.log), {b"1": 1})
-
-    run(main)
-    asyncio.run(until(lambda: three.leader() >= 0, "etcd has a leader", 60))
-
-
-def test_a_full_etcd_is_a_clear_error_and_writes_go_on_when_there_is_space(tmp_path: Path) -> None:
-    async def main() -> None:
-        with etcd_cluster(tmp_path, 1, "--quota-backend-bytes", str(6 << 20)) as cluster:
-            async with serving(EtcdLog(cluster.settings(), "server1")) as server:
-                for _ in range(25):
-                    await server.batcher.append(bytes(200_000))
-                await server.log.save_snapshot(Snapshot(25, b"small"))
-                refused = None
-                while refused is None:
-                    try:
-                        await server.batcher.append(bytes(200_000))
-                    except LogUnavailableError as error:
-                        refused = error
-                assert "database space exceeded" in str(refused)
-                assert not refused.in_doubt
-                applied = server.replica.applied
-                assert await server.replica.barrier() == applied == len(server.state), "reads go on"
-                await server.log.compact(25)
-
-                async def written() -> int:
-                    cluster.etcdctl("defrag")  # etcd compacts in the background, so more than once perhaps
-                    cluster.etcdctl("alarm", "disarm")
-                    try:
-                        return (await server.batcher.append(b"space again")).index
-                    except LogUnavailableError as error:
-                        print(error, cluster.etcdctl("endpoint", "status"), cluster.etcdctl("alarm", "list"))
-                    return 0
-
-                assert await until(written, "there is space again") == applied + 1
 
     run(main)
 
@@ -644,20 +387,5 @@ def test_new_certificates_are_used_from_the_next_connection_on(single: EtcdClust
             await server.batcher.append(b"2")
             assert server.state == [b"1", b"2"]
             assert [change.leader for change in server.changes] == ["server1"], "leadership was kept"
-
-    run(main)
-
-
-def test_a_server_that_starts_before_etcd_waits_for_it(tmp_path: Path) -> None:
-    async def main() -> None:
-        with etcd_cluster(tmp_path, 1) as cluster:
-            cluster.kill(0)
-            log = EtcdLog(cluster.settings(), "server1")
-            starting = spawn(log.start(), name="starting")
-            done, _ = await asyncio.wait([starting], timeout=0.5)
-            assert not done
-            cluster.launch(0)
-            await asyncio.wait_for(starting, 30)
-            await log.stop()
 
     run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 
 import msgpack
 import pytest
@@ -39,7 +40,7 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
 def test_the_bytes_of_an_entry_are_these_forever() -> None:
     data = serialize_entry(Entry(7, 3, (b"a", b"")))
     assert data.hex() == "01" + data[1:5].hex() + "93070392c40161c400"
-    assert data[1:5].hex() == "3c3854ba"
+    assert data[1:5].hex() == "d679435c"
     assert parse_entry(data) == Entry(7, 3, (b"a", b""))
 
 
@@ -51,7 +52,7 @@ def test_the_last_index_counts_commands() -> None:
 def test_any_changed_bit_is_noticed(entry: Entry, data: st.DataObject) -> None:
     good = bytearray(serialize_entry(entry))
     good[data.draw(st.integers(0, len(good) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises((LogCorruptError, LogVersionError)):
+    with pytest.raises(LogCorruptError):
         parse_entry(bytes(good))
 
 
@@ -59,11 +60,9 @@ def test_any_changed_bit_is_noticed(entry: Entry, data: st.DataObject) -> None:
     "body", [[], [1, 2], [0, 1, [b"x"]], [1, 1, []], [1, 1, ["text"]], ["1", 1, [b"x"]], 5, [1, 1, [b"x"], 0]]
 )
 def test_a_sound_checksum_over_something_else_is_no_entry(body: object) -> None:
-    import zlib
-
     packed = msgpack.packb(body)
     with pytest.raises(LogCorruptError):
-        parse_entry(b"\x01" + zlib.crc32(packed).to_bytes(4, "big") + packed)
+        parse_entry(b"\x01" + zlib.crc32(b"\x01" + packed).to_bytes(4, "big") + packed)
 
 
 def test_garbage_ends_in_an_error_of_ours() -> None:
@@ -71,13 +70,13 @@ def test_garbage_ends_in_an_error_of_ours() -> None:
     print(f"seed {seed}")
     rng = random.Random(seed)
     for _ in range(2000):
-        with pytest.raises((LogCorruptError, LogVersionError)):
+        with pytest.raises(LogCorruptError):
             parse_entry(rng.randbytes(rng.randrange(40)))
 
 
 def test_a_newer_format_is_refused_by_name() -> None:
     with pytest.raises(LogVersionError, match="format 2, this meshnode reads 1"):
-        parse_entry(b"\x02....")
+        parse_entry(b"\x02" + zlib.crc32(b"\x02whatever").to_bytes(4, "big") + b"whatever")
 
 
 def test_a_batch_is_bounded_in_commands_and_bytes() -> None:
