@@ -15,18 +15,41 @@ PACKAGE = ROOT / "meshnode"
 ALLOWED: dict[str, frozenset[str]] = {
     "base": frozenset(),
     "pki": frozenset({"base"}),
+    "hcl": frozenset({"base"}),
+    "acl": frozenset({"base", "hcl"}),
+    "dns": frozenset({"base"}),
     "gossip": frozenset({"base"}),
     "rpc": frozenset({"base"}),
     "catalog": frozenset({"base"}),
     "kv": frozenset({"base"}),
-    "control": frozenset({"base", "rpc", "catalog", "kv"}),
-    "http": frozenset({"base", "control"}),
+    "control": frozenset({"base", "rpc", "catalog", "kv", "acl"}),
+    "http": frozenset({"base", "hcl", "acl", "catalog", "control"}),
     "prove": frozenset({"base", "gossip", "rpc"}),
-    "runtime": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove"}),
-    "agent": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "prove", "runtime"}),
-    "cli": frozenset({"base", "pki", "gossip", "prove", "runtime", "agent"}),
+    "local": frozenset({"base", "catalog"}),
+    "runtime": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
+    "agent": frozenset(
+        {
+            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "control"),
+            *("http", "dns", "local", "prove", "runtime"),
+        }
+    ),
+    "cli": frozenset({"base", "pki", "hcl", "gossip", "prove", "runtime", "agent"}),
 }
-CORES = ("base", "pki", "gossip", "rpc", "catalog", "kv", "control", "http", "prove")
+CORES = (
+    "base",
+    "pki",
+    "hcl",
+    "acl",
+    "dns",
+    "local",
+    "gossip",
+    "rpc",
+    "catalog",
+    "kv",
+    "control",
+    "http",
+    "prove",
+)
 FORBIDDEN_IN_CORES = {
     "asyncio",
     "logging",

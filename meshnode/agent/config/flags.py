@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from meshnode.agent.config.key import Key, Kind, Refused
 from meshnode.agent.config.keys import KEYS
-from meshnode.agent.config.located import Origin
 from meshnode.agent.config.schema import MAX_PORT, Entry, Fragment
 from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
+from meshnode.hcl.located import Origin
 
 __all__ = ["AgentFlags", "agent_flag_set", "parse_agent_flags"]
 

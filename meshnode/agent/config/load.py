@@ -21,7 +21,6 @@ from meshnode.agent.config.errors import raise_all
 from meshnode.agent.config.flags import AgentFlags, parse_agent_flags
 from meshnode.agent.config.keys import defaults
 from meshnode.agent.config.listeners import check_listeners
-from meshnode.agent.config.located import Origin, Plain, located
 from meshnode.agent.config.merge import Settings, merge
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.config.schema import Fragment, read_settings
@@ -33,6 +32,7 @@ from meshnode.agent.config.sources import (
     read_source,
 )
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.located import Origin, Plain, located
 from meshnode.runtime.interfaces import Interfaces, read_interfaces
 
 __all__ = ["DEV_DEFAULTS", "Loaded", "Machine", "load", "load_files"]

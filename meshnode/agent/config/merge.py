@@ -7,9 +7,9 @@ from typing import Any
 
 from meshnode.agent.config.key import Noted, Refused
 from meshnode.agent.config.keys import KEYS, defaults
-from meshnode.agent.config.located import BUILT_IN, Origin
 from meshnode.agent.config.schema import Entry, Fragment
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.located import BUILT_IN, Origin
 
 __all__ = ["Settings", "merge"]
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from meshnode.agent.config.key import Key, Kind
 from meshnode.agent.config.keys import CAMEL_CASE, KEYS, children
-from meshnode.agent.config.located import Node, Origin, plain
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.suggest import closest
+from meshnode.hcl.located import Node, Origin, plain
 
 __all__ = ["Entry", "Fragment", "read_settings"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from meshnode.agent.config.hcl import parse_hcl
-from meshnode.agent.config.json_text import parse_json
-from meshnode.agent.config.located import Node
 from meshnode.agent.config.schema import Fragment, read_settings
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.json_text import parse_json
+from meshnode.hcl.located import Node
+from meshnode.hcl.parse import parse_hcl
 
 __all__ = [
     "LOCAL_CONFIG_VARIABLES",

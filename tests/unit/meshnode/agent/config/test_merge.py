@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meshnode.agent.config.hcl import parse_hcl
 from meshnode.agent.config.merge import Settings, merge
 from meshnode.agent.config.schema import read_settings
+from meshnode.hcl.parse import parse_hcl
 
 
 def merged(*texts: str) -> Settings:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from meshnode.agent.config.hcl import parse_hcl
-from meshnode.agent.config.json_text import parse_json
 from meshnode.agent.config.schema import Fragment, read_settings
+from meshnode.hcl.json_text import parse_json
+from meshnode.hcl.parse import parse_hcl
 
 
 def read(text: str) -> Fragment:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.agent.config.json_text import parse_json
-from meshnode.agent.config.located import plain
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.json_text import parse_json
+from meshnode.hcl.located import plain
 
 
 @pytest.mark.parametrize(

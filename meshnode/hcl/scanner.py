@@ -6,8 +6,8 @@ import math
 import re
 from typing import Final, NoReturn
 
-from meshnode.agent.config.located import Node, Origin
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.located import Node, Origin
 
 __all__ = ["MAX_CONFIG_CHARS", "MAX_DEPTH", "MAX_NUMBER_CHARS", "Scanner"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshnode.agent.config.located import Node
-from meshnode.agent.config.scanner import Scanner
+from meshnode.hcl.located import Node
+from meshnode.hcl.scanner import Scanner
 
 __all__ = ["parse_json"]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.agent.config.hcl import parse_hcl
-from meshnode.agent.config.located import Plain, plain
-from meshnode.agent.config.scanner import MAX_CONFIG_CHARS, MAX_DEPTH, MAX_NUMBER_CHARS
 from meshnode.base.errors import ConfigError
+from meshnode.hcl.located import Plain, plain
+from meshnode.hcl.parse import parse_hcl
+from meshnode.hcl.scanner import MAX_CONFIG_CHARS, MAX_DEPTH, MAX_NUMBER_CHARS
 
 
 def read(text: str) -> Plain:

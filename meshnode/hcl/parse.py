@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshnode.agent.config.json_text import parse_json
-from meshnode.agent.config.located import Node, Origin
-from meshnode.agent.config.scanner import Scanner
+from meshnode.hcl.json_text import parse_json
+from meshnode.hcl.located import Node, Origin
+from meshnode.hcl.scanner import Scanner
 
 __all__ = ["parse_hcl"]
 
