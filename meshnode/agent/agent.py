@@ -14,13 +14,13 @@ from typing import Any
 from meshnode.agent.config import AgentConfig, Loaded, compare
 from meshnode.agent.describe import describe_agent
 from meshnode.agent.flood_join import FloodJoin
-from meshnode.agent.leadership import Leadership
 from meshnode.agent.perform import Performer
 from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings, metric_names
 from meshnode.agent.pool import Pool
 from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
-from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.server_calls import ServerCalls
+from meshnode.agent.server_role import ServerRole
 from meshnode.agent.state_file import files_digest
 from meshnode.agent.user_events import UserEvents
 from meshnode.agent.view import View
@@ -46,7 +46,6 @@ from meshnode.runtime.http_server import HttpServer
 from meshnode.runtime.keyring_file import open_keyring
 from meshnode.runtime.logs import LogHub, parse_level
 from meshnode.runtime.rpc_client import RpcClient
-from meshnode.runtime.rpc_server import RpcServer
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
 from meshnode.runtime.tls_certificate import summarize
@@ -89,7 +88,6 @@ class Agent:
         self.metrics = Metrics(self._clock(), metric_names(config))
         self.lan = self._pool(wan=False)
         self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
-        self.leadership = self._leadership() if identity.server else None
         self.events = UserEvents(identity.node_name, dict)
         self.client = RpcClient(tls=self.tls)
         self.calls = ServerCalls(
@@ -102,22 +100,13 @@ class Agent:
             limit=self._limit(config),
             timeout=config.limits.rpc_hold_timeout,
         )
-        self.endpoints = (
-            ServerEndpoints(self.leadership.view, self._fire, identity.datacenter)
-            if self.leadership
-            else None
-        )
-        self.rpc = (
-            RpcServer(self.endpoints.handle, tls=self.tls, metrics=self.metrics)
-            if self.endpoints is not None
-            else None
-        )
+        self.server = self._server() if identity.server else None
         self.view = View(
             node_name=identity.node_name,
             datacenter=identity.datacenter,
             lan=self.lan,
             wan=self.wan,
-            leadership=self.leadership,
+            server=self.server,
             events=self.events.buffer,
             metrics=self.metrics,
             settings=http_settings(config),
@@ -138,14 +127,15 @@ class Agent:
     async def start(self) -> None:
         """Bind every port, join; raises :class:`MeshError` naming what could not be done, with nothing left open."""
         try:
-            if self.rpc is not None:
-                bind = Address(self.config.addresses.bind, self.config.ports.server)
-                await self.rpc.start(*bind)
+            if self.server is not None:
+                await self.server.listen()
             await self.lan.start()
             if self.wan is not None:
                 await self.wan.start()
             if self._flood is not None:
                 self._joining.append(spawn(self._flood.run(), name="WAN flood join"))
+            if self.server is not None:
+                await self.server.start()
             self._membership_changed()
             await self.http.listen(*http_listeners(self.config, self._https_context))
             await self._join_at_start()
@@ -184,7 +174,7 @@ class Agent:
                 for pool in filter(None, (self.wan, self.lan)):
                     if not await pool.shell.leave(LEAVE_TIMEOUT):
                         _log.warning("the %s pool did not hear of our leave in time", pool.title)
-                drain_time = self.config.process.leave_drain_time if self.rpc is not None else 0.0
+                drain_time = self.config.process.leave_drain_time if self.server is not None else 0.0
                 if drain_time > 0 and len(self.lan.members) > 1:
                     _log.info("Waiting %gs to drain RPC traffic", drain_time)
                     await asyncio.sleep(drain_time)
@@ -199,8 +189,8 @@ class Agent:
         """Close everything, in the reverse order of the start. Safe to call again."""
         await cancel_and_wait(*self._joining)
         await self.http.stop(STOP_TIMEOUT)
-        if self.rpc is not None:
-            await self.rpc.stop(STOP_TIMEOUT)
+        if self.server is not None:
+            await self.server.stop(STOP_TIMEOUT)
         await self.client.close()
         for pool in filter(None, (self.wan, self.lan)):
             await pool.shell.stop()
@@ -235,15 +225,28 @@ class Agent:
 
     # Parts
 
-    def _leadership(self) -> Leadership:
-        return Leadership(self._own_servers, lambda: self.lan.departed_servers, self.node_id)
+    def _server(self) -> ServerRole:
+        return ServerRole(
+            self.config,
+            self.node_id,
+            lan=self.lan,
+            wan=self.wan,
+            own_servers=self._own_servers,
+            calls=self.calls,
+            client=self.client,
+            tls=self.tls,
+            metrics=self.metrics,
+            fire=self._fire,
+            halt=self._give_up,
+            rng=self._rng,
+        )
 
     def _performer(self) -> Performer:
         return Performer(
             datacenter=self.config.identity.datacenter,
             lan=self.lan,
             wan=self.wan,
-            endpoints=self.endpoints,
+            endpoints=self.server.endpoints if self.server is not None else None,
             calls=self.calls,
             events=self.events,
             logs=self._logs,
@@ -335,8 +338,8 @@ class Agent:
             self.stopped.set()
 
     def _membership_changed(self) -> None:
-        if self.leadership is not None:
-            self.leadership.refresh()
+        if self.server is not None:
+            self._joining.append(spawn(self.server.membership_changed(), name="membership change"))
         self.metrics.set_gauge("consul.serf.lan.members", len(self.lan.members), self.view.now)
         if self._flood is not None:
             self._flood.wake()

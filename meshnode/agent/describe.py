@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshnode import CONSUL_API_VERSION, __version__
 from meshnode.agent.stats import agent_stats
+from meshnode.agent.wan_map import coordinate_fields
 from meshnode.http.view import AgentSelf
 
 if TYPE_CHECKING:
@@ -34,19 +35,12 @@ def describe_agent(agent: Agent) -> AgentSelf:
             "Version": CONSUL_API_VERSION,
         },
         debug_config=public_config(agent.config),
-        coord=None
-        if coordinate is None
-        else {
-            "Vec": list(coordinate.vec),
-            "Error": coordinate.error,
-            "Adjustment": coordinate.adjustment,
-            "Height": coordinate.height,
-        },
+        coord=None if coordinate is None else coordinate_fields(coordinate),
         member=agent.lan.local,
         stats=agent_stats(
             lan=agent.lan,
             wan=agent.wan,
-            leadership=agent.leadership,
+            owner=agent.server.owner if agent.server is not None else None,
             bootstrap=identity.bootstrap,
             datacenter=identity.datacenter,
         ),

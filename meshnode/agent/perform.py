@@ -15,6 +15,7 @@ from meshnode.agent.pool import Pool
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
 from meshnode.agent.user_events import UserEvents
 from meshnode.base.errors import MeshError
+from meshnode.control.method import block_time
 from meshnode.control.user_event import UserEvent, serialize_event
 from meshnode.gossip.serf.events import KeyResult
 from meshnode.http.effects import (
@@ -73,8 +74,9 @@ class Performer:
     async def perform(self, effect: Effect[Any]) -> Any:
         """Perform ``effect`` and return its outcome; raises :class:`MeshError` for what is expected to fail."""
         match effect:
-            case CallServer(method, body, datacenter):
-                return await self._call(method, body, datacenter, repeatable=isinstance(effect, ReadServer))
+            case CallServer(method, body, datacenter, token):
+                fields = {**body, "Token": token} if token else body
+                return await self._call(method, fields, datacenter, repeatable=isinstance(effect, ReadServer))
             case Join(addresses, wan):
                 return await self._join(addresses, wan=wan)
             case Leave():
@@ -100,10 +102,15 @@ class Performer:
     ) -> Any:
         if self._endpoints is not None and datacenter in ("", self._datacenter):
             try:
-                return self._endpoints.call(method, body)
+                return await self._endpoints.call(method, body)
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
-        return await self._calls.call(method, body, datacenter, repeatable=repeatable)
+        wait = block_time(body)
+        if self._endpoints is None and datacenter not in ("", self._datacenter):
+            # Only servers know other datacenters: ours passes it on.
+            body = {**body, "Datacenter": datacenter}
+            return await self._calls.call(method, body, repeatable=repeatable, wait=wait)
+        return await self._calls.call(method, body, datacenter, repeatable=repeatable, wait=wait)
 
     async def _join(self, addresses: tuple[str, ...], *, wan: bool) -> int:
         pool = self._wan if wan else self._lan

@@ -7,12 +7,17 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from meshnode.agent.pool import Pool
+from meshnode.agent.state_gateway import StateGateway
+from meshnode.agent.wan_map import datacenter_coordinates, datacenters
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
+from meshnode.control.method import block_time, text
 from meshnode.control.servers import ServerInfo
 from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler, parse_status
 from meshnode.control.token_bucket import TokenBucket
 from meshnode.control.user_event import EVENT_PREFIX
+from meshnode.control.wire import from_wire
 from meshnode.http.errors import HttpError, ServerCallError
 from meshnode.rpc.codec import Request
 from meshnode.rpc.method import MethodTable, RpcError
@@ -36,13 +41,27 @@ class ServerEndpoints:
     """What this server does on each RPC. ``fire`` sends a user event to the LAN pool."""
 
     def __init__(
-        self, view: Callable[[], ClusterView], fire: Callable[[str, bytes], None], datacenter: str
+        self,
+        view: Callable[[], ClusterView],
+        fire: Callable[[str, bytes], None],
+        datacenter: str,
+        *,
+        gateway: StateGateway,
+        calls: ServerCalls,
+        wan: Pool | None,
     ) -> None:
         self._view = view
         self._fire = fire
         self._datacenter = datacenter
+        self._gateway = gateway
+        self._calls = calls
+        self._wan = wan
         self._methods: MethodTable[Callable[[Any], Any]] = MethodTable(
-            {"Internal.EventFire": self._fire_event}
+            {
+                "Internal.EventFire": self._fire_event,
+                "Catalog.ListDatacenters": self._list_datacenters,
+                "Coordinate.ListDatacenters": self._list_coordinates,
+            }
         )
         self._methods.add({name: self._status(handler) for name, handler in STATUS_METHODS.items()})
 
@@ -52,16 +71,34 @@ class ServerEndpoints:
     async def handle(self, request: Request, peer: PeerInfo) -> Any:
         """Answer a request that came over the network."""
         del peer
-        return self.call(request.method, request.body)
+        if request.method in self._gateway:
+            return await self.call(request.method, from_wire(request.body))
+        return await self.call(request.method, request.body)
 
-    def call(self, method: str, body: Any) -> Any:
+    async def call(self, method: str, body: Any) -> Any:
         """Answer a call; raises :class:`RpcError` with the text for the caller."""
         try:
+            if method in self._gateway:
+                wanted = text(body, "Datacenter")
+                if wanted not in ("", self._datacenter):
+                    return await self._calls.call(
+                        method, body, wanted, repeatable=False, wait=block_time(body)
+                    )
+                return await self._gateway.call(method, body)
             return self._methods.find(method)(body)
         except RpcError:
             raise
         except MeshError as error:
             raise RpcError(str(error)) from None
+
+    def _list_datacenters(self, body: Any) -> list[str]:
+        """The datacenters that the WAN pool knows, ours first, the others by their distance."""
+        del body
+        return datacenters(self._wan, self._datacenter)
+
+    def _list_coordinates(self, body: Any) -> list[dict[str, Any]]:
+        del body
+        return datacenter_coordinates(self._wan, self._datacenter)
 
     def _fire_event(self, body: Any) -> dict[str, str]:
         name, payload = text_field(body, "Name"), bytes_field(body, "Payload")
@@ -103,12 +140,18 @@ class ServerCalls:
         self._clock = clock
 
     async def call(
-        self, method: str, body: Mapping[str, object], datacenter: str = "", *, repeatable: bool
+        self,
+        method: str,
+        body: Mapping[str, object],
+        datacenter: str = "",
+        *,
+        repeatable: bool,
+        wait: float = 0.0,
     ) -> Any:
         """Call ``method`` at an alive server; raises :class:`ServerCallError` saying what became of each try.
 
         Another server is tried when the call was not executed, and, if it is ``repeatable``, when it may have been.
-        Over the limit it is not sent: :class:`HttpError` 429.
+        Over the limit it is not sent: :class:`HttpError` 429. ``wait`` is how long the server may block, in seconds.
         """
         self._metrics.increment("consul.client.rpc", self._clock())
         if not self.limit.take(self._clock()):
@@ -125,9 +168,9 @@ class ServerCalls:
         for server in servers[:MAX_SERVERS_TRIED]:
             try:
                 answer = await self._client.call(
-                    server.rpc, method, body, timeout=self._timeout, datacenter=wanted
+                    server.rpc, method, body, timeout=self._timeout * 2 + wait, datacenter=wanted
                 )
-                return parse_status(method, answer) if method in STATUS_METHODS else answer
+                return parse_status(method, answer) if method in STATUS_METHODS else from_wire(answer)
             except RpcError as error:
                 raise ServerCallError(str(error)) from None
             except (*not_executed, CallLostError, CallTimeoutError) as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from meshnode import CONSUL_API_VERSION, __version__
-from meshnode.agent.leadership import Leadership
 from meshnode.agent.pool import Pool
+from meshnode.agent.state_owner import StateOwner
 
 __all__ = ["agent_stats"]
 
@@ -20,7 +20,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def agent_stats(
-    *, lan: Pool, wan: Pool | None, leadership: Leadership | None, bootstrap: bool, datacenter: str
+    *, lan: Pool, wan: Pool | None, owner: StateOwner | None, bootstrap: bool, datacenter: str
 ) -> Mapping[str, Mapping[str, str]]:
     """Every group; a client has no ``serf_wan``."""
     runtime = {
@@ -38,15 +38,15 @@ def agent_stats(
         "runtime": runtime,
         "serf_lan": lan.shell.serf.stats(),
     }
-    if leadership is None:
+    if owner is None:
         alive = sum(server.alive for server in lan.servers)
         stats["consul"] = {"server": "false", "known_servers": str(alive)}
     else:
         stats["consul"] = {
             "bootstrap": _text(bootstrap),
             "known_datacenters": str(len({server.datacenter for server in wan.servers}) if wan else 1),
-            "leader": _text(leadership.is_leader),
-            "leader_addr": leadership.view().leader,
+            "leader": _text(owner.is_leader),
+            "leader_addr": owner.view().leader,
             "server": "true",
         }
     if wan is not None:

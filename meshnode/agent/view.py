@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from meshnode.agent.leadership import Leadership
 from meshnode.agent.pool import Pool
+from meshnode.agent.server_role import ServerRole
 from meshnode.base.metrics import Metrics
+from meshnode.http.answer_cache import AnswerCache
+from meshnode.http.effects import ReadServer
 from meshnode.http.user_events import EventBuffer
 from meshnode.http.view import AgentSelf, HttpSettings, MemberInfo
 
@@ -26,7 +29,7 @@ class View:
         datacenter: str,
         lan: Pool,
         wan: Pool | None,
-        leadership: Leadership | None,
+        server: ServerRole | None,
         events: EventBuffer,
         metrics: Metrics,
         settings: HttpSettings,
@@ -39,14 +42,17 @@ class View:
         self.settings = settings
         self._lan = lan
         self._wan = wan
-        self._leadership = leadership
+        self._server = server
+        self.answers = (
+            AnswerCache(server, server.watches_of, server.may_answer) if server is not None else None
+        )
         self._describe = describe
         self._clock = asyncio.get_running_loop().time
 
     @property
     def is_server(self) -> bool:
         """Whether this agent is a server."""
-        return self._leadership is not None
+        return self._server is not None
 
     @property
     def now(self) -> float:
@@ -60,11 +66,15 @@ class View:
 
     def leader(self) -> str:
         """The leader's RPC address, or the empty string."""
-        return self._leadership.view().leader if self._leadership is not None else ""
+        return self._server.owner.view().leader if self._server is not None else ""
 
     def peers(self) -> Sequence[str]:
         """The servers' RPC addresses."""
-        return sorted(self._leadership.view().peers) if self._leadership is not None else ()
+        return sorted(self._server.owner.view().peers) if self._server is not None else ()
+
+    def read_now(self, query: ReadServer) -> Mapping[str, Any] | None:
+        """The reply to a read that memory can answer at once."""
+        return self._server.read_now(query) if self._server is not None else None
 
     def members(self, *, wan: bool) -> Sequence[MemberInfo]:
         """The members of a pool; a client has no WAN pool, so its list is empty."""

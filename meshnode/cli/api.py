@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import parse_boolean
 from meshnode.cli.connection import Connection, Endpoint, TlsFiles, parse_endpoint
 
-__all__ = ["DEFAULT_ADDRESS", "ApiClient", "ApiError", "ApiSettings", "path_segment"]
+__all__ = ["DEFAULT_ADDRESS", "ApiAnswer", "ApiClient", "ApiError", "ApiSettings", "Query", "path_segment"]
+
+#: Query parameters; one with several values is sent several times.
+Query: TypeAlias = "Mapping[str, str | Sequence[str]]"
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8500"
 #: Seconds that an answer may take; a keyring query over a large pool is the slowest.
@@ -36,6 +39,21 @@ class ApiError(MeshError):
         super().__init__(f"Unexpected response code: {status} ({body.strip()})")
         self.status = status
         self.body = body.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """An answer of any status; ``index`` and ``content_hash`` are headers for blocking queries, empty if not sent."""
+
+    status: int
+    body: bytes
+    index: str = ""
+    content_hash: str = ""
+
+    @property
+    def refusal(self) -> str:
+        """What an answer other than 200 says, in Consul's words."""
+        return str(ApiError(self.status, self.body[:4096].decode(errors="replace")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +124,21 @@ class ApiClient:
         self._timeout = timeout
 
     def call(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
+        self, method: str, path: str, query: Query | None = None, body: bytes | None = None
     ) -> bytes:
         """Send one request and return the body; raises :class:`ApiError` or :class:`MeshError`."""
         return b"".join(self._request(method, path, query, body, self._timeout))
 
-    def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+    def get_json(self, path: str, query: Query | None = None) -> Any:
         """GET ``path`` and decode the answer."""
-        answer = self.call("GET", path, query)
+        return self._decoded(path, self.call("GET", path, query))
+
+    def send_json(self, method: str, path: str, value: Any, query: Query | None = None) -> Any:
+        """Send ``value`` as JSON (nothing when it is ``None``) and decode the answer."""
+        body = None if value is None else json.dumps(value).encode()
+        return self._decoded(path, self.call(method, path, query, body))
+
+    def _decoded(self, path: str, answer: bytes) -> Any:
         try:
             return json.loads(answer)
         except ValueError:
@@ -121,7 +146,7 @@ class ApiClient:
                 MeshError(f"what answers at {self._settings.address} is no agent: {path} is not JSON")
             ) from None
 
-    def stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+    def stream(self, path: str, query: Query) -> Iterator[bytes]:
         """Pieces of a streamed answer as they come, until the agent ends it."""
         return self._request("GET", path, query, None, None)
 
@@ -129,12 +154,41 @@ class ApiClient:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None,
+        query: Query | None,
         body: bytes | None,
         timeout: float | None,
     ) -> Iterator[bytes]:
+        try:
+            with self._sent(method, path, query, body, timeout) as connection:
+                if connection.status() != 200:
+                    text = b"".join(connection.body()).decode(errors="replace")
+                    raise ApiError(connection.status(), text)
+                yield from connection.body()
+        except ConfigError:
+            raise
+        except MeshError as error:
+            raise self._failed(error) from None
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: bytes | None = None,
+        timeout: float = ANSWER_TIMEOUT,
+    ) -> ApiAnswer:
+        """Send one request and return the answer, whatever its status; raises :class:`MeshError` for none at all."""
+        with self._sent(method, path, query, body, timeout) as connection:
+            status = connection.status()
+            content = b"".join(connection.body())
+            index, content_hash = connection.header("X-Consul-Index"), connection.header("X-Consul-ContentHash")
+        return ApiAnswer(status, content, index, content_hash)
+
+    def _sent(
+        self, method: str, path: str, query: Query | None, body: bytes | None, timeout: float | None
+    ) -> Connection:
         settings = self._settings
-        target = path + ("?" + urlencode(query) if query else "")
+        target = path + ("?" + urlencode(query, doseq=True) if query else "")
         endpoint, headers = settings.endpoint(), settings.headers()
         tls = TlsFiles(
             ca_file=settings.ca_file,
@@ -144,17 +198,13 @@ class ApiClient:
             server_name=settings.tls_server_name,
             verify=settings.verify,
         )
+        connection = Connection(endpoint, tls, timeout)
         try:
-            with Connection(endpoint, tls, timeout) as connection:
-                connection.send(method, target, headers, body)
-                if connection.status() != 200:
-                    text = b"".join(connection.body()).decode(errors="replace")
-                    raise ApiError(connection.status(), text)
-                yield from connection.body()
-        except ConfigError:
+            connection.send(method, target, headers, body)
+        except BaseException:
+            connection.close()
             raise
-        except MeshError as error:
-            raise self._failed(error) from None
+        return connection
 
     def _failed(self, error: MeshError) -> MeshError:
         if not self._failing:

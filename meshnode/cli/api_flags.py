@@ -62,3 +62,7 @@ class ClientFlags:
         if self._stale is not None and parsed[self._stale]:
             query["stale"] = ""
         return query
+
+    def write_query(self, parsed: Parsed) -> dict[str, str]:
+        """The same for a call that changes something: the leader does those, whatever ``-stale`` says."""
+        return {key: value for key, value in self.query(parsed).items() if key != "stale"}

@@ -102,6 +102,10 @@ class Connection:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; what is half read is lost."""
         self._socket.close()
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
@@ -124,6 +128,10 @@ class Connection:
         while not self._reader.status:
             self._read()
         return self._reader.status
+
+    def header(self, name: str) -> str:
+        """A header of the answer, once :meth:`status` is known; empty when it was not sent."""
+        return self._reader.headers.get(name.lower(), "")
 
     def body(self) -> Iterator[bytes]:
         """The body, in pieces as they come."""
@@ -238,6 +246,8 @@ class _AnswerReader:
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._framed = False
+        #: The headers for blocking queries alone, so that a long head costs nothing.
+        self.headers: dict[str, str] = {}
         self.status = 0
         self.pieces: list[bytes] = []
         self.complete = False
@@ -260,7 +270,10 @@ class _AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        self._framed = self._framed or name.lower() in {b"content-length", b"transfer-encoding"}
+        name = name.lower()
+        self._framed = self._framed or name in {b"content-length", b"transfer-encoding"}
+        if name in {b"x-consul-index", b"x-consul-contenthash"}:
+            self.headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The head is whole; what comes before the real answer (1xx) is passed over."""

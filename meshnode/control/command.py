@@ -8,11 +8,12 @@ changes, not when a field with a default is added at the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, get_args
 
 import msgpack
 
+from meshnode.acl.model import Policy, Role, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.store import Registration
@@ -22,6 +23,14 @@ from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
 
 __all__ = [
+    "AclBootstrap",
+    "AclPolicyDelete",
+    "AclPolicySet",
+    "AclReapTokens",
+    "AclRoleDelete",
+    "AclRoleSet",
+    "AclTokenDelete",
+    "AclTokenSet",
     "Command",
     "Deregister",
     "KvAcquire",
@@ -173,6 +182,69 @@ class Lead:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class AclBootstrap:
+    """Add the first token, once; again only if ``reset_index`` is the index of the last time. Result: the accessor."""
+
+    accessor_id: str
+    secret_id: str = field(repr=False)
+    at: float
+    reset_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AclTokenSet:
+    """Add a token (``create``), or change the one with its accessor. Result: the accessor."""
+
+    token: Token
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AclTokenDelete:
+    """Result: true, also when there is no such token."""
+
+    accessor_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AclPolicySet:
+    """Add a policy (``create``), or change the one with its id. Result: the id."""
+
+    policy: Policy
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AclPolicyDelete:
+    """Remove a policy and every link to it. Result: true, also when there is no such policy."""
+
+    policy_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AclRoleSet:
+    """Add a role (``create``), or change the one with its id. Result: the id."""
+
+    role: Role
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AclRoleDelete:
+    """Remove a role and every link to it. Result: true, also when there is no such role."""
+
+    role_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AclReapTokens:
+    """Remove the tokens that are over at ``at``: by the leader. Result: true."""
+
+    at: float
+    epoch: int = 0
+
+
 Command: TypeAlias = (
     KvPut
     | KvCas
@@ -189,6 +261,14 @@ Command: TypeAlias = (
     | UpdateCoordinates
     | ReapTombstones
     | Lead
+    | AclBootstrap
+    | AclTokenSet
+    | AclTokenDelete
+    | AclPolicySet
+    | AclPolicyDelete
+    | AclRoleSet
+    | AclRoleDelete
+    | AclReapTokens
 )
 
 #: tag -> (command, version). A tag stays with its command for ever.
@@ -208,6 +288,14 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     34: (UpdateCoordinates, 1),
     48: (ReapTombstones, 1),
     49: (Lead, 1),
+    64: (AclBootstrap, 1),
+    65: (AclTokenSet, 1),
+    66: (AclTokenDelete, 1),
+    67: (AclPolicySet, 1),
+    68: (AclPolicyDelete, 1),
+    69: (AclRoleSet, 1),
+    70: (AclRoleDelete, 1),
+    71: (AclReapTokens, 1),
 }
 _SHAPES: Final[dict[type[Command], tuple[int, int, Shape[Any]]]] = {
     of: (tag, version, Shape(of)) for tag, (of, version) in _TAGS.items()

@@ -164,6 +164,9 @@ class Log(Protocol):
     def leadership(self) -> LeadershipChange:
         """Who leads, as far as this server knows."""
 
+    def contact_age(self) -> float:
+        """Seconds since the log was last heard of; infinite when it is out of reach."""
+
     async def start(self) -> None:
         """Open or connect. Raises ``LogCorruptError``, ``LogVersionError``; may be called once."""
 

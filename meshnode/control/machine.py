@@ -19,10 +19,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
+from meshnode.acl.model import bootstrap_token
+from meshnode.acl.store import AclStore
 from meshnode.base.errors import LocalProtocolError
 from meshnode.catalog.store import Catalog, Written
 from meshnode.control import snapshot
 from meshnode.control.command import (
+    AclBootstrap,
+    AclPolicyDelete,
+    AclPolicySet,
+    AclReapTokens,
+    AclRoleDelete,
+    AclRoleSet,
+    AclTokenDelete,
+    AclTokenSet,
     Command,
     Deregister,
     KvAcquire,
@@ -72,6 +82,7 @@ class StateMachine:
         self.catalog = Catalog(self._touched)
         self.kv = KvStore(self._touched)
         self.sessions = Sessions(self.kv, self._touched)
+        self.acl = AclStore(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -88,6 +99,10 @@ class StateMachine:
                 return txn.run(self.kv, self.sessions, index, ops, at)
             case SessionCreate(session):
                 return self._create_session(index, session)
+            case AclBootstrap() | AclTokenSet() | AclTokenDelete() | AclPolicySet() | AclPolicyDelete():
+                return self._apply_acl(index, command)
+            case AclRoleSet() | AclRoleDelete():
+                return self._apply_acl(index, command)
         if 0 < command.epoch < self.epoch:
             return Refusal(f"leadership epoch {command.epoch} is over: the present one is {self.epoch}")
         self.epoch = max(self.epoch, command.epoch)
@@ -102,6 +117,8 @@ class StateMachine:
                 self.catalog.update_coordinates(index, coordinates)
             case ReapTombstones(through):
                 self.kv.graveyard.reap(min(through, index))
+            case AclReapTokens(at):
+                self.acl.reap_tokens(index, at)
             case Lead(node_id):
                 self.leader = node_id
             case _:
@@ -118,7 +135,9 @@ class StateMachine:
         """The state as chunks, to be joined. Taken at once; the chunks are made as they are asked for, later or in
         another thread, whatever is applied meanwhile. Equal states give equal bytes."""
         return snapshot.chunks(
-            snapshot.capture(self.catalog, self.kv, self.sessions, self.last_index, self.epoch, self.leader)
+            snapshot.capture(
+                self.catalog, self.kv, self.sessions, self.last_index, self.epoch, self.leader, acl=self.acl
+            )
         )
 
     def restore(self, data: bytes) -> None:
@@ -127,8 +146,9 @@ class StateMachine:
         touched: set[WatchKey] = self._touched
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
-        self.last_index, self.epoch, self.leader = snapshot.load(data, catalog, kv, sessions)
-        self.catalog, self.kv, self.sessions = catalog, kv, sessions
+        acl = AclStore(touched)
+        self.last_index, self.epoch, self.leader = snapshot.load(data, catalog, kv, sessions, acl=acl)
+        self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
         touched.add(EVERYTHING)
 
     def _apply_kv(
@@ -157,6 +177,39 @@ class StateMachine:
                 return True
             case KvDeleteCas(key, expected):
                 return kv.delete_cas(index, key, expected)
+
+    def _apply_acl(
+        self,
+        index: int,
+        command: AclBootstrap
+        | AclTokenSet
+        | AclTokenDelete
+        | AclPolicySet
+        | AclPolicyDelete
+        | AclRoleSet
+        | AclRoleDelete,
+    ) -> bool | str | Refusal:
+        acl = self.acl
+        done: bool | str = True
+        match command:
+            case AclBootstrap(accessor_id, secret_id, at, reset_index):
+                fault, done = (
+                    acl.bootstrap(index, bootstrap_token(accessor_id, secret_id, at), reset_index),
+                    accessor_id,
+                )
+            case AclTokenSet(token, create):
+                fault, done = acl.set_token(index, token, create=create), token.accessor_id
+            case AclTokenDelete(accessor_id):
+                fault = acl.delete_token(index, accessor_id)
+            case AclPolicySet(policy, create):
+                fault, done = acl.set_policy(index, policy, create=create), policy.id
+            case AclPolicyDelete(policy_id):
+                fault = acl.delete_policy(index, policy_id)
+            case AclRoleSet(role, create):
+                fault, done = acl.set_role(index, role, create=create), role.id
+            case AclRoleDelete(role_id):
+                fault = acl.delete_role(index, role_id)
+        return Refusal(fault) if fault else done
 
     def _create_session(self, index: int, session: Session) -> str | Refusal:
         row = self.catalog.tables.nodes.get(session.node.lower())

@@ -28,6 +28,8 @@ class ServerInfo:
     bootstrap: bool
     wan_port: int | None
     alive: bool
+    #: Whether it keeps the embedded log of its datacenter.
+    owns_log: bool = False
 
 
 def parse_server(name: str, host: str, tags: Mapping[str, str], *, alive: bool) -> ServerInfo | None:
@@ -47,6 +49,7 @@ def parse_server(name: str, host: str, tags: Mapping[str, str], *, alive: bool) 
         bootstrap=tags.get("bootstrap") == "1",
         wan_port=_port(tags.get("wan_join_port", "")),
         alive=alive,
+        owns_log=tags.get("state_log") == "owner",
     )
 
 
@@ -55,7 +58,7 @@ def _port(text: str) -> int | None:
 
 
 def elect(servers: Iterable[ServerInfo]) -> ServerInfo | None:
-    """The server that answers as leader, or ``None`` while there is no quorum.
+    """The server that is to keep the embedded log, or ``None`` while there is no quorum.
 
     A pure function of membership: of the servers that are alive the one with the smallest node id, provided
     that at least ``expect`` servers have been seen and that a majority of all those seen is alive. Every

@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import msgpack
 
-from meshnode.base.errors import RemoteProtocolError
+from meshnode.acl.model import ANONYMOUS, GLOBAL_MANAGEMENT, Policy, Role, Token
+from meshnode.acl.store import AclStore
+from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Catalog
@@ -42,6 +44,9 @@ _CHECK: Final = Shape(Check)
 _COORDINATE: Final = Shape(NodeCoordinate)
 _ENTRY: Final = Shape(Entry)
 _SESSION: Final = Shape(Session)
+_POLICY: Final = Shape(Policy)
+_ROLE: Final = Shape(Role)
+_TOKEN: Final = Shape(Token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,14 @@ class Capture:
 
 
 def capture(
-    catalog: Catalog, kv: KvStore, sessions: Sessions, last_index: int, epoch: int, leader: str
+    catalog: Catalog,
+    kv: KvStore,
+    sessions: Sessions,
+    last_index: int,
+    epoch: int,
+    leader: str,
+    *,
+    acl: AclStore,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -101,6 +113,10 @@ def capture(
             ("trees", sorted(kv.graveyard.trees.items()), _as_it_is),
             ("sessions", sessions.every()[1], _SESSION.pack),
             ("lock-delays", list(sessions.delays), _as_it_is),
+            ("acl-indexes", _acl_indexes(acl), _as_it_is),
+            ("acl-policies", [row for row in acl.policies() if row != GLOBAL_MANAGEMENT], _POLICY.pack),
+            ("acl-roles", acl.roles(), _ROLE.pack),
+            ("acl-tokens", [row for row in acl.tokens() if row != ANONYMOUS], _TOKEN.pack),
         ),
     )
 
@@ -142,22 +158,32 @@ def _pack_node(row: tuple[Node, list[Service], list[Check]]) -> list[Any]:
     return [_NODE.pack(node), [*map(_SERVICE.pack, services)], [*map(_CHECK.pack, checks)]]
 
 
+def _acl_indexes(acl: AclStore) -> list[tuple[str, int]]:
+    return [("bootstrap", acl.bootstrap_index), ("last", acl.index)] if acl.index else []
+
+
 def _as_it_is(row: Any) -> Any:
     return row
 
 
-def load(data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions) -> tuple[int, int, str]:
+def load(
+    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, *, acl: AclStore
+) -> tuple[int, int, str]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch and the leader.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
     try:
-        return _load(data, catalog, kv, sessions)
+        return _load(data, catalog, kv, sessions, acl)
+    except ConfigError as error:
+        raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise RemoteProtocolError(f"the snapshot can't be read: {error!r}") from None
 
 
-def _load(data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions) -> tuple[int, int, str]:
+def _load(
+    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, acl: AclStore
+) -> tuple[int, int, str]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
     if magic != MAGIC:
@@ -179,6 +205,13 @@ def _load(data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions) -> tup
         sessions.delays.add(key, until)
     kv.index, kv.graveyard.floor = facts.kv_index, facts.graveyard_floor
     sessions.index = facts.sessions_index
+    acl.load(
+        map(_POLICY.unpack, sections.pop("acl-policies", ())),
+        map(_ROLE.unpack, sections.pop("acl-roles", ())),
+        map(_TOKEN.unpack, sections.pop("acl-tokens", ())),
+    )
+    indexes = dict(_pairs(sections.pop("acl-indexes", ()), int))
+    acl.index, acl.bootstrap_index = indexes.get("last", 0), indexes.get("bootstrap", 0)
     if sections:
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"

@@ -16,6 +16,7 @@ watch key                touched by
 ``("sessions-of", n)``   a session of that node
 ``("coordinates",)``     any coordinate
 ``("coordinate", n)``    that node's
+``("acl",)``             any token, policy or role
 =======================  ======================================================================
 
 Writes touch two keys that nobody registers: ``("tree", prefix)``, every key under it, and ``EVERYTHING``, after a

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.http import agent_routes, event_routes, operator_routes, status_routes
+from meshnode.http import agent_routes, event_routes, kv_routes, operator_routes, status_routes
 from meshnode.http.router import Route
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "ROUTES"]
@@ -103,7 +103,7 @@ _CLUSTER: Final = (
     Route("/v1/operator/autopilot/health", {"GET": None}),
 )
 _STATE: Final = (
-    Route("/v1/kv/*key", {"GET": None, "PUT": None, "DELETE": None}),
+    Route("/v1/kv/*key", {"GET": kv_routes.get, "PUT": kv_routes.put, "DELETE": kv_routes.delete}),
     Route("/v1/txn", {"PUT": None}),
     Route("/v1/snapshot", {"GET": None, "PUT": None}, MAX_SNAPSHOT_BYTES),
     Route("/v1/session/create", {"PUT": None}),

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from meshnode.base.errors import ConfigError
 from meshnode.base.metrics import Metrics
+from meshnode.http.answer_cache import AnswerCache
+from meshnode.http.effects import ReadServer
 from meshnode.http.user_events import EventBuffer
 
 __all__ = ["AgentSelf", "AgentView", "HttpSettings", "MemberInfo", "MemberStatus"]
@@ -75,13 +77,15 @@ class AgentSelf:
 class HttpSettings:
     """Configuration of the API; a reload gives a new object.
 
-    ``pretty`` is the default of ``?pretty`` (true with ``-dev``); ``prometheus_retention`` is in seconds, 0 is off.
+    ``pretty`` is the default of ``?pretty`` (true with ``-dev``); ``prometheus_retention`` is in seconds, 0 is off;
+    ``discovery_max_stale`` seconds that catalog and health reads may be old unasked.
     """
 
     block_endpoints: tuple[str, ...] = ()
     response_headers: Mapping[str, str] = field(default_factory=dict)
     prometheus_retention: float = 0.0
     pretty: bool = False
+    discovery_max_stale: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in self.response_headers.items():
@@ -124,6 +128,13 @@ class AgentView(Protocol):
     @property
     def now(self) -> float:
         """Monotonic seconds, the clock that ``metrics`` is fed with."""
+
+    @property
+    def answers(self) -> AnswerCache | None:
+        """Rendered answers that memory can vouch for; ``None`` on a client."""
+
+    def read_now(self, query: ReadServer) -> Mapping[str, Any] | None:
+        """The reply to a read that memory can answer at once; raises what the effect would raise."""
 
     def utc_text(self, monotonic: float) -> str:
         """A moment of that clock as wall-clock time, as Go prints it: ``2018-08-08 04:55:10 +0000 UTC``."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -170,6 +171,12 @@ class EtcdElection:
         await self._client.call(TXN, request)
 
     # The session
+
+    def contact_age(self) -> float:
+        """Seconds since etcd last confirmed our session; infinite without one."""
+        if not self._lease:
+            return math.inf
+        return max(0.0, asyncio.get_running_loop().time() - (self._valid_until - self._ttl))
 
     async def _keep_session(self) -> None:
         loop = asyncio.get_running_loop()

@@ -111,6 +111,10 @@ class EtcdLog:
         """See ``Log``."""
         return self._election.current
 
+    def contact_age(self) -> float:
+        """See ``Log``."""
+        return self._election.contact_age()
+
     async def start(self) -> None:
         """Connect, check the version of the layout, and watch the election. Waits until etcd answers."""
         request = message(

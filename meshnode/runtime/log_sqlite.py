@@ -71,6 +71,10 @@ class SqliteLog:
         """See ``Log``."""
         return self._leadership
 
+    def contact_age(self) -> float:
+        """See ``Log``: it is here."""
+        return 0.0
+
     async def start(self) -> None:
         """Open the file and check it."""
         await self._call(self._file.open)

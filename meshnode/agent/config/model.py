@@ -28,6 +28,7 @@ __all__ = [
     "Logging",
     "Ports",
     "Process",
+    "StateLog",
     "Telemetry",
     "Tls",
     "UnixSockets",
@@ -231,6 +232,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class StateLog:
+    """The engine of the replicated log; where it names no certificate, the agent's own serve."""
+
+    engine: str = setting("state_log.engine")
+    #: ``https://10.0.0.1:2379``, or ``http://`` without TLS.
+    endpoints: tuple[str, ...] = setting("state_log.endpoints")
+    #: Empty: ``meshnode/<datacenter>/``.
+    prefix: str = setting("state_log.prefix")
+    ca_file: str = setting("state_log.ca_file")
+    cert_file: str = setting("state_log.cert_file")
+    key_file: str = setting("state_log.key_file")
+
+
+@dataclass(frozen=True, slots=True)
 class Logging:
     """Where log lines go; ``level`` is one of TRACE, DEBUG, INFO, WARN, ERR."""
 
@@ -273,6 +288,7 @@ class AgentConfig:
     tls: Tls
     http: Http
     limits: Limits
+    state_log: StateLog
     logging: Logging
     telemetry: Telemetry
 

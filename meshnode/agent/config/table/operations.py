@@ -35,6 +35,14 @@ HTTP: Final = (
 )  # fmt: skip
 
 SERVERS: Final = (
+    Key("state_log", Kind.OBJECT, {}, "The engine of the replicated log; meshnode's own key."),
+    Key("state_log.engine", _S, "embedded", "`embedded`: SQLite in the data directory of one server. `etcd`: an etcd "
+        "cluster, for two or more servers.", choices=("embedded", "etcd")),
+    Key("state_log.endpoints", Kind.STRINGS, (), "etcd's client URLs: `https://10.0.0.1:2379`, or `http://`."),
+    Key("state_log.prefix", _S, "", "Beginning of its keys; one for each cluster.", shown="`meshnode/<datacenter>/`"),
+    Key("state_log.ca_file", _S, "", "CA of etcd's certificates.", shown="`ca_file`"),
+    Key("state_log.cert_file", _S, "", "Certificate shown to etcd.", shown="`cert_file`"),
+    Key("state_log.key_file", _S, "", "Its key.", shown="`key_file`"),
     Key("performance", Kind.OBJECT, {}, "How servers are paced."),
     Key("performance.leave_drain_time", _D, 5.0, "Time to finish requests while leaving."),
     Key("performance.rpc_hold_timeout", _D, 7.0, "Time that a request waits for a leader."),

@@ -9,12 +9,21 @@ from typing import Any, get_args
 import msgpack
 import pytest
 
+from meshnode.acl.model import Policy, Role, ServiceIdentity, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
 from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
 from meshnode.catalog.store import Registration
 from meshnode.control import command as commands
 from meshnode.control.command import (
+    AclBootstrap,
+    AclPolicyDelete,
+    AclPolicySet,
+    AclReapTokens,
+    AclRoleDelete,
+    AclRoleSet,
+    AclTokenDelete,
+    AclTokenSet,
     Command,
     Deregister,
     KvAcquire,
@@ -85,6 +94,29 @@ SAMPLES: list[Command] = [
     UpdateCoordinates((NodeCoordinate("n1", "", Coordinate((1.0,) * 8, 0.1, -0.5, 0.001)),), 2),
     ReapTombstones(99, 4),
     Lead("node-id", 5),
+    AclBootstrap("a1", "s1", AT, 7),
+    AclTokenSet(
+        Token(
+            "a",
+            "s",
+            "d",
+            ("p",),
+            ("r",),
+            (ServiceIdentity("web", ("dc1",)),),
+            True,
+            AT,
+            AT + 60,
+            "client",
+            "",
+        ),
+        create=True,
+    ),
+    AclTokenDelete("a"),
+    AclPolicySet(Policy("p", "name", "d", 'acl = "read"', ("dc1",)), create=False),
+    AclPolicyDelete("p"),
+    AclRoleSet(Role("r", "name", "d", ("p",), (ServiceIdentity("web"),)), create=True),
+    AclRoleDelete("r"),
+    AclReapTokens(AT, 3),
 ]
 
 
@@ -162,6 +194,14 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         34: "UpdateCoordinates",
         48: "ReapTombstones",
         49: "Lead",
+        64: "AclBootstrap",
+        65: "AclTokenSet",
+        66: "AclTokenDelete",
+        67: "AclPolicySet",
+        68: "AclPolicyDelete",
+        69: "AclRoleSet",
+        70: "AclRoleDelete",
+        71: "AclReapTokens",
     }
 
 

@@ -1,0 +1,212 @@
+"""What makes an agent a server: its copy of the state, its duties when it leads, and the RPC port."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
+from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.leader import Leader
+from meshnode.agent.pool import Pool
+from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.state_gateway import LeaderMethod, StateGateway
+from meshnode.agent.state_owner import LOG_TAG, StateOwner
+from meshnode.base.address import Address
+from meshnode.base.metrics import Metrics
+from meshnode.control.endpoints.table import METHODS
+from meshnode.control.log import Log, LogHaltedError
+from meshnode.control.machine import StateMachine
+from meshnode.control.method import ReadMethod
+from meshnode.control.reconcile import MemberView
+from meshnode.control.servers import ServerInfo
+from meshnode.control.watch import WatchKey
+from meshnode.http.effects import ReadServer
+from meshnode.http.view import MemberInfo, MemberStatus
+from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.log_sqlite import SqliteLog
+from meshnode.runtime.rpc_client import RpcClient
+from meshnode.runtime.rpc_server import RpcServer
+from meshnode.runtime.tls import TlsContexts
+
+__all__ = ["ServerRole"]
+
+
+class ServerRole:
+    """``fire`` sends a user event to the LAN pool; ``halt`` stops the agent, for a reason that it is told."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        node_id: str,
+        *,
+        lan: Pool,
+        wan: Pool | None,
+        own_servers: Callable[[], Sequence[ServerInfo]],
+        calls: ServerCalls,
+        client: RpcClient,
+        tls: TlsContexts,
+        metrics: Metrics,
+        fire: Callable[[str, bytes], None],
+        halt: Callable[[str], None],
+        rng: random.Random,
+    ) -> None:
+        self._config = config
+        self._node_id = node_id
+        self._lan = lan
+        self._halt = halt
+        identity = config.identity
+        self.owner = StateOwner(
+            own_id=node_id,
+            servers=own_servers,
+            departed=lambda: lan.departed_servers,
+            open_state=self._open_state,
+            announce=self._announce,
+            log_path=self._log_path,
+            first=config.dev or identity.bootstrap,
+            shared=config.state_log.engine == "etcd",
+        )
+        self.leader = Leader(
+            lambda: self.owner.state,
+            lambda: member_views(lan.members),
+            own_name=identity.node_name,
+            datacenter=identity.datacenter,
+        )
+        self.owner.on_leadership = self.leader.lead
+        self.gateway = StateGateway(
+            self.owner,
+            METHODS,
+            self._leader_methods(),
+            client=client,
+            datacenter=identity.datacenter,
+            hold_timeout=lambda: config.limits.rpc_hold_timeout,
+            rng=rng,
+        )
+        self.endpoints = ServerEndpoints(
+            self.owner.view, fire, identity.datacenter, gateway=self.gateway, calls=calls, wan=wan
+        )
+        self._rpc = RpcServer(self.endpoints.handle, tls=tls, metrics=metrics)
+        self._bind = Address(config.addresses.bind, config.ports.server)
+
+    @property
+    def state(self) -> ClusterState | None:
+        """This server's copy of the state; ``None`` when it has none."""
+        return self.owner.state
+
+    async def listen(self) -> None:
+        """Open the RPC port."""
+        await self._rpc.start(*self._bind)
+
+    async def start(self) -> None:
+        """Open the state, if it is ours to open; gossip runs already."""
+        await self.owner.start()
+
+    async def membership_changed(self) -> None:
+        """Gossip has news."""
+        await self.owner.membership_changed()
+        self.leader.membership_changed()
+
+    async def stop(self, timeout: float) -> None:
+        """End the term, close the port, close the log. Safe to call again."""
+        await self.leader.stop()
+        await self._rpc.stop(timeout)
+        await self.owner.stop()
+
+    def read_now(self, query: ReadServer) -> Mapping[str, Any] | None:
+        """The reply to a read that memory can answer at once."""
+        if query.datacenter and query.datacenter != self._config.identity.datacenter:
+            return None
+        return self.gateway.read_now(query.method, query.body, query.token)
+
+    def watches_of(self, query: ReadServer) -> tuple[WatchKey, ...]:
+        """What the answer to a read depends on."""
+        method = METHODS[query.method]
+        return method.watches(query.body) if isinstance(method, ReadMethod) else ()
+
+    def may_answer(self) -> bool:
+        """Whether memory may answer a default read: only the leader's may."""
+        return self.owner.is_leader
+
+    def watch(self, keys: Iterable[WatchKey], wake: Callable[[], None]) -> int:
+        """See ``ClusterState``; only asked while there is one."""
+        assert self.owner.state is not None
+        return self.owner.state.watch(keys, wake)
+
+    def unwatch(self, waiter: int) -> None:
+        """See ``ClusterState``."""
+        if self.owner.state is not None:
+            self.owner.state.unwatch(waiter)
+
+    def authorizer(self, machine: StateMachine, token: str) -> Authorizer:
+        """The rights of a token."""
+        del machine, token
+        return ALLOW_ALL
+
+    # The log
+
+    @property
+    def _log_path(self) -> Path | None:
+        data_dir = self._config.identity.data_dir
+        return Path(data_dir, "log", "log.db") if data_dir else None
+
+    async def _open_state(self) -> ClusterState:
+        state = ClusterState(
+            self._log(),
+            authorizer_of=self.authorizer,
+            wall=time.time,
+            new_id=lambda: str(uuid.uuid4()),
+            on_halt=self._halted,
+        )
+        state.on_applied = self.leader.applied
+        await state.start()
+        return state
+
+    def _log(self) -> Log:
+        config = self._config
+        if config.state_log.engine == "etcd":
+            from meshnode.agent.etcd_engine import etcd_log  # here: it loads gRPC, which few servers need
+
+            return etcd_log(config, self._node_id)
+        data_dir = config.identity.data_dir
+        return SqliteLog(Path(data_dir) if data_dir else None, self._node_id)
+
+    def _announce(self) -> None:
+        serf = self._lan.shell.serf
+        if serf.local_member.tags.get(LOG_TAG) != "owner":
+            self._lan.shell.set_tags({**serf.local_member.tags, LOG_TAG: "owner"})
+
+    def _halted(self, error: LogHaltedError) -> None:
+        self._halt(f"{error}. Restore a snapshot, or start this server with an empty data directory")
+
+    # Methods
+
+    def _leader_methods(self) -> dict[str, LeaderMethod]:
+        return {
+            "Session.Renew": self.leader.renew,
+            "Coordinate.Update": self.leader.update_coordinate,
+        }
+
+
+def member_views(members: Sequence[MemberInfo]) -> list[MemberView]:
+    """The LAN pool as the catalog should show it."""
+    return [
+        MemberView(
+            name=member.name,
+            address=member.addr,
+            node_id=member.tags.get("id", ""),
+            alive=member.status in (MemberStatus.ALIVE, MemberStatus.LEAVING),
+            left=member.status == MemberStatus.LEFT,
+            server_port=_port(member.tags) if member.tags.get("role") == "consul" else 0,
+            tagged_addresses={"lan": member.addr},
+        )
+        for member in members
+    ]
+
+
+def _port(tags: Mapping[str, str]) -> int:
+    port = tags.get("port", "")
+    return int(port) if port.isascii() and port.isdigit() else 0

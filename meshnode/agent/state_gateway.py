@@ -1,0 +1,141 @@
+"""Takes a call on the cluster's state to where it is answered: here, or at the leader.
+
+Consul's rules: a write and a default read go to the leader, a stale read is answered by any server, and while there
+is no leader a call waits for one for ``performance.rpc_hold_timeout``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+from meshnode.control.log import LogHaltedError, NotLeaderError, StaleEpochError
+from meshnode.control.method import (
+    NANOSECONDS,
+    Body,
+    Method,
+    ReadMethod,
+    WriteMethod,
+    block_time,
+    integer,
+    text,
+)
+from meshnode.control.servers import ServerInfo
+from meshnode.control.wire import from_wire
+from meshnode.rpc.method import RpcError
+from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.rpc_client import RpcClient, ServerUnreachableError, TlsRefusedError
+
+__all__ = ["NO_LEADER", "LeaderMethod", "StateGateway", "StateHolder"]
+
+_log = logging.getLogger("meshnode.state")
+#: Consul's sentence, which clients look for.
+NO_LEADER: Final = "No cluster leader"
+#: Field of a body that was passed on once already: it is answered where it arrives, or not at all.
+_FORWARDED: Final = "Forwarded"
+#: Seconds between looks for a leader: at least, and at most.
+_RETRY: Final = (0.05, 0.2)
+
+#: Something that only the leader can do, which is more than a command: (body, token) -> reply.
+LeaderMethod = Callable[[Body, str], Awaitable[Any]]
+
+
+class StateHolder(Protocol):
+    """Who knows the leader, and has the state if this server has it."""
+
+    @property
+    def state(self) -> ClusterState | None:
+        """This server's copy of the state; ``None`` on a server that has none."""
+
+    def leader(self) -> ServerInfo | None:
+        """The leader, if there is one and gossip sees it."""
+
+
+class StateGateway:
+    """``hold_timeout`` gives seconds: to wait for a leader, and for a forwarded call that doesn't block."""
+
+    def __init__(
+        self,
+        holder: StateHolder,
+        methods: Mapping[str, Method],
+        leader_methods: Mapping[str, LeaderMethod],
+        *,
+        client: RpcClient,
+        datacenter: str,
+        hold_timeout: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._holder = holder
+        self._methods = methods
+        self._leader_methods = leader_methods
+        self._client = client
+        self._datacenter = datacenter
+        self._hold_timeout = hold_timeout
+        self._rng = rng
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._methods or name in self._leader_methods
+
+    def read_now(self, name: str, body: Body, token: str) -> Mapping[str, Any] | None:
+        """The reply to a read if it can be told from memory at once; raises what :meth:`call` raises."""
+        method, state = self._methods.get(name), self._holder.state
+        if not isinstance(method, ReadMethod) or state is None or body.get("RequireConsistent"):
+            return None
+        if not (state.leads or self._stale_is_fine(state, body)):
+            return None
+        return state.read_now(method, name, body, token)
+
+    async def call(self, name: str, body: Body) -> Any:
+        """The reply to a call. Raises ``RpcError``, ``LogError``, ``PermissionDeniedError``."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._hold_timeout()
+        while True:
+            try:
+                state = self._holder.state
+                if state is not None and (state.leads or self._stale_read(state, name, body)):
+                    return await self._here(state, name, body)
+                leader = self._holder.leader()
+                if leader is not None and not body.get(_FORWARDED):
+                    return await self._at(leader, name, body)
+            except (NotLeaderError, StaleEpochError, ServerUnreachableError, TlsRefusedError) as error:
+                _log.debug("%s: %s", name, error)
+            except RpcError as error:
+                if str(error) != NO_LEADER:
+                    raise
+            if body.get(_FORWARDED) or loop.time() >= deadline:
+                raise RpcError(NO_LEADER)
+            await asyncio.sleep(self._rng.uniform(*_RETRY))
+
+    def _stale_read(self, state: ClusterState, name: str, body: Body) -> bool:
+        return isinstance(self._methods.get(name), ReadMethod) and self._stale_is_fine(state, body)
+
+    def _stale_is_fine(self, state: ClusterState, body: Body) -> bool:
+        if not body.get("AllowStale") or state.halted is not None:
+            return False
+        allowed = integer(body, "MaxStaleDuration")
+        return not allowed or state.last_contact * NANOSECONDS <= allowed
+
+    async def _here(self, state: ClusterState, name: str, body: Body) -> Any:
+        if isinstance(state.halted, LogHaltedError):
+            raise state.halted
+        token = text(body, "Token")
+        special = self._leader_methods.get(name)
+        if special is not None:
+            return await special(body, token)
+        method = self._methods[name]
+        if isinstance(method, WriteMethod):
+            return await state.write(method, body, token)
+        return await state.read(method, name, body, token)
+
+    async def _at(self, leader: ServerInfo, name: str, body: Body) -> Any:
+        reply = await self._client.call(
+            leader.rpc,
+            name,
+            {**body, _FORWARDED: True},
+            timeout=self._hold_timeout() + block_time(body),
+            datacenter=self._datacenter,
+        )
+        return from_wire(reply)

@@ -1,0 +1,1 @@
+"""The methods of a server, one file per subject, each with its table ``METHODS``; ``table`` has them all."""

@@ -1,0 +1,172 @@
+"""``Catalog.*``: registering, and reading what is registered. Source: Consul 1.2.3, agent/consul/catalog_endpoint.go.
+
+``Catalog.ListDatacenters`` is answered by who knows the WAN pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from meshnode.acl.authorizer import Authorizer
+from meshnode.catalog import queries
+from meshnode.catalog.model import Instance
+from meshnode.control import watch
+from meshnode.control.command import Command, Deregister, Register
+from meshnode.control.endpoints.catalog_fields import node_fields, service_fields, service_node_fields
+from meshnode.control.endpoints.registration import (
+    parse_registration,
+    vet_deregistration,
+    vet_registration,
+)
+from meshnode.control.endpoints.sight import Sight
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import (
+    Body,
+    Method,
+    Moment,
+    ReadMethod,
+    WriteMethod,
+    accepted,
+    boolean,
+    text,
+    text_map,
+    texts,
+)
+from meshnode.control.watch import WatchKey
+from meshnode.rpc.method import RpcError
+
+__all__ = ["METHODS", "find_instances", "node_meta", "service_watch"]
+
+
+def node_meta(body: Body) -> dict[str, str]:
+    """``NodeMetaFilters``: pairs that a node's metadata must have."""
+    return text_map(body, "NodeMetaFilters")
+
+
+def find_instances(
+    state: StateMachine, body: Body, sight: Sight, *, checks: bool
+) -> tuple[int, list[Instance]]:
+    """The instances that a ``ServiceSpecificRequest`` asks for, as far as its sender may see them.
+
+    ``ServiceName``; with ``TagFilter`` every tag of ``ServiceTags`` or the one in ``ServiceTag``; ``NodeMetaFilters``;
+    with ``Connect`` the endpoints that a Connect client uses instead.
+    """
+    name, connect = _service_name(body), boolean(body, "Connect")
+    tags = _tags(body)
+    find = queries.connect_instances if connect else queries.service_instances
+    index, found = find(
+        state.catalog, name, tag=tags[0] if tags else "", node_meta=node_meta(body), checks=checks
+    )
+    if connect and not sight.service(name):
+        return index, []
+    if len(tags) > 1:
+        wanted = {tag.lower() for tag in tags}
+        found = [row for row in found if wanted <= {tag.lower() for tag in row.service.tags}]
+    return index, sight.instances(found)
+
+
+def service_watch(body: Body) -> tuple[WatchKey, ...]:
+    """What :func:`find_instances` depends on."""
+    name = _service_name(body)
+    return (watch.connect(name) if boolean(body, "Connect") else watch.service(name),)
+
+
+def _service_name(body: Body) -> str:
+    name = text(body, "ServiceName")
+    if not name:
+        raise RpcError("Must provide service name")
+    return name
+
+
+def _tags(body: Body) -> tuple[str, ...]:
+    if not boolean(body, "TagFilter"):
+        return ()
+    one = text(body, "ServiceTag")
+    return texts(body, "ServiceTags") or ((one,) if one else ())
+
+
+# Writing
+
+
+def _register(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
+    wanted = parse_registration(body)
+    vet_registration(state.catalog.tables, wanted, authorizer)
+    return Register(wanted, moment.at)
+
+
+def _deregister(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
+    node, service_id, check_id = text(body, "Node"), text(body, "ServiceID"), text(body, "CheckID")
+    if not node:
+        raise RpcError("Must provide node")
+    vet_deregistration(state.catalog.tables, node, service_id, check_id, authorizer)
+    return Deregister(node, service_id, check_id, moment.at)
+
+
+def _written(state: StateMachine, result: Result) -> dict[str, Any]:
+    del state
+    accepted(result)
+    return {}
+
+
+# Reading
+
+
+def _list_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    index, nodes = queries.nodes(state.catalog, node_meta(body))
+    return index, {"Nodes": [node_fields(node) for node in Sight(authorizer).nodes(nodes)]}
+
+
+def _list_services(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    sight = Sight(authorizer)
+    index, services = queries.services(state.catalog, node_meta(body))
+    return index, {"Services": {name: list(tags) for name, tags in services.items() if sight.service(name)}}
+
+
+def _service_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    index, found = find_instances(state, body, Sight(authorizer), checks=False)
+    return index, {"ServiceNodes": [service_node_fields(row) for row in found]}
+
+
+def _node_services(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    sight = Sight(authorizer)
+    index, found = queries.node_services(state.catalog, _node_name(body))
+    if found is None or not sight.node(found.node.name):
+        return index, {"NodeServices": None}
+    found = replace(found, services=sight.services(found.services))
+    services = {service.id: service_fields(service) for service in found.services}
+    # Ids are sorted as Go sorts the keys of a map.
+    ordered = {service_id: services[service_id] for service_id in sorted(services)}
+    return index, {"NodeServices": {"Node": node_fields(found.node), "Services": ordered}}
+
+
+def _node_name(body: Body) -> str:
+    name = text(body, "Node")
+    if not name:
+        raise RpcError("Must provide node")
+    return name
+
+
+def _nodes_watch(body: Body) -> tuple[WatchKey, ...]:
+    del body
+    return (watch.NODES,)
+
+
+def _services_watch(body: Body) -> tuple[WatchKey, ...]:
+    return (watch.SERVICES, watch.NODES) if node_meta(body) else (watch.SERVICES,)
+
+
+def _node_watch(body: Body) -> tuple[WatchKey, ...]:
+    # The node may be asked for by its id, and nodes that come and go change which one that is.
+    return watch.node(_node_name(body)), watch.NODES, watch.SERVICES
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    "Catalog.Register": WriteMethod(_register, _written),
+    "Catalog.Deregister": WriteMethod(_deregister, _written),
+    "Catalog.ListNodes": ReadMethod(_nodes_watch, _list_nodes),
+    "Catalog.ListServices": ReadMethod(_services_watch, _list_services),
+    "Catalog.ServiceNodes": ReadMethod(service_watch, _service_nodes),
+    "Catalog.NodeServices": ReadMethod(_node_watch, _node_services),
+}

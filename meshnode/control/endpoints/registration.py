@@ -1,0 +1,189 @@
+"""``Catalog.Register`` and ``Catalog.Deregister``: their bodies as values, and who may ask for them.
+
+Source: Consul 1.2.3, agent/structs (RegisterRequest, DeregisterRequest), agent/consul/acl.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.base.duration import parse_duration
+from meshnode.base.errors import ConfigError
+from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
+from meshnode.catalog.store import Registration
+from meshnode.catalog.tables import NodeRow, Tables
+from meshnode.control.method import Body, boolean, integer, mapping, rows, text, text_map, texts
+from meshnode.rpc.method import RpcError
+
+__all__ = [
+    "duration",
+    "parse_check",
+    "parse_registration",
+    "parse_service",
+    "vet_deregistration",
+    "vet_registration",
+]
+
+_SECOND: Final = 1_000_000_000
+
+
+def parse_registration(body: Body) -> Registration:
+    """A ``RegisterRequest``; ids and nodes that are left out are filled in from what is there. Raises :class:`RpcError`."""
+    node = Node(
+        name=text(body, "Node"),
+        address=text(body, "Address"),
+        id=text(body, "ID"),
+        datacenter=text(body, "Datacenter"),
+        tagged_addresses=text_map(body, "TaggedAddresses"),
+        meta=text_map(body, "NodeMeta"),
+    )
+    checks = rows(body, "Checks")
+    if body.get("Check") is not None:
+        checks.append(mapping(body, "Check"))
+    return Registration(
+        node=node,
+        service=parse_service(mapping(body, "Service")) if body.get("Service") is not None else None,
+        checks=tuple(replace(check, node=check.node or node.name) for check in map(parse_check, checks)),
+        skip_node_update=boolean(body, "SkipNodeUpdate"),
+    )
+
+
+def parse_service(body: Body) -> Service:
+    """A ``NodeService``. A proxy of Consul 1.3 (``Proxy.DestinationServiceName``) has its ``ProxyDestination`` from there."""
+    connect, proxy = mapping(body, "Connect"), mapping(body, "Proxy")
+    weights = mapping(body, "Weights")
+    return Service(
+        name=text(body, "Service"),
+        id=text(body, "ID") or text(body, "Service"),
+        kind=text(body, "Kind"),
+        tags=texts(body, "Tags"),
+        address=text(body, "Address"),
+        port=integer(body, "Port"),
+        meta=text_map(body, "Meta"),
+        weights=Weights(integer(weights, "Passing"), integer(weights, "Warning")) if weights else Weights(),
+        enable_tag_override=boolean(body, "EnableTagOverride"),
+        proxy_destination=text(body, "ProxyDestination") or text(proxy, "DestinationServiceName"),
+        native=boolean(connect, "Native"),
+        managed_proxy=mapping(connect, "Proxy") or None,
+        proxy=proxy or None,
+    )
+
+
+def parse_check(body: Body) -> Check:
+    """A ``HealthCheck``; its status is critical when none is given."""
+    definition = mapping(body, "Definition")
+    header = mapping(definition, "Header")
+    check = Check(
+        node=text(body, "Node"),
+        check_id=text(body, "CheckID") or text(body, "Name"),
+        name=text(body, "Name"),
+        notes=text(body, "Notes"),
+        output=text(body, "Output"),
+        service_id=text(body, "ServiceID"),
+        definition=CheckDefinition(
+            http=text(definition, "HTTP"),
+            tls_skip_verify=boolean(definition, "TLSSkipVerify"),
+            header={text({"Header": name}, "Header"): texts(header, name) for name in header},
+            method=text(definition, "Method"),
+            tcp=text(definition, "TCP"),
+            interval=duration(definition, "Interval"),
+            timeout=duration(definition, "Timeout"),
+            deregister_critical_service_after=duration(definition, "DeregisterCriticalServiceAfter"),
+        ),
+    )
+    status = text(body, "Status")
+    return replace(check, status=status) if status else check
+
+
+def duration(body: Body, name: str) -> float:
+    """Seconds, from nanoseconds or from text (``"10s"``); 0 when absent. Raises :class:`RpcError`."""
+    value: Any = body.get(name)
+    if isinstance(value, str | bytes):
+        written = text(body, name)
+        try:
+            return parse_duration(written) if written else 0.0
+        except ConfigError as error:
+            raise RpcError(f"{name}: {error}") from None
+    return integer(body, name) / _SECOND
+
+
+def vet_registration(tables: Tables, wanted: Registration, authorizer: Authorizer) -> None:
+    """Raise ``PermissionDeniedError`` unless all that ``wanted`` would change may be written.
+
+    node:write for a node that is new or changes, and for its checks; service:write for the service, for the one that it
+    replaces, and for those whose checks are registered. Beyond Consul, a node that takes over the id of another one,
+    which then goes, needs node:write of both. Raises :class:`RpcError` for a check that can't be placed.
+    """
+    if authorizer.unrestricted:
+        return
+    node, service = wanted.node, wanted.service
+    row = tables.nodes.get(node.name.lower())
+    if row is None or (not wanted.skip_node_update and _changes(node, row)):
+        require(authorizer, Resource.NODE, node.name, Access.WRITE)
+        taken = tables.node_ids.get(node.id.lower())
+        if taken is not None and taken != node.name.lower():
+            require(authorizer, Resource.NODE, tables.nodes[taken].node.name, Access.WRITE)
+    if service is not None:
+        require(authorizer, Resource.SERVICE, service.name, Access.WRITE)
+        replaced = row.services.get(service.id.lower()) if row is not None else None
+        if replaced is not None:
+            require(authorizer, Resource.SERVICE, replaced.name, Access.WRITE)
+    for check in wanted.checks:
+        _vet_check(node, service, row, check, authorizer)
+
+
+def _changes(node: Node, row: NodeRow) -> bool:
+    return not row.node.same_as(replace(node, id=node.id or row.node.id))
+
+
+def _vet_check(
+    node: Node, service: Service | None, row: NodeRow | None, check: Check, authorizer: Authorizer
+) -> None:
+    if check.node.lower() != node.name.lower():
+        raise RpcError(
+            f"Node '{check.node}' for check '{check.check_id}' doesn't match register request node '{node.name}'"
+        )
+    replaced = row.checks.get(check.check_id.lower()) if row is not None else None
+    if replaced is not None and replaced.service_id.lower() != check.service_id.lower():
+        _vet_owner(node.name, replaced, authorizer)
+    if not check.service_id:
+        require(authorizer, Resource.NODE, node.name, Access.WRITE)
+    elif service is None or service.id.lower() != check.service_id.lower():
+        owner = row.services.get(check.service_id.lower()) if row is not None else None
+        if owner is None:
+            raise RpcError(f"Unknown service '{check.service_id}' for check '{check.check_id}'")
+        require(authorizer, Resource.SERVICE, owner.name, Access.WRITE)
+
+
+def vet_deregistration(
+    tables: Tables, node: str, service_id: str, check_id: str, authorizer: Authorizer
+) -> None:
+    """Raise ``PermissionDeniedError`` unless the service, the check or the node may be removed.
+
+    Who may write a node may remove what is on it; else it takes service:write. Raises :class:`RpcError` for a service or
+    check that isn't there, as Consul does, since nobody can say who may remove it.
+    """
+    if authorizer.decide(Resource.NODE, node, Access.WRITE).allowed:
+        return
+    row = tables.nodes.get(node.lower())
+    if service_id:
+        service = row.services.get(service_id.lower()) if row is not None else None
+        if service is None:
+            raise RpcError(f"Unknown service '{service_id}'")
+        require(authorizer, Resource.SERVICE, service.name, Access.WRITE)
+    elif check_id:
+        check = row.checks.get(check_id.lower()) if row is not None else None
+        if check is None:
+            raise RpcError(f"Unknown check '{check_id}'")
+        _vet_owner(node, check, authorizer)
+    else:
+        require(authorizer, Resource.NODE, node, Access.WRITE)
+
+
+def _vet_owner(node: str, check: Check, authorizer: Authorizer) -> None:
+    if check.service_name:
+        require(authorizer, Resource.SERVICE, check.service_name, Access.WRITE)
+    else:
+        require(authorizer, Resource.NODE, node, Access.WRITE)

@@ -1,0 +1,143 @@
+"""Services and checks as somebody defined them: the values. How they are read is in ``parse.py``.
+
+Source: Consul 1.2.3, the documentation of agent/services and agent/checks, and of later versions where named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from meshnode.catalog.model import CRITICAL, Check, Service, Weights
+from meshnode.catalog.validate import service_fault
+from meshnode.local.check_type import CheckType, DockerCheck, ScriptCheck
+
+__all__ = [
+    "MIN_DEREGISTER_AFTER",
+    "CheckDefinition",
+    "ScriptPolicy",
+    "ServiceDefinition",
+    "definition_fault",
+]
+
+#: A shorter ``deregister_critical_service_after`` is lengthened to this (``check_deregister_interval_min``).
+MIN_DEREGISTER_AFTER: Final = 60.0
+_EQUAL: Final = Weights()
+#: Addresses that nobody can connect to.
+_ANY: Final = frozenset({"0.0.0.0", "::", "[::]"})
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDefinition:
+    """One check: what it is called, what it belongs to (``service_id`` empty: the node) and how it is run.
+
+    ``status`` is the one at the beginning, empty: critical. ``run`` is ``None`` for a check that only has a status
+    (maintenance). ``deregister_critical_service_after`` is in seconds, 0: never.
+    """
+
+    id: str
+    name: str
+    run: CheckType | None
+    notes: str = ""
+    service_id: str = ""
+    token: str = ""
+    status: str = ""
+    deregister_critical_service_after: float = 0.0
+
+    def check(self, node: str, service: Service | None) -> Check:
+        """The check as the catalog has it when it begins; ``service`` is the one that it belongs to."""
+        return Check(
+            node=node,
+            check_id=self.id,
+            name=self.name,
+            status=self.status or CRITICAL,
+            notes=self.notes,
+            service_id=self.service_id,
+            service_name=service.name if service is not None else "",
+            service_tags=service.tags if service is not None else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDefinition:
+    """One service of this agent with its checks; ``id`` is never empty.
+
+    ``managed_proxy`` is Connect.Proxy of 1.2 (``ExecMode``, ``Command``, ``Config``), ``proxy`` the proxy's
+    configuration of 1.3 and later, ``sidecar`` Connect.SidecarService as it was written; all are JSON values.
+    """
+
+    id: str
+    name: str
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+    address: str = ""
+    port: int = 0
+    meta: Mapping[str, str] = field(default_factory=dict)
+    weights: Weights = _EQUAL
+    enable_tag_override: bool = False
+    proxy_destination: str = ""
+    native: bool = False
+    managed_proxy: Mapping[str, Any] | None = None
+    proxy: Mapping[str, Any] | None = None
+    sidecar: Mapping[str, Any] | None = None
+    token: str = ""
+    checks: tuple[CheckDefinition, ...] = ()
+
+    def service(self) -> Service:
+        """The service as the catalog has it."""
+        return Service(
+            name=self.name,
+            id=self.id,
+            kind=self.kind,
+            tags=self.tags,
+            address=self.address,
+            port=self.port,
+            meta=self.meta,
+            weights=self.weights,
+            enable_tag_override=self.enable_tag_override,
+            proxy_destination=self.proxy_destination,
+            native=self.native,
+            managed_proxy=self.managed_proxy,
+            proxy=self.proxy,
+        )
+
+    def without_checks(self) -> ServiceDefinition:
+        """The same service alone: its checks live on their own once it is registered."""
+        return replace(self, checks=())
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptPolicy:
+    """``enable_script_checks`` and ``enable_local_script_checks``: whether checks may run programs."""
+
+    enabled: bool = False
+    enabled_locally: bool = False
+
+    def fault(self, definition: CheckDefinition, *, remote: bool) -> str:
+        """Why this check may not be run, or nothing; ``remote``: it came over the API."""
+        if not isinstance(definition.run, ScriptCheck | DockerCheck) or self.enabled:
+            return ""
+        if not remote:
+            if self.enabled_locally:
+                return ""
+            return (
+                "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or "
+                "'enable_local_script_checks' to true"
+            )
+        return (
+            "Scripts are disabled on this agent from remote calls; to enable, configure "
+            "'enable_script_checks' to true"
+        )
+
+
+def definition_fault(definition: ServiceDefinition, node: str) -> str:
+    """Why the service can't be registered, or nothing: the catalog's rules, before the catalog is asked."""
+    if definition.address in _ANY:
+        return f"Invalid service address: nobody can connect to {definition.address}: leave it empty or write one"
+    if definition.sidecar is not None:
+        return (
+            "Connect.SidecarService is not in this release: register the proxy as a service of its own, "
+            'with Kind "connect-proxy"'
+        )
+    return service_fault(definition.service(), node)

@@ -1,0 +1,178 @@
+"""Programs that we run: in a process group of their own, with bounded output, never left behind when told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from meshnode.base.errors import MeshError
+
+__all__ = ["KILL_GRACE", "Child", "ChildError", "Ended", "run_program", "shell_program", "start_program"]
+
+#: Seconds between SIGTERM and SIGKILL.
+KILL_GRACE: Final = 5.0
+#: Seconds that output may still come after the program has ended: something it started may hold the pipe for ever.
+TRAILING_OUTPUT_TIMEOUT: Final = 0.5
+READ_BYTES: Final = 4096
+
+
+class ChildError(MeshError):
+    """The program could not be started; ``str()`` names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended. ``code`` is negative for a signal; ``total_bytes`` is how long the output was uncut."""
+
+    code: int
+    output: bytes
+    total_bytes: int
+
+
+def shell_program(line: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The arguments that run ``line`` in the user's shell (``SHELL``), or in ``/bin/sh``, as Consul does."""
+    found = os.environ if environ is None else environ
+    return (found.get("SHELL") or "/bin/sh", "-c", line)
+
+
+class Child:
+    """A program that was started. Signals go to its whole group, if it has one of its own."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader | None,
+        pipe: asyncio.BaseTransport | None, *, own_group: bool
+    ) -> None:  # fmt: skip
+        self._process = process
+        self._reader = reader
+        self._pipe = pipe
+        self._own_group = own_group
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def read(self) -> bytes:
+        """Some of its output, standard output and error together; empty at the end of it."""
+        assert self._reader is not None, "the output was not captured"
+        return await self._reader.read(READ_BYTES)
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal; does not wait for the end of the output."""
+        return await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._own_group:
+                os.killpg(self.pid, number)
+            else:
+                self._process.send_signal(number)
+
+    async def end(self, grace: float = KILL_GRACE, first: int = signal.SIGTERM) -> int:
+        """Signal ``first``, and SIGKILL after ``grace`` seconds; what is left of the group is killed in any case."""
+        self.signal(first)
+        try:
+            async with asyncio.timeout(grace):
+                await self.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.signal(signal.SIGKILL)
+        return await self.wait()
+
+    def close(self) -> None:
+        """Kill what is left when it has not ended, and let go of the pipe."""
+        if self._process.returncode is None:
+            self.signal(signal.SIGKILL)
+        if self._pipe is not None:
+            self._pipe.close()
+
+
+async def start_program(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    input_data: bytes | None = b"",
+    capture: bool = True,
+    own_group: bool = True,
+) -> Child:
+    """Start a program; raises :class:`ChildError`.
+
+    ``environment`` is added to ours. ``input_data`` is what it reads on standard input, ``None``: our own. Unless
+    ``capture``, output goes where ours goes. Without ``own_group`` it stays in the foreground of our terminal.
+    """
+    reading = writing = -1
+    if capture:
+        reading, writing = os.pipe()
+    try:
+        with tempfile.TemporaryFile() if input_data else contextlib.nullcontext() as spooled:
+            if spooled is not None:
+                spooled.write(input_data or b"")
+                spooled.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *arguments,
+                stdin=spooled if spooled is not None else None if input_data is None else asyncio.subprocess.DEVNULL,
+                stdout=writing if capture else None,
+                stderr=writing if capture else None,
+                env={**os.environ, **(environment or {})},
+                start_new_session=own_group,
+            )  # fmt: skip
+    except (OSError, ValueError) as error:
+        if capture:
+            os.close(reading)
+        reason = getattr(error, "strerror", None) or error
+        name = arguments[0] if arguments else ""
+        raise ChildError(f"can't run {name!r}: {reason}") from None
+    finally:
+        if capture:
+            os.close(writing)
+    if not capture:
+        return Child(process, None, None, own_group=own_group)
+    reader = asyncio.StreamReader(limit=READ_BYTES)
+    try:
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+        )
+    except BaseException:
+        Child(process, None, None, own_group=own_group).close()
+        raise
+    return Child(process, reader, pipe, own_group=own_group)
+
+
+async def run_program(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    input_data: bytes = b"",
+    max_output_bytes: int,
+) -> Ended:
+    """Run a program to its end, keeping the last ``max_output_bytes`` of its output; killed when cancelled.
+
+    Raises :class:`ChildError` when it can't be started.
+    """
+    child = await start_program(arguments, environment=environment, input_data=input_data)
+    kept, total = bytearray(), 0
+
+    async def collect() -> None:
+        nonlocal total
+        while piece := await child.read():
+            total += len(piece)
+            kept.extend(piece)
+            del kept[:-max_output_bytes]
+
+    collecting = asyncio.ensure_future(collect())
+    try:
+        code = await child.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(collecting), TRAILING_OUTPUT_TIMEOUT)
+    finally:
+        collecting.cancel()
+        child.close()
+    return Ended(code, bytes(kept), total)
