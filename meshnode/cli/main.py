@@ -19,12 +19,14 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("meshnode.cli.agent", "Runs a meshnode agent"),
     "event": ("meshnode.cli.event", "Fire a new event"),
+    "exec": ("meshnode.cli.exec", "Executes a command on the nodes of a datacenter"),
     "force-leave": ("meshnode.cli.force_leave", "Forces a member of the cluster to enter the \"left\" state"),
     "info": ("meshnode.cli.info", "Provides debugging information for operators"),
     "join": ("meshnode.cli.join", "Tell the agent to join a cluster"),
     "keygen": ("meshnode.cli.keygen", "Generates a new encryption key"),
     "keyring": ("meshnode.cli.keyring", "Manages gossip layer encryption keys"),
     "leave": ("meshnode.cli.leave", "Gracefully leaves the cluster and shuts down"),
+    "lock": ("meshnode.cli.lock", "Execute a command holding a lock"),
     "members": ("meshnode.cli.members", "Lists the members of a cluster"),
     "monitor": ("meshnode.cli.monitor", "Stream logs from an agent"),
     "prove": ("meshnode.cli.prove", "Judges captures: which ports were encrypted, and which leaked"),
@@ -36,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "tls cert create": ("meshnode.cli.tls", "Create a new certificate"),
     "validate": ("meshnode.cli.validate", "Validate config files/directories"),
     "version": ("meshnode.cli.version", "Prints the version"),
+    "watch": ("meshnode.cli.watch", "Watch for changes in Consul"),
 }  # fmt: skip
 
 _HELP: Final = frozenset({"-h", "-help", "--help"})
@@ -47,15 +50,13 @@ NOT_IN_THIS_RELEASE: Final = frozenset(
         "config",
         "connect",
         "debug",
-        "exec",
         "intention",
         "kv",
-        "lock",
         "login",
         "logout",
         "maint",
     }
-    | {"operator", "rtt", "services", "snapshot", "watch"}
+    | {"operator", "rtt", "services", "snapshot"}
 )
 
 

@@ -18,6 +18,7 @@ from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.store import Registration
 from meshnode.control.log import MAX_COMMAND_BYTES
+from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.shape import Shape
 from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
@@ -41,6 +42,8 @@ __all__ = [
     "KvPut",
     "KvRelease",
     "Lead",
+    "QueryDelete",
+    "QuerySet",
     "ReapTombstones",
     "Register",
     "SessionCreate",
@@ -245,6 +248,21 @@ class AclReapTokens:
     epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """Add a prepared query (``create``), or change the one with its id. Result: the id."""
+
+    query: PreparedQuery
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueryDelete:
+    """Result: the id, also when there is no such prepared query."""
+
+    query_id: str
+
+
 Command: TypeAlias = (
     KvPut
     | KvCas
@@ -269,6 +287,8 @@ Command: TypeAlias = (
     | AclRoleSet
     | AclRoleDelete
     | AclReapTokens
+    | QuerySet
+    | QueryDelete
 )
 
 #: tag -> (command, version). A tag stays with its command for ever.
@@ -296,6 +316,8 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     69: (AclRoleSet, 1),
     70: (AclRoleDelete, 1),
     71: (AclReapTokens, 1),
+    80: (QuerySet, 1),
+    81: (QueryDelete, 1),
 }
 _SHAPES: Final[dict[type[Command], tuple[int, int, Shape[Any]]]] = {
     of: (tag, version, Shape(of)) for tag, (of, version) in _TAGS.items()

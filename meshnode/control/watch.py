@@ -17,6 +17,7 @@ watch key                touched by
 ``("coordinates",)``     any coordinate
 ``("coordinate", n)``    that node's
 ``("acl",)``             any token, policy or role
+``("queries",)``         any prepared query
 =======================  ======================================================================
 
 Writes touch two keys that nobody registers: ``("tree", prefix)``, every key under it, and ``EVERYTHING``, after a
@@ -51,6 +52,7 @@ NODES: Final[WatchKey] = ("nodes",)
 SERVICES: Final[WatchKey] = ("services",)
 SESSIONS: Final[WatchKey] = ("sessions",)
 COORDINATES: Final[WatchKey] = ("coordinates",)
+QUERIES: Final[WatchKey] = ("queries",)
 #: Touched when the whole state was replaced.
 EVERYTHING: Final[WatchKey] = ("everything",)
 

@@ -31,7 +31,16 @@ from meshnode.dns.records import (
     name_from_text,
 )
 
-__all__ = ["Findings", "Found", "address_data", "address_of", "addresses", "services", "text_records"]
+__all__ = [
+    "Findings",
+    "Found",
+    "address_data",
+    "address_of",
+    "addresses",
+    "fits",
+    "services",
+    "text_records",
+]
 
 #: Metadata keys that start so are sent as the value alone (Consul's rule).
 _VALUE_ALONE: Final = "rfc1035-"
@@ -101,9 +110,9 @@ def addresses(owner: Name, texts: Iterable[str], kind: int, ttl: int) -> Finding
 
 
 def services(
-    instances: Sequence[Instance], datacenter: str, suffix: Name, ttl: int, config: DnsConfig
+    owner: Name, instances: Sequence[Instance], datacenter: str, suffix: Name, ttl: int, config: DnsConfig
 ) -> list[Found]:
-    """SRV records of ``instances``, each with the addresses (or the CNAME) of its target.
+    """SRV records of ``owner`` for ``instances``, each with the addresses (or the CNAME) of its target.
 
     The target is the node's name, or for a service with an address of its own that host name or an ``addr`` name.
     """
@@ -121,12 +130,8 @@ def services(
         extras = [] if data is None else [Record(target, ttl, data)]
         if config.node_meta_txt and not service.address:
             extras += text_records(target, node, ttl)
-        found.append(Found((Record(_OWNER, ttl, srv),), tuple(extras)))
+        found.append(Found((Record(owner, ttl, srv),), tuple(extras)))
     return found
-
-
-#: Stands for the name of the question until an answer is made (``answer.with_owner``).
-_OWNER: Final[Name] = ()
 
 
 def _place(

@@ -93,7 +93,9 @@ def parse(data: bytes, max_records: int = MAX_RECORDS) -> Message:
             if isinstance(found, Record):
                 section.append(found)
             elif edns is not None or len(sections) != 2:
-                raise RemoteProtocolError("a DNS message has one OPT record at most, in the additional section")
+                raise RemoteProtocolError(
+                    "a DNS message has one OPT record at most, in the additional section"
+                )
             else:
                 edns = found
         sections.append(tuple(section))
@@ -129,7 +131,9 @@ def suffix_offsets(name: Name) -> dict[Name, int]:
     return offsets
 
 
-def encode_record(record: Record, known: dict[Name, int] | None, at: int = 0, *, learn: bool = False) -> bytes:
+def encode_record(
+    record: Record, known: dict[Name, int] | None, at: int = 0, *, learn: bool = False
+) -> bytes:
     """One record, its names compressed against ``known``; None compresses nothing.
 
     With ``learn`` the record stands at ``at`` and its names are added to ``known``; without, its bytes are good
@@ -200,7 +204,9 @@ def _read_name(data: bytes, offset: int) -> tuple[Name, int]:
             offset = (length & 0x3F) << 8 | data[offset + 1]
             pointers += 1
             if offset >= earliest or pointers > MAX_POINTERS:
-                raise RemoteProtocolError("a compressed name that leads forward, or through too many pointers")
+                raise RemoteProtocolError(
+                    "a compressed name that leads forward, or through too many pointers"
+                )
             earliest = offset
             continue
         offset += 1

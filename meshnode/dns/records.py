@@ -8,7 +8,6 @@ from typing import Final
 from meshnode.base.errors import MeshError
 
 __all__ = [
-    "A",
     "AAAA",
     "AXFR",
     "BADVERS",
@@ -38,6 +37,7 @@ __all__ = [
     "SRV",
     "TXT",
     "TYPE_ANY",
+    "A",
     "Address4",
     "Address6",
     "Data",

@@ -98,7 +98,9 @@ class Template:
         self._sampled = min(after_records, udp_limit, max(1, self._budget // max(1, smallest)))
         self._limit = after_records
         biggest = sorted((_whole(choice) for choice in self._choices), reverse=True)[: self._sampled]
-        self._sizes_vary = sum(biggest) > self._budget or any(c.extras for c in self._choices) or bool(aliases)
+        self._sizes_vary = (
+            sum(biggest) > self._budget or any(c.extras for c in self._choices) or bool(aliases)
+        )
         truncated = FLAG_TC if truncate and self._sampled < after_records else 0
         self._ready = self._head(flags | truncated, self._sampled, 0) + question
 

@@ -87,7 +87,7 @@ class DnsView(Protocol):
         Called for each query whose answer is kept, so it should cost no more than a look into a mapping.
         """
 
-    def node(self, lookup: NodeLookup) -> Node | None | Pending:
+    def node(self, lookup: NodeLookup) -> Node | Pending | None:
         """The node, None when there is none."""
 
     def instances(self, lookup: ServiceLookup) -> Sequence[Instance] | Pending:

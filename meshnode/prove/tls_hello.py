@@ -91,7 +91,8 @@ class Handshake:
                     self._read_server_hello(body)
                 elif kind == _CERTIFICATE:
                     self.certificate_names = _names(body)
-            except (IndexError, ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
+            except (IndexError, ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
+                # TypeError: cryptography's answer to a name of an ASN.1 type that names can't have.
                 pass
             position += 4 + length
         return position

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshnode.base.errors import MeshError
+from meshnode.runtime.tasks import spawn
 
 __all__ = ["KILL_GRACE", "Child", "ChildError", "Ended", "run_program", "shell_program", "start_program"]
 
@@ -67,7 +68,7 @@ class Child:
         """The exit code, negative for a signal; does not wait for the end of the output."""
         return await self._process.wait()
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send a signal; nothing happens when it has ended."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._own_group:
@@ -77,20 +78,20 @@ class Child:
 
     async def end(self, grace: float = KILL_GRACE, first: int = signal.SIGTERM) -> int:
         """Signal ``first``, and SIGKILL after ``grace`` seconds; what is left of the group is killed in any case."""
-        self.signal(first)
+        self.send(first)
         try:
             async with asyncio.timeout(grace):
                 await self.wait()
         except TimeoutError:
             pass
         finally:
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
         return await self.wait()
 
     def close(self) -> None:
         """Kill what is left when it has not ended, and let go of the pipe."""
         if self._process.returncode is None:
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
         if self._pipe is not None:
             self._pipe.close()
 
@@ -167,7 +168,7 @@ async def run_program(
             kept.extend(piece)
             del kept[:-max_output_bytes]
 
-    collecting = asyncio.ensure_future(collect())
+    collecting = spawn(collect(), name="child-output")
     try:
         code = await child.wait()
         with contextlib.suppress(TimeoutError):

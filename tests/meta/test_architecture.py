@@ -32,10 +32,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "agent": frozenset(
         {
             *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "control"),
-            *("http", "dns", "local", "prove", "runtime"),
+            *("http", "dns", "local", "prove", "runtime", "watch"),
         }
     ),
-    "cli": frozenset({"base", "pki", "hcl", "gossip", "prove", "runtime", "agent"}),
+    "cli": frozenset({"base", "pki", "hcl", "gossip", "prove", "runtime", "agent", "watch", "lock"}),
 }
 CORES = (
     "base",

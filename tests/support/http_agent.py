@@ -47,6 +47,10 @@ class FakeView:
     lan: tuple[MemberInfo, ...] = (member("node1"), member("node2", "10.0.0.2", MemberStatus.FAILED))
     wan: tuple[MemberInfo, ...] = (member("node1.dc1"),)
     leader_address: str = "10.0.0.1:8300"
+    answers: None = None
+
+    def read_now(self, _query: object) -> None:
+        return None
 
     def utc_text(self, monotonic: float) -> str:
         return f"2018-08-08 04:55:{int(monotonic) % 60:02d} +0000 UTC"

@@ -24,7 +24,7 @@ __all__ = ["METHODS", "parse_coordinate"]
 
 
 def parse_coordinate(body: Body) -> Coordinate:
-    """A ``Coord``: ``Vec``, ``Error``, ``Adjustment``, ``Height``. Raises :class:`RpcError` for one that isn't valid."""
+    """``Coord``: ``Vec``, ``Error``, ``Adjustment``, ``Height``. Raises :class:`RpcError` if it isn't valid."""
     vector = body.get("Vec")
     if not isinstance(vector, list | tuple) or len(vector) != DIMENSIONS:
         raise RpcError(f"incompatible coordinate: Coord.Vec must be a list of {DIMENSIONS} numbers")

@@ -30,7 +30,7 @@ _SECOND: Final = 1_000_000_000
 
 
 def parse_registration(body: Body) -> Registration:
-    """A ``RegisterRequest``; ids and nodes that are left out are filled in from what is there. Raises :class:`RpcError`."""
+    """A ``RegisterRequest``; what is left out is filled in as Consul does. Raises :class:`RpcError`."""
     node = Node(
         name=text(body, "Node"),
         address=text(body, "Address"),
@@ -51,7 +51,7 @@ def parse_registration(body: Body) -> Registration:
 
 
 def parse_service(body: Body) -> Service:
-    """A ``NodeService``. A proxy of Consul 1.3 (``Proxy.DestinationServiceName``) has its ``ProxyDestination`` from there."""
+    """A ``NodeService``; a proxy in the form of Consul 1.3 has its destination from ``DestinationServiceName``."""
     connect, proxy = mapping(body, "Connect"), mapping(body, "Proxy")
     weights = mapping(body, "Weights")
     return Service(
@@ -162,8 +162,8 @@ def vet_deregistration(
 ) -> None:
     """Raise ``PermissionDeniedError`` unless the service, the check or the node may be removed.
 
-    Who may write a node may remove what is on it; else it takes service:write. Raises :class:`RpcError` for a service or
-    check that isn't there, as Consul does, since nobody can say who may remove it.
+    Who may write a node may remove what is on it; else it takes service:write. Raises :class:`RpcError` for a service
+    or check that isn't there, as Consul does, since nobody can say who may remove it.
     """
     if authorizer.decide(Resource.NODE, node, Access.WRITE).allowed:
         return

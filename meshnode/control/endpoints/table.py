@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from meshnode.control.endpoints import kv
+from meshnode.control.endpoints import catalog, coordinate, health, internal, kv, session, txn
 from meshnode.control.method import Method
 
 __all__ = ["METHODS"]
 
-METHODS: Final[Mapping[str, Method]] = {**kv.METHODS}
+METHODS: Final[Mapping[str, Method]] = {
+    **catalog.METHODS,
+    **coordinate.METHODS,
+    **health.METHODS,
+    **internal.METHODS,
+    **kv.METHODS,
+    **session.METHODS,
+    **txn.METHODS,
+}

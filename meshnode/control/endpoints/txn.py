@@ -1,8 +1,8 @@
 """``Txn.*``: several operations on keys, all or none. Source: Consul 1.2.3, agent/consul/txn_endpoint.go.
 
 Differences from Consul 1.2.3: an operation that the caller may not do fails the whole call with ``Permission denied``
-(Consul lists it among the errors of operations); a ``get`` that it may not do does too (Consul leaves out its result, and
-so tells whether the key is there).
+(Consul lists it among the errors of operations), also a ``get`` (Consul leaves out its result, and so tells whether the
+key is there).
 """
 
 from __future__ import annotations

@@ -27,10 +27,11 @@ from meshnode.runtime.checks.dial import DialTimeoutError, dial, error_words
 from meshnode.runtime.checks.http_client import AnswerHead, AnswerReader, close, request_bytes
 from meshnode.runtime.checks.tls_words import CheckContexts, new_context, tls_failure
 
-__all__ = ["MAX_REDIRECTS", "USER_AGENT", "check_http"]
+__all__ = ["MAX_REQUESTS", "USER_AGENT", "check_http"]
 
 USER_AGENT: Final = "Consul Health Check"
-MAX_REDIRECTS: Final = 10
+#: Of one run, redirects included: Go stops at the tenth redirect, which it doesn't follow.
+MAX_REQUESTS: Final = 10
 _ACCEPT: Final = "text/plain, text/*, */*"
 #: Headers that the request itself decides on, as in Go.
 _OWN: Final = frozenset({"host", "content-length", "transfer-encoding", "trailer", "connection"})
@@ -101,7 +102,7 @@ class _Run:
 
     def failed(self, words: str) -> Result:
         """There is no answer."""
-        return Result(CRITICAL, http_error(self._request.method, self._request.url, words))
+        return Result(CRITICAL, http_error(self._method, self._request.url, words))
 
     def result(self) -> Result:
         """What the answer means."""
@@ -112,14 +113,14 @@ class _Run:
 
     async def follow(self) -> None:
         """Ask, and ask where the answer points to."""
-        for asked in range(MAX_REDIRECTS + 1):
+        for asked in range(1, MAX_REQUESTS + 1):
             head = await self._ask()
             if not self._redirects(head):
                 return
-            if asked < MAX_REDIRECTS:
+            if asked < MAX_REQUESTS:
                 self._reader = None
                 self._request = _redirected(self._request, head)
-        raise MeshError(f"stopped after {MAX_REDIRECTS} redirects")
+        raise MeshError(f"stopped after {MAX_REQUESTS} redirects")
 
     def _redirects(self, head: AnswerHead) -> bool:
         if self._check.disable_redirects:

@@ -135,20 +135,30 @@ def test_over_the_limit_nothing_is_sent() -> None:
 
 def endpoints(fired: list[tuple[str, bytes]]) -> ServerEndpoints:
     view = ClusterView("10.0.0.1:8300", ("10.0.0.2:8300", "10.0.0.1:8300"))
-    return ServerEndpoints(lambda: view, lambda name, payload: fired.append((name, payload)), "dc1")
+    return made(lambda: view, lambda name, payload: fired.append((name, payload)))
+
+
+def made(view: Any, fire: Any) -> ServerEndpoints:
+    nothing: Any = None
+    gateway: Any = ()
+    return ServerEndpoints(view, fire, "dc1", gateway=gateway, calls=nothing, wan=None)
+
+
+def answer(served: ServerEndpoints, method: str, body: Any) -> Any:
+    return asyncio.run(served.call(method, body))
 
 
 def test_status_calls_are_answered_from_the_view() -> None:
     served = endpoints([])
-    assert served.call("Status.Leader", {}) == "10.0.0.1:8300"
-    assert served.call("Status.Peers", None) == ["10.0.0.1:8300", "10.0.0.2:8300"]
-    assert served.call("Status.Ping", b"") == {}
+    assert answer(served, "Status.Leader", {}) == "10.0.0.1:8300"
+    assert answer(served, "Status.Peers", None) == ["10.0.0.1:8300", "10.0.0.2:8300"]
+    assert answer(served, "Status.Ping", b"") == {}
 
 
 def test_an_event_is_fired_under_consuls_prefix() -> None:
     fired: list[tuple[str, bytes]] = []
     body = {b"Name": b"deploy", b"Payload": b"\x81", b"Datacenter": b"dc1"}
-    assert endpoints(fired).call("Internal.EventFire", body) == {"Datacenter": "dc1"}
+    assert answer(endpoints(fired), "Internal.EventFire", body) == {"Datacenter": "dc1"}
     assert fired == [("consul:event:deploy", b"\x81")]
 
 
@@ -165,21 +175,28 @@ def test_an_event_is_fired_under_consuls_prefix() -> None:
 )
 def test_a_bad_event_is_refused_with_the_reason(body: Any, text: str) -> None:
     with pytest.raises(RpcError, match=text):
-        endpoints([]).call("Internal.EventFire", body)
+        answer(endpoints([]), "Internal.EventFire", body)
 
 
 def test_an_error_of_gossip_is_the_callers_answer() -> None:
     def fail(_name: str, _payload: bytes) -> None:
         raise MeshError("user event takes 600 bytes and gossip carries 512")
 
-    served = ServerEndpoints(lambda: ClusterView("", ()), fail, "dc1")
+    served = made(lambda: ClusterView("", ()), fail)
     with pytest.raises(RpcError, match=r"gossip carries 512"):
-        served.call("Internal.EventFire", {b"Name": b"x"})
+        answer(served, "Internal.EventFire", {b"Name": b"x"})
+
+
+def test_the_datacenters_without_a_wan_pool_are_our_own() -> None:
+    assert answer(endpoints([]), "Catalog.ListDatacenters", {}) == ["dc1"]
+    assert answer(endpoints([]), "Coordinate.ListDatacenters", {}) == [
+        {"Datacenter": "dc1", "AreaID": "wan", "Coordinates": []}
+    ]
 
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(RpcError, match=r"KVS.Get"):
-        endpoints([]).call("KVS.Get", {})
+        answer(endpoints([]), "KVS.Get", {})
 
 
 @pytest.mark.parametrize(

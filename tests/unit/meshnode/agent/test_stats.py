@@ -17,7 +17,7 @@ def stats(**parts: Any) -> Any:
     given: dict[str, Any] = {
         "lan": pool(),
         "wan": None,
-        "leadership": None,
+        "owner": None,
         "bootstrap": False,
         "datacenter": "dc1",
     }
@@ -32,8 +32,8 @@ def test_a_client_has_no_wan_and_counts_servers() -> None:
 
 
 def test_a_server_tells_who_leads() -> None:
-    leadership = SimpleNamespace(is_leader=True, view=lambda: SimpleNamespace(leader="10.0.0.1:8300"))
-    found = stats(wan=pool(), leadership=leadership, bootstrap=True)
+    owner = SimpleNamespace(is_leader=True, view=lambda: SimpleNamespace(leader="10.0.0.1:8300"))
+    found = stats(wan=pool(), owner=owner, bootstrap=True)
     assert found["consul"] == {
         "bootstrap": "true", "known_datacenters": "0", "leader": "true", "leader_addr": "10.0.0.1:8300",
         "server": "true",

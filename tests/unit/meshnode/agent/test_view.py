@@ -11,7 +11,17 @@ from meshnode.http.user_events import EventBuffer
 from meshnode.http.view import AgentView, HttpSettings
 
 
-class Leads:
+class Server:
+    @property
+    def owner(self) -> Server:
+        return self
+
+    def watches_of(self, _query: object) -> tuple[()]:
+        return ()
+
+    def may_answer(self) -> bool:
+        return True
+
     def view(self) -> ClusterView:
         return ClusterView("10.0.0.1:8300", ("10.0.0.2:8300", "10.0.0.1:8300"))
 
@@ -20,12 +30,12 @@ class SomePool:
     members = ("somebody",)
 
 
-def view_of(leadership: Any, wan: Any) -> View:
+def view_of(server: Any, wan: Any) -> View:
     async def make() -> View:
         lan: Any = SomePool()
         describe: Any = lambda: "described"  # noqa: E731
         return View(
-            node_name="node1", datacenter="dc1", lan=lan, wan=wan, leadership=leadership, events=EventBuffer(),
+            node_name="node1", datacenter="dc1", lan=lan, wan=wan, server=server, events=EventBuffer(),
             metrics=Metrics(0.0), settings=HttpSettings(), describe=describe,
         )  # fmt: skip
 
@@ -33,7 +43,7 @@ def view_of(leadership: Any, wan: Any) -> View:
 
 
 def test_a_server_knows_leader_peers_and_the_wan() -> None:
-    view: AgentView = view_of(Leads(), SomePool())
+    view: AgentView = view_of(Server(), SomePool())
     assert (view.is_server, view.leader()) == (True, "10.0.0.1:8300")
     assert view.peers() == ["10.0.0.1:8300", "10.0.0.2:8300"]
     assert view.members(wan=True) is SomePool.members

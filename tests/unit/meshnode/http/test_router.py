@@ -57,7 +57,7 @@ def test_every_known_route_that_is_not_built_says_so() -> None:
 
 def test_head_is_get_without_its_body_where_there_is_a_get() -> None:
     assert answer("HEAD", "/v1/agent/self").status == 200
-    assert answer("HEAD", "/v1/kv/a").status == 501
+    assert answer("HEAD", "/v1/snapshot").status == 501
     assert answer("HEAD", "/v1/agent/leave").status == 405
 
 
@@ -99,7 +99,7 @@ def test_the_root_says_what_this_is() -> None:
 
 def test_a_path_of_many_slashes_is_searched_only_as_deep_as_patterns_go() -> None:
     assert answer("GET", "/" * 60_000).status == 301
-    assert answer("GET", "/v1/kv/" + "a/" * 30_000).status == 501
+    assert Router(ROUTES).find("/v1/kv/" + "a/" * 30_000)[1] == "a/" * 30_000
 
 
 def test_blocked_endpoints_are_refused_before_their_method_is_looked_at() -> None:

@@ -1,0 +1,356 @@
+"""Definitions in both forms: the whole of what Consul takes, and mistakes that are named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.base.errors import ConfigError
+from meshnode.catalog.model import CONNECT_PROXY, Weights
+from meshnode.local.check_type import (
+    AliasCheck,
+    CertificateCheck,
+    CheckType,
+    DockerCheck,
+    GrpcCheck,
+    HttpCheck,
+    ScriptCheck,
+    TcpCheck,
+    TtlCheck,
+)
+from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition, definition_fault
+from meshnode.local.parse import (
+    MAX_CHECKS,
+    MAX_NAME_CHARS,
+    configured_check,
+    configured_service,
+    parse_check,
+    parse_service,
+)
+
+
+def refusal(read: Any, *arguments: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(*arguments)
+    return str(caught.value)
+
+
+def run_of(**fields: Any) -> CheckType | None:
+    return parse_check({"Name": "c", **fields}).run
+
+
+FULL_SERVICE = """{
+  "Kind": "", "ID": "redis1", "Name": "redis", "Tags": ["primary", "v1"], "Address": "127.0.0.1", "Port": 8000,
+  "Meta": {"redis_version": "4.0"}, "EnableTagOverride": true, "Weights": {"Passing": 10, "Warning": 2}, "Token": "secret",
+  "Connect": {"Native": true, "Proxy": {"Command": ["p", "-x"], "ExecMode": "script", "Config": {"bind_port": 7}}},
+  "Check": {"Args": ["/bin/check", "-n"], "Interval": "10s", "DeregisterCriticalServiceAfter": "90m"},
+  "Checks": [{"CheckID": "own", "Name": "mine", "TTL": "15s", "Status": "warning", "Notes": "n", "Token": "t"}]
+}"""
+
+
+def test_a_whole_service_of_the_api_is_read() -> None:
+    assert parse_service(json.loads(FULL_SERVICE)) == ServiceDefinition(
+        id="redis1",
+        name="redis",
+        tags=("primary", "v1"),
+        address="127.0.0.1",
+        port=8000,
+        meta={"redis_version": "4.0"},
+        weights=Weights(10, 2),
+        enable_tag_override=True,
+        native=True,
+        managed_proxy={"ExecMode": "script", "Command": ["p", "-x"], "Config": {"bind_port": 7}},
+        token="secret",
+        checks=(
+            CheckDefinition(
+                "service:redis1:1",
+                "Service 'redis' check",
+                ScriptCheck(args=("/bin/check", "-n"), interval=10.0),
+                service_id="redis1",
+                deregister_critical_service_after=5400.0,
+            ),
+            CheckDefinition(
+                "own", "mine", TtlCheck(ttl=15.0), notes="n", service_id="redis1", token="t", status="warning"
+            ),
+        ),
+    )
+
+
+def test_the_configured_form_gives_the_same_service_in_either_spelling() -> None:
+    snake = {
+        "id": "redis1", "name": "redis", "tags": ("primary", "v1"), "address": "127.0.0.1", "port": 8000,
+        "meta": {"redis_version": "4.0"}, "enable_tag_override": True, "weights": {"passing": 10, "warning": 2},
+        "token": "secret",
+        "connect": {"native": True, "proxy": {"command": ("p", "-x"), "exec_mode": "script", "config": {"bind_port": 7}}},
+        "check": {"args": ("/bin/check", "-n"), "interval": 10.0, "deregister_critical_service_after": "90m"},
+        "checks": ({"id": "own", "name": "mine", "ttl": "15s", "status": "warning", "notes": "n", "token": "t"},),
+    }  # fmt: skip
+    wanted = parse_service(json.loads(FULL_SERVICE))
+    assert configured_service(snake, "services[0]") == wanted
+    assert configured_service(json.loads(FULL_SERVICE), "services[0]") == wanted
+
+
+def test_a_service_needs_no_more_than_a_name() -> None:
+    assert parse_service({"Name": "web"}) == ServiceDefinition(id="web", name="web")
+    assert configured_service({"name": "web", "port": -1}, "service") == ServiceDefinition(
+        id="web", name="web"
+    )
+
+
+def test_names_are_read_without_regard_to_case_and_null_is_nothing() -> None:
+    body = {"name": "web", "iD": "w1", "PORT": 1, "tags": None, "Meta": None, "check": None, "weights": None}
+    assert parse_service(body) == ServiceDefinition(id="w1", name="web", port=1)
+
+
+def test_one_check_alone_has_no_number_in_its_id() -> None:
+    (check,) = parse_service({"Name": "web", "Checks": [{"TTL": "5s"}]}).checks
+    assert (check.id, check.name, check.service_id) == ("service:web", "Service 'web' check", "web")
+
+
+SHARED = {"Interval": "10s", "Timeout": 2_000_000_000, "SuccessBeforePassing": 2, "FailuresBeforeCritical": 3}
+REPEATED: dict[str, Any] = {
+    "interval": 10.0,
+    "timeout": 2.0,
+    "success_before_passing": 2,
+    "failures_before_critical": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"Args": ["a", "b"], **SHARED}, ScriptCheck(args=("a", "b"), **REPEATED)),
+        ({"ScriptArgs": ["a"], **SHARED}, ScriptCheck(args=("a",), **REPEATED)),
+        (
+            {"DockerContainerID": "d1", "Shell": "/bin/sh", "Args": ["a"], **SHARED},
+            DockerCheck(container="d1", shell="/bin/sh", args=("a",), **REPEATED),
+        ),
+        (
+            {"HTTP": "http://x/h", "Method": "POST", "Header": {"X-A": ["1", "2"]}, "Body": "{}",
+             "TLSSkipVerify": True, "OutputMaxSize": 99, **SHARED},
+            HttpCheck(url="http://x/h", method="POST", header={"X-A": ("1", "2")}, body="{}", tls_skip_verify=True,
+                      output_max_size=99, **REPEATED),
+        ),
+        ({"TCP": "localhost:22", **SHARED}, TcpCheck(address="localhost:22", **REPEATED)),
+        (
+            {"GRPC": "127.0.0.1:12345/svc", "GRPCUseTLS": True, **SHARED},
+            GrpcCheck(target="127.0.0.1:12345/svc", use_tls=True, **REPEATED),
+        ),
+        ({"TTL": "30s"}, TtlCheck(ttl=30.0)),
+        ({"AliasNode": "n2", "AliasService": "web"}, AliasCheck("n2", "web")),
+        ({"AliasService": "web"}, AliasCheck("", "web")),
+        ({"Certificate": "/etc/x.pem"}, CertificateCheck(target="/etc/x.pem", interval=60.0)),
+        ({"Certificate": "db:443", **SHARED}, CertificateCheck(target="db:443", **REPEATED)),
+    ],
+)  # fmt: skip
+def test_every_way_to_run_a_check_is_read_in_both_forms(fields: dict[str, Any], wanted: CheckType) -> None:
+    assert run_of(**fields) == wanted
+    in_seconds = {**fields, **({"Timeout": 2.0} if "Timeout" in fields else {})}
+    assert configured_check({"name": "c", **in_seconds}, "check").run == wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"Interval": "1s", "TTL": "1s"}, "Invalid check: Interval and TTL cannot both be specified"),
+        ({"HTTP": "http://x"}, "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks"),
+        ({}, "Invalid check: TTL must be > 0 for TTL checks"),
+        ({"TTL": "-1s"}, "Invalid check: TTL must be > 0 for TTL checks"),
+        ({"AliasNode": "n", "Interval": "1s"}, "Invalid check: Interval cannot be set for Alias checks"),
+        ({"AliasNode": "n", "TTL": "1s"}, "Invalid check: TTL must be not be set for Alias checks"),
+        ({"HTTP": "http://x", "TTL": "1s"}, "Invalid check: TTL cannot be set together with HTTP"),
+        (
+            {"HTTP": "http://x", "TCP": "x:1", "Interval": "1s"},
+            "Invalid check: HTTP and TCP cannot both be set",
+        ),
+        ({"DockerContainerID": "d", "Interval": "1s"}, "Invalid check: Args is empty"),
+        ({"HTTP": "x", "Interval": "1s"}, 'Invalid check: HTTP: "x" is not a URL'),
+        ({"UDP": "x:1", "Interval": "1s"}, "Invalid check: UDP is not in this release of meshnode"),
+        ({"TTL": "1s", "Status": "ok"}, "Bad check status: write one of passing, warning, critical"),
+        ({"TTL": "1s", "Notes": 1}, "Request decode failed: Notes: expected string, got number"),
+        ({"TTL": "soon"}, 'Request decode failed: TTL: "soon" is not a duration'),
+        ({"TTL": "1s", "ID": "x" * (MAX_NAME_CHARS + 1)}, "ID: is longer than 1024 characters"),
+        (
+            {"TTL": "1s", "FailuresBeforeCritical": -1},
+            "Invalid check: FailuresBeforeCritical is -1: set 0 or more",
+        ),
+    ],
+)
+def test_a_check_that_makes_no_sense_is_refused_with_consuls_words(
+    fields: dict[str, Any], reason: str
+) -> None:
+    assert refusal(parse_check, {"Name": "c", **fields}).startswith(reason)
+
+
+def test_a_check_needs_a_name_and_its_id_may_be_written_in_two_ways() -> None:
+    assert refusal(parse_check, {"TTL": "1s"}) == "Missing check name"
+    assert refusal(configured_check, {"ttl": 1.0}, "checks[0]") == "checks[0]: Missing check name"
+    assert parse_check({"Name": "n", "TTL": "1s"}).id == "n"
+    assert parse_check({"Name": "n", "CheckID": "c", "TTL": "1s"}).id == "c"
+    assert parse_check({"Name": "n", "ID": "i", "ServiceID": "web", "TTL": "1s"}).service_id == "web"
+    assert parse_check({"Name": "n" * MAX_NAME_CHARS, "TTL": "1s"}).name == "n" * MAX_NAME_CHARS
+
+
+def test_a_critical_service_stays_for_a_minute_at_least() -> None:
+    afters = [
+        parse_check({"Name": "n", "TTL": "1s", "DeregisterCriticalServiceAfter": text})
+        for text in ("1s", "2m", 0)
+    ]
+    assert [check.deregister_critical_service_after for check in afters] == [60.0, 120.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"Name": ""}, "Missing service name"),
+        ({"Port": "80"}, "Request decode failed: Port: expected number, got string"),
+        ({"Tags": "a"}, "Request decode failed: Tags: expected list, got string"),
+        ({"Port": 65536}, "Port: invalid port: 65536: write 0 to 65535"),
+        ({"Checks": [{"TTL": "1s"}, {"TTL": 1.5e300}]}, "Request decode failed: Checks[1].TTL: is too long"),
+        ({"Check": {"HTTP": "http://x"}}, "Invalid check: Check: Interval must be > 0"),
+        ({"Check": {"TTL": "1s", "Status": "?"}}, "Status for checks must 'passing', 'warning', 'critical'"),
+        ({"Checks": [{"ID": "a", "TTL": "1s"}, {"ID": "A", "TTL": "1s"}]}, "Checks: two checks have the same ID"),
+        ({"Checks": [{"TTL": "1s"}] * (MAX_CHECKS + 1)}, f"Checks: a service has at most {MAX_CHECKS} checks"),
+        ({"Connect": {"Proxy": {"ExecMode": "x"}}}, 'Request decode failed: Connect.Proxy.ExecMode: "x" can\'t be used'),
+        ({"Connect": {"Proxy": {"Config": []}}},
+         "Request decode failed: Connect.Proxy.Config: expected object, got list"),
+        ({"Proxy": {"Upstreams": [{"DestinationName": "db"}]}},
+         "Request decode failed: Proxy.Upstreams[0].LocalBindPort: is 0"),
+    ],
+)  # fmt: skip
+def test_a_service_that_makes_no_sense_is_refused_by_name(fields: dict[str, Any], reason: str) -> None:
+    assert refusal(parse_service, {"Name": "web", **fields}).startswith(reason)
+
+
+def test_as_many_checks_as_allowed_are_read() -> None:
+    assert len(parse_service({"Name": "web", "Checks": [{"TTL": "1s"}] * MAX_CHECKS}).checks) == MAX_CHECKS
+
+
+def test_unknown_fields_are_passed_over_in_the_api_and_refused_in_configuration() -> None:
+    assert parse_service({"Name": "web", "Portt": 1, "Namespace": "x"}).port == 0
+    assert refusal(configured_service, {"name": "web", "portt": 1}, "services[1]") == (
+        "services[1].portt is not a field of this definition: did you mean port?"
+    )
+    nested = {"name": "web", "checks": [{"ttl": 1.0, "intervall": 1.0}]}
+    assert refusal(configured_service, nested, "services[1]") == (
+        "services[1].checks[0].intervall is not a field of this definition: did you mean interval?"
+    )
+    assert refusal(configured_check, {"name": "c", "tls_skip_verfy": True}, "check").endswith(
+        "tls_skip_verify?"
+    )
+    assert "the fields are id, " in refusal(configured_check, {"name": "c", "frequency": True}, "check")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"name": "web", "port": "80"}, "services[0].port: expected number, got string"),
+        ({"port": 1}, "services[0]: Missing service name"),
+        ({"name": "web", "check": {"http": "http://x"}}, "services[0].check: Interval must be > 0"),
+        ({"name": "web", "check": {"ttl": True}}, 'services[0].check.ttl: expected a duration such as "10s"'),
+        (
+            {"name": "web", "check": {"tls_skip_verify": "x"}},
+            "services[0].check.tls_skip_verify: expected boolean",
+        ),
+        (
+            {"name": "web", "check": {"docker_container_id": 1}},
+            "services[0].check.docker_container_id: expected",
+        ),
+        ({"name": "web", "meta": {"aB": 1}}, "services[0].meta[aB]: expected string, got number"),
+    ],
+)
+def test_a_mistake_in_configuration_begins_with_its_place(values: dict[str, Any], reason: str) -> None:
+    assert refusal(configured_service, values, "services[0]").startswith(reason)
+
+
+def test_a_proxy_of_later_versions_is_read_with_its_destination() -> None:
+    body = {
+        "Kind": CONNECT_PROXY, "Name": "web-proxy", "Port": 20000,
+        "Proxy": {"DestinationServiceName": "web", "LocalServicePort": 80,
+                  "Upstreams": [{"DestinationName": "db", "LocalBindPort": 9191}]},
+    }  # fmt: skip
+    snake = {
+        "kind": CONNECT_PROXY, "name": "web-proxy", "port": 20000,
+        "proxy": {"destination_service_name": "web", "local_service_port": 80,
+                  "upstreams": [{"destination_name": "db", "local_bind_port": 9191}]},
+    }  # fmt: skip
+    definition = parse_service(body)
+    assert configured_service(snake, "service") == definition
+    assert definition.proxy_destination == "web"
+    assert definition.proxy is not None
+    assert definition.proxy["Upstreams"][0]["DestinationType"] == "service"
+    assert definition_fault(definition, "n") == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"Address": "0.0.0.0"}, "Invalid service address"),
+        (
+            {"Connect": {"SidecarService": {}}},
+            "Connect.SidecarService is not in this release: register the proxy",
+        ),
+        ({"Kind": "gateway"}, 'Invalid service kind "gateway"'),
+        ({"Kind": CONNECT_PROXY}, "ProxyDestination must be non-empty"),
+        ({"Weights": {"Passing": 0}}, "Passing must be greater than 0"),
+        ({"Meta": {"a b": "c"}}, "Invalid Service Meta"),
+    ],
+)
+def test_what_the_catalog_would_refuse_is_refused_before(fields: dict[str, Any], reason: str) -> None:
+    assert definition_fault(parse_service({"Name": "web", **fields}), "n").startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "locally", "remote", "allowed"),
+    [
+        (False, False, False, False), (False, False, True, False), (False, True, False, True),
+        (False, True, True, False), (True, False, False, True), (True, False, True, True),
+        (True, True, False, True), (True, True, True, True),
+    ],
+)  # fmt: skip
+def test_programs_are_run_only_where_it_is_allowed(
+    enabled: bool, locally: bool, remote: bool, allowed: bool
+) -> None:
+    policy = ScriptPolicy(enabled, locally)
+    script = parse_check({"Name": "c", "Args": ["x"], "Interval": "1s"})
+    docker = parse_check({"Name": "c", "DockerContainerID": "d", "Args": ["x"], "Interval": "1s"})
+    other = parse_check({"Name": "c", "TTL": "1s"})
+    assert (policy.fault(script, remote=remote) == "") == allowed
+    assert (policy.fault(docker, remote=remote) == "") == allowed
+    assert policy.fault(other, remote=remote) == ""
+    if not allowed:
+        assert ("from remote calls" in policy.fault(script, remote=remote)) == remote
+
+
+FIELDS = ["Name", "ID", "Tags", "Port", "Meta", "Check", "Checks", "Weights", "Connect", "Proxy", "HTTP", "TTL",
+          "Interval", "Args", "Header", "Status", "AliasNode", "Upstreams", "Config", "Command"]  # fmt: skip
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats()
+    | st.sampled_from(["", "x", "1s", "passing"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
+def test_any_object_is_a_definition_or_is_refused_with_a_sentence(body: dict[str, Any]) -> None:
+    for read in (
+        parse_service,
+        parse_check,
+        lambda b: configured_service(b, "service"),
+        lambda b: configured_check(b, "check"),
+    ):
+        try:
+            definition = read({"Name": "n", **body})
+        except ConfigError as error:
+            text = str(error)
+        else:
+            text = definition.id
+        assert text
