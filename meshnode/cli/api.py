@@ -14,8 +14,8 @@ from meshnode.cli.connection import Connection, Endpoint, TlsFiles, parse_endpoi
 
 __all__ = ["DEFAULT_ADDRESS", "ApiAnswer", "ApiClient", "ApiError", "ApiSettings", "Query", "path_segment"]
 
-#: Query parameters; one with several values is sent several times.
-Query: TypeAlias = "Mapping[str, str | Sequence[str]]"
+#: Query parameters; as pairs, when one of them comes several times.
+Query: TypeAlias = "Mapping[str, str] | Sequence[tuple[str, str]]"
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8500"
 #: Seconds that an answer may take; a keyring query over a large pool is the slowest.
@@ -123,9 +123,7 @@ class ApiClient:
         self._failing = failing
         self._timeout = timeout
 
-    def call(
-        self, method: str, path: str, query: Query | None = None, body: bytes | None = None
-    ) -> bytes:
+    def call(self, method: str, path: str, query: Query | None = None, body: bytes | None = None) -> bytes:
         """Send one request and return the body; raises :class:`ApiError` or :class:`MeshError`."""
         return b"".join(self._request(method, path, query, body, self._timeout))
 
@@ -181,14 +179,17 @@ class ApiClient:
         with self._sent(method, path, query, body, timeout) as connection:
             status = connection.status()
             content = b"".join(connection.body())
-            index, content_hash = connection.header("X-Consul-Index"), connection.header("X-Consul-ContentHash")
+            index, content_hash = (
+                connection.header("X-Consul-Index"),
+                connection.header("X-Consul-ContentHash"),
+            )
         return ApiAnswer(status, content, index, content_hash)
 
     def _sent(
         self, method: str, path: str, query: Query | None, body: bytes | None, timeout: float | None
     ) -> Connection:
         settings = self._settings
-        target = path + ("?" + urlencode(query, doseq=True) if query else "")
+        target = path + ("?" + urlencode(query) if query else "")
         endpoint, headers = settings.endpoint(), settings.headers()
         tls = TlsFiles(
             ca_file=settings.ca_file,

@@ -40,12 +40,19 @@ class ClientFlags:
         )
 
     def client(
-        self, parsed: Parsed, failing: str = "", environ: Mapping[str, str] | None = None
+        self,
+        parsed: Parsed,
+        failing: str = "",
+        environ: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> ApiClient:
-        """The client that the flags and the environment describe; ``failing`` begins its errors."""
+        """The client that the flags and the environment describe; ``failing`` begins its errors.
+
+        ``token`` is used in place of the one described, for a command about that token.
+        """
         settings = ApiSettings(
             address=parsed[self._address],
-            token=parsed[self._token],
+            token=token or parsed[self._token],
             ca_file=parsed[self._ca_file],
             ca_path=parsed[self._ca_path],
             client_cert=parsed[self._client_cert],

@@ -63,9 +63,10 @@ def _nodes(args: list[str]) -> None:
     parsed = flags.parse(args)
     _no_positionals(parsed)
     as_json = output.is_json(parsed)
-    query = client_flags.query(parsed) | _node_meta(parsed[node_meta])
+    pairs: tuple[str, ...] = parsed[node_meta]
+    query = [*client_flags.query(parsed).items(), *_node_meta(pairs)]
     if parsed[near]:
-        query["near"] = parsed[near]
+        query.append(("near", parsed[near]))
     if parsed[service]:
         client = client_flags.client(parsed, "Error listing nodes for service")
         rows = client.get_json(f"/v1/catalog/service/{path_segment(parsed[service])}", query)
@@ -96,7 +97,8 @@ def _services(args: list[str]) -> None:
     parsed = flags.parse(args)
     _no_positionals(parsed)
     as_json = output.is_json(parsed)
-    query = client_flags.query(parsed) | _node_meta(parsed[node_meta])
+    pairs: tuple[str, ...] = parsed[node_meta]
+    query = [*client_flags.query(parsed).items(), *_node_meta(pairs)]
     services: dict[str, list[str]]
     if parsed[node]:
         client = client_flags.client(parsed, "Error listing services for node")
@@ -124,11 +126,11 @@ def _no_positionals(parsed: Parsed) -> None:
         )
 
 
-def _node_meta(pairs: Sequence[str]) -> dict[str, str | Sequence[str]]:
+def _node_meta(pairs: Sequence[str]) -> list[tuple[str, str]]:
     for pair in pairs:
         if not pair.partition("=")[1]:
             raise ConfigError(f'-node-meta: Missing "=" value in argument: {pair}: write key=value')
-    return {"node-meta": [pair.replace("=", ":", 1) for pair in pairs]} if pairs else {}
+    return [("node-meta", pair.replace("=", ":", 1)) for pair in pairs]
 
 
 def _node(row: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,34 @@ __all__ = ["COMMANDS", "main"]
 
 #: Command -> (module with ``run(args) -> int``, one-line synopsis). A group has an empty module name.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "acl": ("", "Interact with Consul's ACLs"),
+    "acl bootstrap": ("meshnode.cli.acl_bootstrap", "Bootstrap Consul's ACL system"),
+    "acl policy": ("", "Manage Consul's ACL policies"),
+    "acl policy create": ("meshnode.cli.acl_policy", "Create an ACL policy"),
+    "acl policy delete": ("meshnode.cli.acl_policy", "Delete an ACL policy"),
+    "acl policy list": ("meshnode.cli.acl_policy", "List ACL policies"),
+    "acl policy read": ("meshnode.cli.acl_policy", "Read an ACL policy"),
+    "acl policy update": ("meshnode.cli.acl_policy", "Update an ACL policy"),
+    "acl role": ("", "Manage Consul's ACL roles"),
+    "acl role create": ("meshnode.cli.acl_role", "Create an ACL role"),
+    "acl role delete": ("meshnode.cli.acl_role", "Delete an ACL role"),
+    "acl role list": ("meshnode.cli.acl_role", "List ACL roles"),
+    "acl role read": ("meshnode.cli.acl_role", "Read an ACL role"),
+    "acl role update": ("meshnode.cli.acl_role", "Update an ACL role"),
+    "acl set-agent-token": ("meshnode.cli.acl_set_agent_token", "Assign tokens for the agent's use"),
+    "acl token": ("", "Manage Consul's ACL tokens"),
+    "acl token clone": ("meshnode.cli.acl_token", "Clone an ACL token"),
+    "acl token create": ("meshnode.cli.acl_token", "Create an ACL token"),
+    "acl token delete": ("meshnode.cli.acl_token", "Delete an ACL token"),
+    "acl token list": ("meshnode.cli.acl_token", "List ACL tokens"),
+    "acl token read": ("meshnode.cli.acl_token", "Read an ACL token"),
+    "acl token update": ("meshnode.cli.acl_token", "Update an ACL token"),
+    "acl translate-rules": ("meshnode.cli.acl_translate_rules", "Translate legacy rules into the current syntax"),
     "agent": ("meshnode.cli.agent", "Runs a meshnode agent"),
+    "catalog": ("", "Interact with the catalog"),
+    "catalog datacenters": ("meshnode.cli.catalog", "Lists all known datacenters"),
+    "catalog nodes": ("meshnode.cli.catalog", "Lists all nodes in a datacenter"),
+    "catalog services": ("meshnode.cli.catalog", "Lists all registered services in a datacenter"),
     "event": ("meshnode.cli.event", "Fire a new event"),
     "exec": ("meshnode.cli.exec", "Executes a command on the nodes of a datacenter"),
     "force-leave": ("meshnode.cli.force_leave", "Forces a member of the cluster to enter the \"left\" state"),
@@ -25,12 +52,34 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "join": ("meshnode.cli.join", "Tell the agent to join a cluster"),
     "keygen": ("meshnode.cli.keygen", "Generates a new encryption key"),
     "keyring": ("meshnode.cli.keyring", "Manages gossip layer encryption keys"),
+    "kv": ("", "Interact with the key-value store"),
+    "kv delete": ("meshnode.cli.kv_delete", "Removes data from the KV store"),
+    "kv export": ("meshnode.cli.kv_export", "Exports a tree from the KV store as JSON"),
+    "kv get": ("meshnode.cli.kv_get", "Retrieves or lists data from the KV store"),
+    "kv import": ("meshnode.cli.kv_import", "Imports a tree stored as JSON to the KV store"),
+    "kv put": ("meshnode.cli.kv_put", "Sets or updates data in the KV store"),
     "leave": ("meshnode.cli.leave", "Gracefully leaves the cluster and shuts down"),
     "lock": ("meshnode.cli.lock", "Execute a command holding a lock"),
+    "maint": ("meshnode.cli.maint", "Controls node or service maintenance mode"),
     "members": ("meshnode.cli.members", "Lists the members of a cluster"),
     "monitor": ("meshnode.cli.monitor", "Stream logs from an agent"),
+    "operator": ("", "Provides cluster-level tools for operators"),
+    "operator autopilot": ("", "Provides tools for modifying Autopilot configuration"),
+    "operator autopilot get-config": ("meshnode.cli.operator_autopilot", "Display the Autopilot configuration"),
+    "operator autopilot set-config": ("meshnode.cli.operator_autopilot", "Modify the Autopilot configuration"),
+    "operator raft": ("", "Provides cluster-level tools for the servers' log"),
+    "operator raft list-peers": ("meshnode.cli.operator_raft", "Display the current peers"),
+    "operator raft remove-peer": ("meshnode.cli.operator_raft", "Remove a server that is gone for good"),
     "prove": ("meshnode.cli.prove", "Judges captures: which ports were encrypted, and which leaked"),
     "reload": ("meshnode.cli.reload", "Triggers the agent to reload configuration files"),
+    "rtt": ("meshnode.cli.rtt", "Estimates network round trip time between nodes"),
+    "services": ("", "Interact with services"),
+    "services deregister": ("meshnode.cli.services", "Deregister services with the local agent"),
+    "services register": ("meshnode.cli.services", "Register services with the local agent"),
+    "snapshot": ("", "Saves, restores and inspects snapshots of Consul server state"),
+    "snapshot inspect": ("meshnode.cli.snapshot", "Displays information about a Consul snapshot file"),
+    "snapshot restore": ("meshnode.cli.snapshot", "Restores snapshot of Consul server state"),
+    "snapshot save": ("meshnode.cli.snapshot", "Saves snapshot of Consul server state"),
     "tls": ("", "Builtin helpers for creating CAs and certificates"),
     "tls ca": ("", "Helpers for CAs"),
     "tls ca create": ("meshnode.cli.tls", "Create a new CA"),
@@ -42,21 +91,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }  # fmt: skip
 
 _HELP: Final = frozenset({"-h", "-help", "--help"})
+_COMPLETION: Final = frozenset({"-autocomplete-install", "-autocomplete-uninstall"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
 NOT_IN_THIS_RELEASE: Final = frozenset(
-    {
-        "acl",
-        "catalog",
-        "config",
-        "connect",
-        "debug",
-        "intention",
-        "kv",
-        "login",
-        "logout",
-        "maint",
-    }
-    | {"operator", "rtt", "services", "snapshot"}
+    {"config", "connect", "debug", "intention", "login", "logout"}
 )
 
 
@@ -94,6 +132,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(args: list[str]) -> int:
+    if "COMP_LINE" in os.environ:
+        # A shell asks what may come next.
+        from meshnode.cli.completion_files import answer
+
+        return answer(COMMANDS, os.environ)
+    if len(args) == 1 and args[0].replace("--", "-", 1) in _COMPLETION:
+        from meshnode.cli.completion_files import install, uninstall
+
+        return (uninstall if args[0].endswith("uninstall") else install)(os.environ, sys.argv[0])
     if args and args[0] in {"-v", "-version", "--version"}:
         args = ["version"]
     if args in ([word] for word in (*_HELP, "help")):

@@ -59,9 +59,13 @@ def _set(args: list[str]) -> int:
         "ServerStabilizationTime": flags.duration(
             "server-stabilization-time", "Time that a new server must be healthy before it votes."
         ),
-        "RedundancyZoneTag": flags.string("redundancy-zone-tag", "Only in Consul Enterprise.", placeholder="tag"),
+        "RedundancyZoneTag": flags.string(
+            "redundancy-zone-tag", "Only in Consul Enterprise.", placeholder="tag"
+        ),
         "DisableUpgradeMigration": flags.boolean("disable-upgrade-migration", "Only in Consul Enterprise."),
-        "UpgradeVersionTag": flags.string("upgrade-version-tag", "Only in Consul Enterprise.", placeholder="tag"),
+        "UpgradeVersionTag": flags.string(
+            "upgrade-version-tag", "Only in Consul Enterprise.", placeholder="tag"
+        ),
     }
     client_flags = ClientFlags(flags, server=True)
     parsed = flags.parse(args)

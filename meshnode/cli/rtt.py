@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from meshnode.base.errors import MeshError
@@ -50,13 +51,11 @@ def run(args: list[str]) -> int:
         raise MeshError(f'Could not find a coordinate for node "{missing}"')
     seconds = _distance(tables[0][shared[0]], tables[1][shared[0]])
     source = "WAN" if parsed[wan] else "LAN"
-    print(
-        f"Estimated {nodes[0]} <-> {nodes[1]} rtt: {seconds * 1000:.3f} ms (using {source} coordinates)"
-    )
+    print(f"Estimated {nodes[0]} <-> {nodes[1]} rtt: {seconds * 1000:.3f} ms (using {source} coordinates)")
     return 0
 
 
-def _wan_table(datacenters: list[dict[str, Any]], node: str) -> dict[str, Coordinate]:
+def _wan_table(datacenters: Iterable[dict[str, Any]], node: str) -> dict[str, Coordinate]:
     name, _, datacenter = node.partition(".")
     return {
         row.get("AreaID", ""): entry["Coord"]

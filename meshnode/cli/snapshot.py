@@ -104,27 +104,20 @@ def _file_of(parsed: Parsed) -> str:
 
 
 def _write(path: str, pieces: Iterable[bytes]) -> None:
+    """Write what comes to a new file of the owner's; an old one that a killed run left must not lend its mode."""
     from meshnode.control.snapshot_archive import MAX_ARCHIVE_BYTES
 
     total = 0
-    for number, piece in enumerate(pieces):
-        total += len(piece)
-        if total > MAX_ARCHIVE_BYTES:
-            raise MeshError(f"Error saving snapshot: it has more than {MAX_ARCHIVE_BYTES} bytes")
-        _append(path, piece, first=number == 0)
-    if not total:
-        raise MeshError("Error saving snapshot: the agent sent nothing")
-
-
-def _append(path: str, piece: bytes, *, first: bool) -> None:
     try:
-        if first:
-            # A file that an earlier, killed run left behind must not lend its mode to this one.
-            _remove(path)
-        flag = os.O_CREAT | os.O_EXCL if first else os.O_APPEND
-        with open(os.open(path, os.O_WRONLY | flag, 0o600), "wb") as stream:
-            stream.write(piece)
+        _remove(path)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            for piece in pieces:
+                total += len(piece)
+                if total > MAX_ARCHIVE_BYTES:
+                    raise MeshError(f"Error saving snapshot: it has more than {MAX_ARCHIVE_BYTES} bytes")
+                stream.write(piece)
             stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise MeshError(f"Error writing unverified snapshot file: {path}: {error.strerror}") from None
 

@@ -67,7 +67,8 @@ def run(args: list[str]) -> int:
     given |= {"datacenter": query.get("dc", ""), "stale": "stale" in query}
     plan = _plan(given)
     program = parsed.positionals
-    if program and parsed[shell]:
+    in_shell: bool = parsed[shell]
+    if program and in_shell:
         program = shell_program(" ".join(program))
     client = client_flags.client(parsed)
 
@@ -133,7 +134,7 @@ class _Watching:
             return 0
         finally:
             if self._child is not None:
-                self._child.close()
+                await self._child.end()
 
     async def _ask(self, question: Ask) -> list[Effect]:
         try:

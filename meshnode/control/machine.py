@@ -43,6 +43,8 @@ from meshnode.control.command import (
     KvPut,
     KvRelease,
     Lead,
+    QueryDelete,
+    QuerySet,
     ReapTombstones,
     Register,
     SessionCreate,
@@ -50,6 +52,8 @@ from meshnode.control.command import (
     Txn,
     UpdateCoordinates,
 )
+from meshnode.control.prepared.store import PreparedQueries
+from meshnode.control.prepared.validate import query_fault
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.kv import txn
 from meshnode.kv.sessions import Session, Sessions
@@ -83,6 +87,7 @@ class StateMachine:
         self.kv = KvStore(self._touched)
         self.sessions = Sessions(self.kv, self._touched)
         self.acl = AclStore(self._touched)
+        self.queries = PreparedQueries(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -99,6 +104,8 @@ class StateMachine:
                 return txn.run(self.kv, self.sessions, index, ops, at)
             case SessionCreate(session):
                 return self._create_session(index, session)
+            case QuerySet() | QueryDelete():
+                return self._apply_query(index, command)
             case AclBootstrap() | AclTokenSet() | AclTokenDelete() | AclPolicySet() | AclPolicyDelete():
                 return self._apply_acl(index, command)
             case AclRoleSet() | AclRoleDelete():
@@ -113,6 +120,7 @@ class StateMachine:
                 return self._written(index, self.catalog.deregister(index, node, service_id, check_id), at)
             case SessionDestroy(session_id, at):
                 self.sessions.destroy(index, session_id, at)
+                self._end_queries(index)
             case UpdateCoordinates(coordinates):
                 self.catalog.update_coordinates(index, coordinates)
             case ReapTombstones(through):
@@ -136,7 +144,14 @@ class StateMachine:
         another thread, whatever is applied meanwhile. Equal states give equal bytes."""
         return snapshot.chunks(
             snapshot.capture(
-                self.catalog, self.kv, self.sessions, self.last_index, self.epoch, self.leader, acl=self.acl
+                self.catalog,
+                self.kv,
+                self.sessions,
+                self.last_index,
+                self.epoch,
+                self.leader,
+                acl=self.acl,
+                queries=self.queries,
             )
         )
 
@@ -146,9 +161,12 @@ class StateMachine:
         touched: set[WatchKey] = self._touched
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
-        acl = AclStore(touched)
-        self.last_index, self.epoch, self.leader = snapshot.load(data, catalog, kv, sessions, acl=acl)
+        acl, queries = AclStore(touched), PreparedQueries(touched)
+        self.last_index, self.epoch, self.leader = snapshot.load(
+            data, catalog, kv, sessions, acl=acl, queries=queries
+        )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
+        self.queries = queries
         touched.add(EVERYTHING)
 
     def _apply_kv(
@@ -211,6 +229,24 @@ class StateMachine:
                 fault = acl.delete_role(index, role_id)
         return Refusal(fault) if fault else done
 
+    def _apply_query(self, index: int, command: QuerySet | QueryDelete) -> str | Refusal:
+        if isinstance(command, QueryDelete):
+            self.queries.delete(index, command.query_id)
+            return command.query_id
+        query = command.query
+        fault = query_fault(query) or self.queries.put(
+            index, query, create=command.create, session_exists=self._session_exists
+        )
+        return Refusal(fault) if fault else query.id
+
+    def _session_exists(self, session_id: str) -> bool:
+        return self.sessions.get(session_id)[1] is not None
+
+    def _end_queries(self, index: int) -> None:
+        """Prepared queries end with their session, however it ended."""
+        if self.sessions.index == index:
+            self.queries.end_of_sessions(index, self._session_exists)
+
     def _create_session(self, index: int, session: Session) -> str | Refusal:
         row = self.catalog.tables.nodes.get(session.node.lower())
 
@@ -226,6 +262,7 @@ class StateMachine:
             return Refusal(written.fault)
         self.sessions.end_of_checks(index, written.lost_checks, at)
         self.sessions.end_of_nodes(index, written.lost_nodes, at)
+        self._end_queries(index)
         return True
 
 

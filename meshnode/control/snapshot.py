@@ -21,6 +21,8 @@ from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Catalog
+from meshnode.control.prepared.model import PreparedQuery
+from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.shape import Shape
 from meshnode.kv.sessions import Session, Sessions
 from meshnode.kv.store import Entry, KvStore
@@ -47,6 +49,7 @@ _SESSION: Final = Shape(Session)
 _POLICY: Final = Shape(Policy)
 _ROLE: Final = Shape(Role)
 _TOKEN: Final = Shape(Token)
+_QUERY: Final = Shape(PreparedQuery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def capture(
     leader: str,
     *,
     acl: AclStore,
+    queries: PreparedQueries,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -117,6 +121,8 @@ def capture(
             ("acl-policies", [row for row in acl.policies() if row != GLOBAL_MANAGEMENT], _POLICY.pack),
             ("acl-roles", acl.roles(), _ROLE.pack),
             ("acl-tokens", [row for row in acl.tokens() if row != ANONYMOUS], _TOKEN.pack),
+            ("query-indexes", [("last", queries.index)] if queries.index else [], _as_it_is),
+            ("queries", queries.every()[1], _QUERY.pack),
         ),
     )
 
@@ -167,14 +173,14 @@ def _as_it_is(row: Any) -> Any:
 
 
 def load(
-    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, *, acl: AclStore
+    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, *, acl: AclStore, queries: PreparedQueries
 ) -> tuple[int, int, str]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch and the leader.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
     try:
-        return _load(data, catalog, kv, sessions, acl)
+        return _load(data, catalog, kv, sessions, acl, queries)
     except ConfigError as error:
         raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -182,7 +188,12 @@ def load(
 
 
 def _load(
-    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, acl: AclStore
+    data: bytes,
+    catalog: Catalog,
+    kv: KvStore,
+    sessions: Sessions,
+    acl: AclStore,
+    queries: PreparedQueries,
 ) -> tuple[int, int, str]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
@@ -212,6 +223,9 @@ def _load(
     )
     indexes = dict(_pairs(sections.pop("acl-indexes", ()), int))
     acl.index, acl.bootstrap_index = indexes.get("last", 0), indexes.get("bootstrap", 0)
+    for row in sections.pop("queries", ()):
+        queries.load(_QUERY.unpack(row))
+    queries.index = dict(_pairs(sections.pop("query-indexes", ()), int)).get("last", 0)
     if sections:
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"

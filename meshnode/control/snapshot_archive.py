@@ -144,11 +144,12 @@ def _parse_meta(text: bytes) -> SnapshotMeta:
         raise _damaged(f"{_META} is not JSON") from None
     if not isinstance(row, dict):
         raise _damaged(f"{_META} is no object")
-    numbers = {}
+    numbers: dict[str, int] = {}
     for name in ("Index", "Term", "Size", "Version"):
-        numbers[name] = row.get(name)
-        if type(numbers[name]) is not int or not 0 <= numbers[name] < 1 << 64:
+        value = row.get(name)
+        if type(value) is not int or not 0 <= value < 1 << 64:
             raise _damaged(f"{_META}: {name} is not a number from 0 to 2^64-1")
+        numbers[name] = value
     if not isinstance(row.get("ID"), str):
         raise _damaged(f"{_META}: ID is not a text")
     return SnapshotMeta(

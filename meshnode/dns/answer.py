@@ -4,8 +4,8 @@ What the view has in memory is answered at once, and kept: a repeated query cost
 lookup, a new order of the records, and no parsing. Source: Consul's documentation of its DNS interface.
 
 Three things differ from Consul, for the sake of resolvers in between: names that only have names below them
-(``service.consul``) are empty rather than absent (RFC 8020), SOA and NS are records of the domain alone, and a host name
-and addresses are never answered together (RFC 2181 10.1).
+(``service.consul``) are empty rather than absent (RFC 8020), SOA and NS are records of the domain alone, and a host
+name and addresses are never answered together (RFC 2181 10.1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from meshnode.base.errors import MeshError
 from meshnode.dns.config import DnsConfig
 from meshnode.dns.contents import Found
-from meshnode.dns.effects import Effect, Forward, Steps, UnknownDatacenter, ask
+from meshnode.dns.effects import Effect, Forward, Steps, UnknownDatacenterError, ask
 from meshnode.dns.lookups import Lookups, Outcome
 from meshnode.dns.message import encode_record, suffix_offsets
 from meshnode.dns.names import Outside, Reverse, Zone
@@ -133,14 +133,14 @@ class Resolver:
         source = asked.subnet.address if asked.subnet is not None else asked.source
         try:
             outcome = yield from self._lookups.resolve(question, target, source or asked.source)
-        except UnknownDatacenter:
+        except UnknownDatacenterError:
             outcome = self._lookups.absent(question.name)
         except MeshError:
             return Reply(self._plain(asked, SERVFAIL), metric)
         if isinstance(target, Reverse) and outcome.rcode == NXDOMAIN and self._config.recursors:
             return Reply((yield from self._forward(asked)))
         template = self._template(asked, question, outcome)
-        if outcome.lookup is not None and outcome.findings.found:
+        if outcome.lookup is not None and (outcome.findings.found or outcome.findings.aliases):
             self._keep(asked, _Kept(outcome.lookup, outcome.generation, template, metric))
         return Reply(template.render(asked.data[:2], self._rng), metric)
 

@@ -1,7 +1,7 @@
 """What the core asks of the shell. Each effect has a typed outcome, which ``ask`` hands back.
 
 An expected failure is a :class:`~meshnode.base.errors.MeshError` raised at the ``ask``: the client gets SERVFAIL, or
-NXDOMAIN when it is :class:`UnknownDatacenter`. Every effect may be cancelled half-way.
+NXDOMAIN when it is :class:`UnknownDatacenterError`. Every effect may be cancelled half-way.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = [
     "QueryOutcome",
     "ResolveName",
     "Steps",
-    "UnknownDatacenter",
+    "UnknownDatacenterError",
     "ask",
 ]
 
 T = TypeVar("T")
 
 
-class UnknownDatacenter(MeshError):
+class UnknownDatacenterError(MeshError):
     """No way leads to the datacenter of a lookup."""
 
 

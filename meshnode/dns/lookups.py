@@ -194,9 +194,11 @@ class Lookups:
         if isinstance(owner, Instance):
             place = owner.node.datacenter or datacenter
             name = service_name(owner.service.name, place, self._domain)
+        elif owner is not None:
+            name = node_name(owner.name, owner.datacenter or datacenter, self._domain)
         else:
-            name = owner and node_name(owner.name, owner.datacenter or datacenter, self._domain)
-        if not name:
+            name = None
+        if name is None:
             return Outcome(NXDOMAIN)
         found = Found((Record(question.name, 0, Pointer(PTR, name)),))
         return _kept(Outcome(findings=Findings([found])), lookup, generation, held)
@@ -274,6 +276,7 @@ class Lookups:
             target = self._zone.parse(name, wanted)
             outcome = yield from self.resolve(question, target, source, depth + 1)
             found = [*outcome.findings.found, *outcome.findings.aliases[:1]]
+            self._rng.shuffle(found)
             records = [record for one in found for record in one.answer]
         elif self._config.recursors:
             records = list((yield from ask(ResolveName(name, wanted))))

@@ -99,7 +99,8 @@ def parse(data: bytes, max_records: int = MAX_RECORDS) -> Message:
             else:
                 edns = found
         sections.append(tuple(section))
-    return Message(ident, flags, tuple(questions), *sections, edns)
+    answers, authority, additional = sections
+    return Message(ident, flags, tuple(questions), answers, authority, additional, edns)
 
 
 def serialize(message: Message, *, compress: bool = True) -> bytes:
@@ -251,7 +252,8 @@ def _read_data(data: bytes, kind: int, offset: int, end: int) -> Data:
         found = Pointer(kind, target)
     elif kind == SRV and end - offset > _SRV.size:
         target, after = _read_name(data, offset + _SRV.size)
-        found = ServiceTarget(*_SRV.unpack_from(data, offset), target)
+        priority, weight, port = _SRV.unpack_from(data, offset)
+        found = ServiceTarget(priority, weight, port, target)
     elif kind == TXT:
         found = Text(_read_strings(data[offset:end]))
     elif kind == SOA:

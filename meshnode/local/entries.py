@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from meshnode.catalog.model import Check, Service
-from meshnode.local.check_type import DEFAULT_OUTPUT_BYTES, IntervalCheck, TtlCheck
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 
 __all__ = ["CheckEntry", "ServiceEntry", "content_hash"]
@@ -37,7 +36,6 @@ class CheckEntry:
     """As :class:`ServiceEntry`; moments are monotonic seconds.
 
     ``critical_since``: since when it has been critical. ``deferred_until``: when a change of its output alone is sent.
-    ``ttl_deadline``: when it turns critical unless its status is reported, ``reported_output`` what was said last.
     """
 
     definition: CheckDefinition
@@ -46,19 +44,11 @@ class CheckEntry:
     deleted: bool = False
     critical_since: float | None = None
     deferred_until: float | None = None
-    ttl_deadline: float | None = None
-    reported_output: str = ""
 
     @property
     def token(self) -> str:
         """The token that it was registered with, or empty."""
         return self.definition.token
-
-    @property
-    def max_output_bytes(self) -> int:
-        """How much output the definition keeps."""
-        run = self.definition.run
-        return run.output_max_size if isinstance(run, IntervalCheck | TtlCheck) else DEFAULT_OUTPUT_BYTES
 
 
 def content_hash(service: Service) -> str:

@@ -22,8 +22,7 @@ from meshnode.catalog.model import (
     Node,
     Service,
 )
-from meshnode.local.check_status import bounded_report, ttl_expired_output
-from meshnode.local.check_type import TtlCheck
+from meshnode.local.check_status import bounded_report
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.entries import CheckEntry, ServiceEntry
 
@@ -67,21 +66,30 @@ class LocalState:
         self.settings = settings
         self.generation = 0
         self._rng: Final = rng
+        self._listing: tuple[int, tuple[tuple[Service, ...], tuple[Check, ...]]] | None = None
         #: Tombstones included; keys are lower case. Read by ``sync``.
         self.service_entries: Final[dict[str, ServiceEntry]] = {}
         self.check_entries: Final[dict[str, CheckEntry]] = {}
 
     # Reading
 
-    def services(self) -> list[Service]:
-        """The live services, by id."""
-        entries = self.service_entries
-        return [entries[key].service for key in sorted(entries) if not entries[key].deleted]
+    def services(self) -> tuple[Service, ...]:
+        """The live services, by id; the same object until something changes."""
+        return self._listed()[0]
 
-    def checks(self) -> list[Check]:
-        """The live checks, by id."""
-        entries = self.check_entries
-        return [entries[key].check for key in sorted(entries) if not entries[key].deleted]
+    def checks(self) -> tuple[Check, ...]:
+        """The live checks, by id; the same object until something changes."""
+        return self._listed()[1]
+
+    def _listed(self) -> tuple[tuple[Service, ...], tuple[Check, ...]]:
+        if self._listing is None or self._listing[0] != self.generation:
+            services, checks = self.service_entries, self.check_entries
+            listed = (
+                tuple(services[key].service for key in sorted(services) if not services[key].deleted),
+                tuple(checks[key].check for key in sorted(checks) if not checks[key].deleted),
+            )
+            self._listing = (self.generation, listed)
+        return self._listing[1]
 
     def service(self, service_id: str) -> ServiceEntry | None:
         """A live service."""
@@ -160,13 +168,10 @@ class LocalState:
         if keep_status and old is not None:
             entry.check = replace(check, status=old.check.status, output=old.check.output)
             entry.critical_since = old.critical_since
-            entry.reported_output = old.reported_output
         if entry.check.status != CRITICAL:
             entry.critical_since = None
         elif entry.critical_since is None:
             entry.critical_since = now
-        if isinstance(definition.run, TtlCheck):
-            entry.ttl_deadline = now + definition.run.ttl
         self.check_entries[definition.id.lower()] = entry
         self.generation += 1
 
@@ -179,16 +184,6 @@ class LocalState:
         self.generation += 1
         return True
 
-    def report_ttl(self, check_id: str, status: str, output: str, now: float) -> bool:
-        """A status that somebody reports; whether something changed. Raises :class:`MeshError` for other checks."""
-        entry = self.check(check_id)
-        if entry is None or not isinstance(entry.definition.run, TtlCheck):
-            known = "" if entry is not None else ": there is no such check on this agent"
-            raise MeshError(f'CheckID "{check_id}" does not have associated TTL{known}')
-        entry.ttl_deadline = now + entry.definition.run.ttl
-        entry.reported_output = bounded_report(output, self._output_bound(entry))
-        return self.update_check(check_id, status, output, now)
-
     def update_check(self, check_id: str, status: str, output: str, now: float) -> bool:
         """Set status and output; whether something changed. A change of the output alone is sent later.
 
@@ -200,7 +195,9 @@ class LocalState:
         if entry is None:
             return False
         output = (
-            "" if self.settings.discard_check_output else bounded_report(output, self._output_bound(entry))
+            ""
+            if self.settings.discard_check_output
+            else bounded_report(output, self.settings.output_max_size)
         )
         old = entry.check
         if (old.status, old.output) == (status, output):
@@ -217,9 +214,6 @@ class LocalState:
         elif entry.in_sync and entry.deferred_until is None:
             entry.deferred_until = now + interval / 2 + self._rng.random() * interval
         return True
-
-    def _output_bound(self, entry: CheckEntry) -> int:
-        return min(entry.max_output_bytes, self.settings.output_max_size)
 
     # Maintenance
 
@@ -259,27 +253,16 @@ class LocalState:
     # Time
 
     def advance(self, now: float) -> bool:
-        """Do what has fallen due: TTLs that ran out, outputs that were held back. Whether something changed."""
-        changed = False
-        for entry in list(self._live_checks()):
-            if entry.ttl_deadline is not None and entry.ttl_deadline <= now:
-                entry.ttl_deadline = None
-                output = ttl_expired_output(entry.reported_output)
-                changed |= self.update_check(entry.definition.id, CRITICAL, output, now)
-            if entry.deferred_until is not None and entry.deferred_until <= now:
-                entry.deferred_until, entry.in_sync = None, False
-                changed = True
-        return changed
+        """Let go of the outputs that were held back until ``now``; whether there were any."""
+        due = [e for e in self._live_checks() if e.deferred_until is not None and e.deferred_until <= now]
+        for entry in due:
+            entry.deferred_until, entry.in_sync = None, False
+        return bool(due)
 
     def next_deadline(self) -> float | None:
         """When :meth:`advance` has something to do next."""
-        moments = [
-            moment
-            for entry in self._live_checks()
-            for moment in (entry.ttl_deadline, entry.deferred_until)
-            if moment is not None
-        ]
-        return min(moments, default=None)
+        moments = (e.deferred_until for e in self._live_checks())
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def overdue_services(self, now: float) -> list[tuple[str, str]]:
         """(service id, check id) of services with a check that has been critical for too long."""

@@ -17,7 +17,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pki": frozenset({"base"}),
     "hcl": frozenset({"base"}),
     "acl": frozenset({"base", "hcl"}),
-    "dns": frozenset({"base"}),
+    "dns": frozenset({"base", "catalog"}),
     "gossip": frozenset({"base"}),
     "rpc": frozenset({"base"}),
     "catalog": frozenset({"base"}),

@@ -64,14 +64,8 @@ class CatalogServer:
 
 
 def registration_of(body: Mapping[str, Any]) -> Registration:
-    node = Node(
-        body["Node"],
-        body["Address"],
-        body["ID"],
-        body["Datacenter"],
-        body["TaggedAddresses"],
-        body["NodeMeta"],
-    )
+    names = ("Node", "Address", "ID", "Datacenter", "TaggedAddresses", "NodeMeta")
+    node = Node(*[body[name] for name in names])
     service = service_of(body["Service"]) if body.get("Service") else None
     checks = tuple(check_of(check) for check in body.get("Checks", ()))
     return Registration(node, service, checks, skip_node_update=body["SkipNodeUpdate"])
@@ -96,15 +90,8 @@ def service_of(body: Mapping[str, Any]) -> Service:
 
 
 def check_of(body: Mapping[str, Any]) -> Check:
-    return Check(
-        body["Node"],
-        body["CheckID"],
-        body["Name"],
-        body["Status"],
-        body["Notes"],
-        body["Output"],
-        body["ServiceID"],
-    )
+    names = ("Node", "CheckID", "Name", "Status", "Notes", "Output", "ServiceID")
+    return Check(*[body[name] for name in names])
 
 
 def node_reply(node: Node) -> dict[str, Any]:

@@ -210,12 +210,17 @@ class Mesh:
         """Wait until each of ``names`` lists exactly all of them as alive."""
         for name in names:
             agent = self.agents[name]
+            last: dict[str, str] = {}
 
-            def sees(agent: MeshAgent = agent) -> bool:
-                alive = {node for node, status in agent.statuses().items() if status == "alive"}
-                return alive == set(names)
+            def sees(agent: MeshAgent = agent, last: dict[str, str] = last) -> bool:
+                last.clear()
+                last.update(agent.statuses())
+                return {node for node, status in last.items() if status == "alive"} == set(names)
 
-            wait(sees, f"{name} sees {names} alive")
+            try:
+                wait(sees, f"{name} sees {names} alive")
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {last}") from None
 
     def leader(self, *names: str) -> str:
         """The leader on which ``names`` agree, or empty text."""

@@ -14,12 +14,13 @@ from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.acl.model import (
     ANONYMOUS_SECRET,
     GLOBAL_MANAGEMENT_ID,
-    AclNotFoundError,
     Policy,
     Role,
     Token,
 )
+from meshnode.acl.rules import translate_legacy_rules
 from meshnode.acl.store import ACL
+from meshnode.base.errors import ConfigError
 from meshnode.control.command import (
     AclBootstrap,
     AclPolicyDelete,
@@ -31,7 +32,14 @@ from meshnode.control.command import (
     Command,
 )
 from meshnode.control.endpoints import acl_legacy
-from meshnode.control.endpoints.acl_forms import clone_of, policy_form, require_enabled, role_form, token_form
+from meshnode.control.endpoints.acl_forms import (
+    clone_of,
+    not_found,
+    policy_form,
+    require_enabled,
+    role_form,
+    token_form,
+)
 from meshnode.control.endpoints.acl_shapes import (
     NO_TIME,
     legacy_shape,
@@ -55,10 +63,12 @@ from meshnode.control.method import (
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 
-__all__ = ["METHODS", "bootstrap_methods"]
+__all__ = ["METHODS", "UNTRANSLATABLE", "bootstrap_methods"]
 
 #: The accessor shown for a token that only the configuration knows.
 NO_ACCESSOR: Final = "00000000-0000-0000-0000-000000000000"
+#: How the refusal of ``ACL.RulesTranslate`` begins.
+UNTRANSLATABLE: Final = "Failed to translate the rules"
 Reply = tuple[int, dict[str, Any]]
 
 
@@ -80,7 +90,7 @@ def _index(state: StateMachine) -> int:
 
 
 def bootstrap_methods(reset_index: Callable[[], int]) -> dict[str, Method]:
-    """The methods that make the first token. ``reset_index``: what the operator wrote on this server's disk, 0: nothing.
+    """The methods that make the first token. ``reset_index``: what the operator wrote on this disk, 0: nothing.
 
     It is never taken from a body: the refusal tells everybody which index to write.
     """
@@ -102,7 +112,7 @@ def bootstrap_methods(reset_index: Callable[[], int]) -> dict[str, Method]:
 def _written(state: StateMachine, result: Result) -> Token:
     token = state.acl.token(str(accepted(result)))
     if token is None:
-        raise AclNotFoundError("the token was deleted meanwhile")
+        raise not_found("the token was deleted meanwhile")
     return token
 
 
@@ -115,6 +125,7 @@ def _token_read(state: StateMachine, body: Body, authorizer: Authorizer) -> Repl
     require_enabled(authorizer)
     wanted = text(body, "TokenID")
     if text(body, "TokenIDType") == "secret":
+        wanted = wanted or text(body, "Token")
         token = state.acl.token_by_secret(wanted or ANONYMOUS_SECRET)
         if token is None and wanted == text(body, "Token"):
             links = (GLOBAL_MANAGEMENT_ID,) if authorizer.unrestricted else ()
@@ -125,7 +136,7 @@ def _token_read(state: StateMachine, body: Body, authorizer: Authorizer) -> Repl
         token = state.acl.token(wanted)
         secret = authorizer.decide(Resource.ACL, "", Access.WRITE).allowed
     if token is None:
-        raise AclNotFoundError
+        raise not_found()
     return _index(state), {
         "Token": token_shape(state.acl, token, secret=secret),
         "Redacted": not secret,
@@ -179,7 +190,7 @@ def _policy_read(state: StateMachine, body: Body, authorizer: Authorizer) -> Rep
     policy_id, name = text(body, "PolicyID"), text(body, "PolicyName")
     policy = state.acl.policy(policy_id) if policy_id else state.acl.policy_named(name)
     if policy is None:
-        raise AclNotFoundError(f"there is no policy with {_which(policy_id, name)}")
+        raise not_found(f"there is no policy with {_which(policy_id, name)}")
     return _index(state), {"Policy": policy_shape(policy)}
 
 
@@ -199,7 +210,7 @@ def _policy_set(state: StateMachine, body: Body, authorizer: Authorizer, moment:
 def _policy_reply(state: StateMachine, result: Result) -> dict[str, Any]:
     policy: Policy | None = state.acl.policy(str(accepted(result)))
     if policy is None:
-        raise AclNotFoundError("the policy was deleted meanwhile")
+        raise not_found("the policy was deleted meanwhile")
     return policy_shape(policy)
 
 
@@ -218,7 +229,7 @@ def _role_read(state: StateMachine, body: Body, authorizer: Authorizer) -> Reply
     role_id, name = text(body, "RoleID"), text(body, "RoleName")
     role = state.acl.role(role_id) if role_id else state.acl.role_named(name)
     if role is None:
-        raise AclNotFoundError(f"there is no role with {_which(role_id, name)}")
+        raise not_found(f"there is no role with {_which(role_id, name)}")
     return _index(state), {"Role": role_shape(state.acl, role)}
 
 
@@ -239,7 +250,7 @@ def _role_set(state: StateMachine, body: Body, authorizer: Authorizer, moment: M
 def _role_reply(state: StateMachine, result: Result) -> dict[str, Any]:
     role: Role | None = state.acl.role(str(accepted(result)))
     if role is None:
-        raise AclNotFoundError("the role was deleted meanwhile")
+        raise not_found("the role was deleted meanwhile")
     return role_shape(state.acl, role)
 
 
@@ -260,6 +271,15 @@ def _replication(state: StateMachine, body: Body, authorizer: Authorizer) -> Rep
         "LastSuccess": NO_TIME,
         "LastError": NO_TIME,
     }
+
+
+def _translate(state: StateMachine, body: Body, authorizer: Authorizer) -> Reply:
+    """``Rules`` in the language of 1.4. Consul's agents do this themselves; here a server does, who knows the token."""
+    _require(authorizer, Access.READ)
+    try:
+        return _index(state), {"Rules": translate_legacy_rules(text(body, "Rules"))}
+    except ConfigError as error:
+        raise RpcError(f"{UNTRANSLATABLE}: {error}") from None
 
 
 def _which(row_id: str, name: str) -> str:
@@ -287,5 +307,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "ACL.RoleList": ReadMethod(_watches, _role_list),
     "ACL.RoleSet": WriteMethod(_role_set, _role_reply),
     "ACL.RoleDelete": WriteMethod(_role_delete, _deleted),
+    "ACL.RulesTranslate": ReadMethod(_watches, _translate),
     "ACL.ReplicationStatus": ReadMethod(_watches, _replication),
 }

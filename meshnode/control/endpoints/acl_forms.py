@@ -12,7 +12,7 @@ from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
 from meshnode.acl.model import AclNotFoundError, Policy, Role, ServiceIdentity, Token
 from meshnode.acl.store import AclStore
 from meshnode.base.duration import format_duration
-from meshnode.control.method import Body, Moment, boolean, integer, mapping, rows, text, texts
+from meshnode.control.method import NANOSECONDS, Body, Moment, boolean, integer, mapping, rows, text, texts
 from meshnode.rpc.method import RpcError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "MAX_EXPIRATION_TTL",
     "MIN_EXPIRATION_TTL",
     "clone_of",
+    "not_found",
     "policy_form",
     "require_enabled",
     "role_form",
@@ -32,13 +33,17 @@ MIN_EXPIRATION_TTL: Final = 60.0
 MAX_EXPIRATION_TTL: Final = 86400.0
 _RESERVED: Final = "00000000-0000-0000-0000-0000000000"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_NANOSECONDS: Final = 1_000_000_000
 
 
 def require_enabled(authorizer: Authorizer) -> None:
     """Raise :class:`RpcError` while access control is off: then everybody has the authorizer that allows all."""
     if authorizer is ALLOW_ALL:
         raise RpcError(DISABLED)
+
+
+def not_found(because: str = "") -> RpcError:
+    """The error for a token, policy or role that isn't there."""
+    return RpcError(str(AclNotFoundError(because)))
 
 
 def token_form(store: AclStore, body: Body, moment: Moment) -> tuple[Token, bool]:
@@ -54,10 +59,7 @@ def token_form(store: AclStore, body: Body, moment: Moment) -> tuple[Token, bool
         text(form, "SecretID"),
         text(form, "Description"),
         _policy_links(store, form),
-        tuple(
-            _linked(row, "role", lambda key: store.role(key), lambda name: store.role_named(name))
-            for row in rows(form, "Roles")
-        ),
+        tuple(_linked(row, "role", store.role, store.role_named) for row in rows(form, "Roles")),
         _identities(form),
         boolean(form, "Local"),
     )
@@ -103,7 +105,7 @@ def clone_of(store: AclStore, body: Body, moment: Moment) -> Token:
     form = mapping(body, "ACLToken")
     source = store.token(text(form, "AccessorID"))
     if source is None or source.expired(moment.at):
-        raise AclNotFoundError
+        raise not_found()
     if source.legacy_type and source.rules:
         raise RpcError("Cannot clone a legacy ACL with this endpoint: use /v1/acl/clone/:id")
     return replace(
@@ -172,7 +174,7 @@ def _identities(form: Body) -> tuple[ServiceIdentity, ...]:
 
 
 def _expiration(form: Body, at: float) -> float:
-    ttl, until = integer(form, "ExpirationTTL") / _NANOSECONDS, text(form, "ExpirationTime")
+    ttl, until = integer(form, "ExpirationTTL") / NANOSECONDS, text(form, "ExpirationTime")
     if ttl and until:
         raise RpcError("Expiration TTL and Expiration Time cannot both be set")
     if not ttl and not until:

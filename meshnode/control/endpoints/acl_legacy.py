@@ -17,13 +17,12 @@ from meshnode.acl.model import (
     CLIENT,
     GLOBAL_MANAGEMENT_ID,
     MANAGEMENT,
-    AclNotFoundError,
     Token,
 )
 from meshnode.acl.resolve import policy_texts
 from meshnode.acl.store import ACL
 from meshnode.control.command import AclTokenDelete, AclTokenSet, Command
-from meshnode.control.endpoints.acl_forms import require_enabled
+from meshnode.control.endpoints.acl_forms import not_found, require_enabled
 from meshnode.control.endpoints.acl_shapes import legacy_shape
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, mapping, text
@@ -126,7 +125,7 @@ def _get_policy(state: StateMachine, body: Body, authorizer: Authorizer) -> tupl
     require_enabled(authorizer)
     token = state.acl.token_by_secret(text(body, "ACL") or ANONYMOUS_SECRET)
     if token is None:
-        raise AclNotFoundError
+        raise not_found()
     texts = policy_texts(state.acl, token, text(body, "Datacenter"))
     etag = blake2b(repr(texts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     rows = [{"Origin": origin, "Rules": rules, "Legacy": legacy} for origin, rules, legacy in texts]

@@ -6,7 +6,7 @@ Source: Consul 1.2.3, agent/structs (RegisterRequest, DeregisterRequest), agent/
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.duration import parse_duration
@@ -14,7 +14,17 @@ from meshnode.base.errors import ConfigError
 from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
 from meshnode.catalog.store import Registration
 from meshnode.catalog.tables import NodeRow, Tables
-from meshnode.control.method import Body, boolean, integer, mapping, rows, text, text_map, texts
+from meshnode.control.method import (
+    NANOSECONDS,
+    Body,
+    boolean,
+    integer,
+    mapping,
+    rows,
+    text,
+    text_map,
+    texts,
+)
 from meshnode.rpc.method import RpcError
 
 __all__ = [
@@ -25,8 +35,6 @@ __all__ = [
     "vet_deregistration",
     "vet_registration",
 ]
-
-_SECOND: Final = 1_000_000_000
 
 
 def parse_registration(body: Body) -> Registration:
@@ -106,7 +114,7 @@ def duration(body: Body, name: str) -> float:
             return parse_duration(written) if written else 0.0
         except ConfigError as error:
             raise RpcError(f"{name}: {error}") from None
-    return integer(body, name) / _SECOND
+    return integer(body, name) / NANOSECONDS
 
 
 def vet_registration(tables: Tables, wanted: Registration, authorizer: Authorizer) -> None:

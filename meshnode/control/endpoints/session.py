@@ -15,6 +15,7 @@ from meshnode.control.endpoints.registration import duration
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import (
+    NANOSECONDS,
     Body,
     Method,
     Moment,
@@ -37,7 +38,6 @@ OPERATIONS: Final = ("create", "destroy")
 DEFAULT_CHECKS: Final = ("serfHealth",)
 #: Seconds.
 DEFAULT_LOCK_DELAY: Final = 15.0
-_NANOSECONDS: Final = 1_000_000_000
 
 
 def session_fields(session: Session) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def session_fields(session: Session) -> dict[str, Any]:
         "Name": session.name,
         "Node": session.node,
         "Checks": list(session.checks),
-        "LockDelay": round(session.lock_delay * _NANOSECONDS),
+        "LockDelay": round(session.lock_delay * NANOSECONDS),
         "Behavior": session.behavior,
         "TTL": session.ttl,
         "CreateIndex": session.create_index,

@@ -32,7 +32,7 @@ from meshnode.kv.store import Entry
 from meshnode.kv.txn import READ_VERBS, TxnError, TxnOp, TxnOutcome, is_read_only, run
 from meshnode.rpc.method import RpcError
 
-__all__ = ["METHODS", "parse_operations"]
+__all__ = ["METHODS", "READ_VERBS", "parse_operations"]
 
 
 def parse_operations(body: Body) -> tuple[TxnOp, ...]:

@@ -2,7 +2,8 @@
 fields of ``Service`` become what the name that was asked for says. ``$${`` stands for ``${`` itself.
 
 ``match(N)`` is what group N of ``Template.Regexp`` matched in the whole name, 0 the whole match; nothing when there is
-no match or no such group. Consul takes whole expressions of its template language here; these five are what it documents.
+no match or no such group. Consul takes whole expressions of a template language here; it documents
+these five.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def template_fault(query: PreparedQuery) -> str:
                 return f"Bad format '{text[:80]}' in Service.{field}: a ${{ is never closed"
             if inside not in _VARIABLES and not _MATCH.fullmatch(inside):
                 hint = did_you_mean(inside, _VARIABLES) or f": use one of {', '.join(_VARIABLES)}"
-                return f"Bad format '{text[:80]}' in Service.{field}: unknown variable ${{{inside[:40]}}}{hint}"
+                return (
+                    f"Bad format '{text[:80]}' in Service.{field}: unknown variable ${{{inside[:40]}}}{hint}"
+                )
     if count > MAX_INTERPOLATIONS:
         return f"Template has {count} interpolations: at most {MAX_INTERPOLATIONS}"
     return ""

@@ -35,7 +35,9 @@ def query_fault(query: PreparedQuery) -> str:
 
 def _template_fault(query: PreparedQuery) -> str:
     if query.template.type not in {"", NAME_PREFIX_MATCH}:
-        return f"Bad Template.Type '{query.template.type[:80]}': leave it empty or write '{NAME_PREFIX_MATCH}'"
+        return (
+            f"Bad Template.Type '{query.template.type[:80]}': leave it empty or write '{NAME_PREFIX_MATCH}'"
+        )
     return template_fault(query) if query.is_template else ""
 
 

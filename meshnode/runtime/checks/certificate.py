@@ -1,6 +1,6 @@
 """Certificate checks: one read from a file, or shown in a TLS handshake whose verification is not the point.
 
-Nothing is sent after the handshake, and nothing that the server says is trusted: the certificate is judged for its dates.
+Nothing is sent after the handshake and nothing that the server says is trusted: only the dates are judged.
 """
 
 from __future__ import annotations

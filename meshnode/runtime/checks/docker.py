@@ -1,7 +1,8 @@
 """Docker checks: a program run inside a container, through the engine's API on its socket.
 
-Three calls: create an exec, start it and read its output, inspect it for the exit code (Docker Engine API, "Exec"). The engine has
-no call that ends an exec: after a time-out the check is critical, and what runs in the container goes on until it ends.
+Three calls: create an exec, start it and read its output, inspect it for the exit code (Docker Engine API, "Exec").
+The engine has no call that ends an exec: after a time-out the check is critical, and what runs in the container goes
+on until it ends.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """gRPC checks: ``grpc.health.v1.Health/Check``, through grpclib, which is an optional dependency.
 
-The two messages have one field each, so they are written and read here (gRPC health checking protocol, ``health.proto``).
+The two messages have one field each, so they are written and read here (``health.proto`` of the gRPC health checking
+protocol).
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["MISSING_GRPCLIB", "check_grpc", "grpc_available", "parse_serving_status"]
 
 #: What a gRPC check says where grpclib isn't installed.
-MISSING_GRPCLIB: Final = 'gRPC checks need the package grpclib, which is not installed: install meshnode with its extra, "meshnode[etcd]"'
+MISSING_GRPCLIB: Final = (
+    "gRPC checks need the package grpclib, which is not installed: "
+    'install meshnode with its extra "etcd", as in pip install "meshnode[etcd]"'
+)
 _SERVING: Final = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 #: Bytes of the answer; it has two.
@@ -58,7 +62,9 @@ async def check_grpc(check: GrpcCheck, contexts: CheckContexts) -> Result:
             "Unavailable", f'connection error: desc = "transport: authentication handshake failed: {words}"'
         )
     except (ProtocolError, StreamTerminatedError, MeshError, ValueError) as error:
-        return _failed("Unavailable", f"{error or 'the connection was closed'}: does the server speak gRPC?")
+        return _failed(
+            "Unavailable", f"{str(error) or 'the connection was closed'}: does the server speak gRPC?"
+        )
     except OSError as error:
         return _failed("Unavailable", f"transport is closing: {error_words(error)}")
     if not serving:

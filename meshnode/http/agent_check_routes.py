@@ -1,0 +1,192 @@
+"""``/v1/agent/check``: the checks of this agent, their registration and their reports; maintenance of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.base.duration import format_duration
+from meshnode.catalog.model import CRITICAL, PASSING, STATES, WARNING, Check, CheckDefinition
+from meshnode.http.authorize import authorizer_of, may_see_check, require_check_write
+from meshnode.http.body import Fields, decode_object
+from meshnode.http.context import Context
+from meshnode.http.effects import Steps, ask
+from meshnode.http.errors import HttpError
+from meshnode.http.local_view import (
+    DeregisterCheck,
+    RegisterCheck,
+    SetMaintenance,
+    UpdateTtl,
+    local_of,
+    view_of,
+)
+from meshnode.http.message import Request, Response
+from meshnode.http.router import Answer, Outcome
+
+__all__ = [
+    "check_as_json",
+    "checks",
+    "deregister",
+    "fail",
+    "maintenance",
+    "passing",
+    "register",
+    "update",
+    "wanted_maintenance",
+    "warn",
+]
+
+#: What Go's ``strconv.ParseBool`` takes.
+_BOOLEANS: Final = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+def check_as_json(check: Check) -> dict[str, Any]:
+    """``structs.HealthCheck``; in the definition, what isn't set is left out."""
+    return {
+        "Node": check.node,
+        "CheckID": check.check_id,
+        "Name": check.name,
+        "Status": check.status,
+        "Notes": check.notes,
+        "Output": check.output,
+        "ServiceID": check.service_id,
+        "ServiceName": check.service_name,
+        "ServiceTags": list(check.service_tags),
+        "Definition": _definition_as_json(check.definition),
+        "CreateIndex": check.create_index,
+        "ModifyIndex": check.modify_index,
+    }
+
+
+def _definition_as_json(definition: CheckDefinition) -> dict[str, Any]:
+    durations = {
+        "Interval": definition.interval,
+        "Timeout": definition.timeout,
+        "DeregisterCriticalServiceAfter": definition.deregister_critical_service_after,
+    }
+    body = {
+        "HTTP": definition.http,
+        "TLSSkipVerify": definition.tls_skip_verify,
+        "Header": {name: list(values) for name, values in definition.header.items()},
+        "Method": definition.method,
+        "TCP": definition.tcp,
+        **{name: format_duration(seconds) for name, seconds in durations.items() if seconds},
+    }
+    return {name: value for name, value in body.items() if value}
+
+
+def checks(context: Context, request: Request) -> Outcome:
+    """GET /v1/agent/checks: by id, those that the token may read."""
+    found = local_of(context).checks()
+    if view_of(context).acl_enabled:
+        return _filtered(context, request)
+    return context.json_of(request, "local.checks", found, lambda: _by_id(found))
+
+
+def _filtered(context: Context, request: Request) -> Steps[Answer]:
+    authorizer = yield from authorizer_of(context, request)
+    found = local_of(context).checks()
+    return context.json(request, _by_id(one for one in found if may_see_check(authorizer, one)))
+
+
+def _by_id(found: Iterable[Check]) -> dict[str, Any]:
+    return {one.check_id: check_as_json(one) for one in found}
+
+
+def register(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/register."""
+    body = decode_object(request.body)
+    fields = Fields(body)
+    name, service_id = fields.text("Name"), fields.text("ServiceID")
+    if not name:
+        raise HttpError(400, "Missing check name")
+    if fields.text("Status") not in ("", *STATES):
+        raise HttpError(400, f"Bad check status: write one of {', '.join(STATES)}")
+    authorizer = yield from authorizer_of(context, request)
+    owner = local_of(context).service(service_id) if service_id else None
+    if service_id and owner is None:
+        raise HttpError(500, f'ServiceID "{service_id}" does not exist')
+    require_check_write(authorizer, owner.name if owner else "", context.view.node_name)
+    _require_write(context, authorizer, fields.text("ID") or fields.text("CheckID") or name)
+    yield from ask(RegisterCheck(body, request.token))
+    return Response()
+
+
+def deregister(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/deregister/:id; a check that isn't there is gone already."""
+    check_id = _check_id(request, "deregister")
+    authorizer = yield from authorizer_of(context, request)
+    if not _require_write(context, authorizer, check_id) and not authorizer.unrestricted:
+        raise HttpError(500, f'Unknown check "{check_id}"')
+    yield from ask(DeregisterCheck(check_id))
+    return Response()
+
+
+def passing(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/pass/:id?note=..."""
+    return _report(context, request, _check_id(request, "pass"), PASSING, request.query.get("note"))
+
+
+def warn(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/warn/:id?note=..."""
+    return _report(context, request, _check_id(request, "warn"), WARNING, request.query.get("note"))
+
+
+def fail(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/fail/:id?note=..."""
+    return _report(context, request, _check_id(request, "fail"), CRITICAL, request.query.get("note"))
+
+
+def update(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/check/update/:id with ``{"Status": ..., "Output": ...}``."""
+    check_id = _check_id(request, "update")
+    fields = Fields(decode_object(request.body))
+    status, output = fields.text("Status"), fields.text("Output")
+    if status not in STATES:
+        raise HttpError(400, f"Invalid check status: '{status[:40]}': write one of {', '.join(STATES)}")
+    return _report(context, request, check_id, status, output)
+
+
+def _report(context: Context, request: Request, check_id: str, status: str, output: str) -> Steps[Answer]:
+    authorizer = yield from authorizer_of(context, request)
+    if not _require_write(context, authorizer, check_id) and not authorizer.unrestricted:
+        raise HttpError(500, f'Unknown check "{check_id}"')
+    yield from ask(UpdateTtl(check_id, status, output))
+    return Response()
+
+
+def maintenance(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/maintenance?enable=true|false&reason=..."""
+    enable = wanted_maintenance(request)
+    authorizer = yield from authorizer_of(context, request)
+    require(authorizer, Resource.NODE, context.view.node_name, Access.WRITE)
+    yield from ask(SetMaintenance(enable, request.query.get("reason"), request.token))
+    return Response()
+
+
+def wanted_maintenance(request: Request) -> bool:
+    """``?enable=``, which must be there; raises :class:`HttpError` 400."""
+    value = request.query.get("enable")
+    if not value:
+        raise HttpError(400, "Missing value for enable")
+    if value not in _BOOLEANS:
+        raise HttpError(400, f'Invalid value for enable: "{value[:40]}"')
+    return _BOOLEANS[value]
+
+
+def _check_id(request: Request, verb: str) -> str:
+    if not request.param:
+        raise HttpError(400, f"Missing check ID: PUT /v1/agent/check/{verb}/<id>")
+    return request.param
+
+
+def _require_write(context: Context, authorizer: Authorizer, check_id: str) -> bool:
+    """Raise unless the check of this id may be changed; whether there is one."""
+    found = local_of(context).check(check_id)
+    if found is not None:
+        require_check_write(authorizer, found.service_name, context.view.node_name)
+    return found is not None

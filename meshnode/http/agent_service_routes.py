@@ -1,0 +1,212 @@
+"""``/v1/agent/service``: the services of this agent, their registration, maintenance and health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.catalog.health import aggregate
+from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, WARNING, Check, Service
+from meshnode.http.agent_check_routes import check_as_json, wanted_maintenance
+from meshnode.http.authorize import authorizer_of, may_see_service
+from meshnode.http.blocking import parse_blocking
+from meshnode.http.body import Fields, decode_object
+from meshnode.http.context import Context
+from meshnode.http.effects import Steps, ask
+from meshnode.http.errors import HttpError
+from meshnode.http.local_view import (
+    DeregisterService,
+    RegisterService,
+    SetMaintenance,
+    WaitForLocal,
+    local_of,
+    view_of,
+)
+from meshnode.http.message import JSON, Request, Response
+from meshnode.http.render import to_json
+from meshnode.http.router import Answer, Outcome
+
+__all__ = [
+    "deregister",
+    "health_by_id",
+    "health_by_name",
+    "maintenance",
+    "register",
+    "service",
+    "service_as_json",
+    "services",
+]
+
+HASH_HEADER: Final = "X-Consul-ContentHash"
+_STATUS_CODES: Final = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
+#: Worse statuses later; maintenance is chosen, so anything that happened by itself is worse.
+_WORSE: Final = (PASSING, MAINTENANCE, WARNING, CRITICAL)
+
+
+def service_as_json(service: Service) -> dict[str, Any]:
+    """``api.AgentService`` of Consul 1.2.3, with ``Proxy`` of 1.3 where there is one."""
+    body: dict[str, Any] = {"Kind": service.kind} if service.kind else {}
+    body |= {
+        "ID": service.id,
+        "Service": service.name,
+        "Tags": list(service.tags),
+        "Meta": dict(service.meta),
+        "Port": service.port,
+        "Address": service.address,
+        "Weights": {"Passing": service.weights.passing, "Warning": service.weights.warning},
+        "EnableTagOverride": service.enable_tag_override,
+        "CreateIndex": service.create_index,
+        "ModifyIndex": service.modify_index,
+    }
+    if service.proxy_destination:
+        body["ProxyDestination"] = service.proxy_destination
+    if service.proxy is not None:
+        body["Proxy"] = dict(service.proxy)
+    if service.native or service.managed_proxy is not None:
+        body["Connect"] = {"Native": service.native}
+        if service.managed_proxy is not None:
+            body["Connect"]["Proxy"] = dict(service.managed_proxy)
+    return body
+
+
+def services(context: Context, request: Request) -> Outcome:
+    """GET /v1/agent/services: by id, those that the token may read."""
+    found = local_of(context).services()
+    if view_of(context).acl_enabled:
+        return _filtered(context, request)
+    return context.json_of(request, "local.services", found, lambda: _by_id(found))
+
+
+def _filtered(context: Context, request: Request) -> Steps[Answer]:
+    authorizer = yield from authorizer_of(context, request)
+    found = local_of(context).services()
+    return context.json(request, _by_id(one for one in found if may_see_service(authorizer, one)))
+
+
+def _by_id(found: Iterable[Service]) -> dict[str, Any]:
+    return {one.id: service_as_json(one) for one in found}
+
+
+def service(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/agent/service/:id; with ``?hash=`` it waits until the service is another one (Consul 1.3)."""
+    service_id, known = request.param, request.query.get("hash")
+    if not service_id:
+        raise HttpError(400, "Missing service ID: GET /v1/agent/service/<id>")
+    deadline = context.view.now + parse_blocking(request).timeout(context.rng)
+    authorizer = yield from authorizer_of(context, request)
+    while True:
+        local = local_of(context)
+        found = local.service(service_id)
+        if found is None:
+            raise HttpError(404, f"unknown service ID: {service_id}")
+        require(authorizer, Resource.SERVICE, found.name, Access.READ)
+        content_hash, left = local.service_hash(service_id), deadline - context.view.now
+        if content_hash != known or left <= 0:
+            body = service_as_json(found) | {"ContentHash": content_hash}
+            return context.json(request, body, ((HASH_HEADER, content_hash),))
+        yield from ask(WaitForLocal(local.generation, left))
+
+
+def register(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/service/register, with ``?replace-existing-checks`` of Consul 1.8."""
+    body = decode_object(request.body)
+    fields = Fields(body)
+    name = fields.text("Name")
+    if not name.strip():
+        raise HttpError(400, "Missing service name")
+    authorizer = yield from authorizer_of(context, request)
+    require(authorizer, Resource.SERVICE, name, Access.WRITE)
+    _require_write(context, authorizer, fields.text("ID") or name)
+    replaces = _flag(request, "replace-existing-checks")
+    yield from ask(RegisterService(body, request.token, replaces))
+    return Response()
+
+
+def deregister(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/service/deregister/:id; a service that isn't there is gone already."""
+    if not request.param:
+        raise HttpError(400, "Missing service ID: PUT /v1/agent/service/deregister/<id>")
+    authorizer = yield from authorizer_of(context, request)
+    if not _require_write(context, authorizer, request.param) and not authorizer.unrestricted:
+        raise HttpError(500, f'Unknown service "{request.param}"')
+    yield from ask(DeregisterService(request.param))
+    return Response()
+
+
+def maintenance(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/service/maintenance/:id?enable=true|false&reason=..."""
+    if not request.param:
+        raise HttpError(400, "Missing service ID")
+    enable = wanted_maintenance(request)
+    authorizer = yield from authorizer_of(context, request)
+    if not _require_write(context, authorizer, request.param):
+        raise HttpError(404, f'No service registered with ID "{request.param}"')
+    reason = request.query.get("reason")
+    yield from ask(SetMaintenance(enable, reason, request.token, request.param))
+    return Response()
+
+
+def _require_write(context: Context, authorizer: Authorizer, service_id: str) -> bool:
+    """Raise unless the service of this id may be changed; whether there is one."""
+    found = local_of(context).service(service_id)
+    if found is not None:
+        require(authorizer, Resource.SERVICE, found.name, Access.WRITE)
+    return found is not None
+
+
+def _flag(request: Request, name: str) -> bool:
+    """``?name``, ``?name=true`` and ``?name=1`` are yes."""
+    if not request.raw_query or name not in request.query:
+        return False
+    value = request.query.get(name).lower()
+    if value not in ("", "true", "t", "1", "false", "f", "0"):
+        raise HttpError(400, f'Invalid value for ?{name}: "{value[:40]}": write true or false')
+    return value in ("", "true", "t", "1")
+
+
+def health_by_id(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/agent/health/service/id/:id, with ``?format=text`` (Consul 1.5): the status is in the code too."""
+    service_id = request.param
+    if not service_id:
+        raise HttpError(400, "Missing serviceID")
+    authorizer = yield from authorizer_of(context, request)
+    found = local_of(context).service(service_id)
+    if found is None:
+        missing = {"AggregatedStatus": CRITICAL, "Service": None, "Checks": None}
+        return _health(context, request, 404, f"ServiceId {service_id} not found", missing)
+    require(authorizer, Resource.SERVICE, found.name, Access.READ)
+    status, body = _health_of(found, local_of(context).checks())
+    return _health(context, request, _STATUS_CODES[status], status, body)
+
+
+def health_by_name(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/agent/health/service/name/:name: all instances here; the code is that of the worst."""
+    name = request.param
+    if not name:
+        raise HttpError(400, "Missing service Name")
+    authorizer = yield from authorizer_of(context, request)
+    require(authorizer, Resource.SERVICE, name, Access.READ)
+    local = local_of(context)
+    results = [_health_of(one, local.checks()) for one in local.services() if one.name == name]
+    if not results:
+        return _health(context, request, 404, f"ServiceName {name} Not Found", [])
+    status = max((status for status, _ in results), key=_WORSE.index)
+    return _health(context, request, _STATUS_CODES[status], status, [body for _, body in results])
+
+
+def _health_of(found: Service, checks: Sequence[Check]) -> tuple[str, dict[str, Any]]:
+    """Of the checks of the node and of the service."""
+    relevant = [check for check in checks if check.service_id.lower() in ("", found.id.lower())]
+    status = aggregate(relevant)
+    return status, {
+        "AggregatedStatus": status,
+        "Service": service_as_json(found),
+        "Checks": [check_as_json(check) for check in relevant],
+    }
+
+
+def _health(context: Context, request: Request, code: int, text: str, body: Any) -> Response:
+    if request.query.get("format") == "text":
+        return Response.text(code, text)
+    return Response(code, to_json(body, pretty=context.pretty(request)), JSON)

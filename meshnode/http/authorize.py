@@ -1,0 +1,39 @@
+"""Who asks: the rights of a request's token, and lists without what they don't cover."""
+
+from __future__ import annotations
+
+from meshnode.acl.authorizer import ALLOW_ALL, Access, Authorizer, Resource, require
+from meshnode.catalog.model import Check, Service
+from meshnode.http.context import Context
+from meshnode.http.effects import ResolveToken, Steps, ask
+from meshnode.http.local_view import view_of
+from meshnode.http.message import Request
+
+__all__ = ["authorizer_of", "may_see_check", "may_see_service", "require_check_write"]
+
+
+def authorizer_of(context: Context, request: Request) -> Steps[Authorizer]:
+    """The authorizer of the request's token; everything is allowed while access control is off."""
+    if not view_of(context).acl_enabled:
+        return ALLOW_ALL
+    return (yield from ask(ResolveToken(request.token)))
+
+
+def may_see_service(authorizer: Authorizer, service: Service) -> bool:
+    """Whether ``service:read`` covers it."""
+    return authorizer.decide(Resource.SERVICE, service.name, Access.READ).allowed
+
+
+def may_see_check(authorizer: Authorizer, check: Check) -> bool:
+    """Whether ``service:read`` covers the check of a service, ``node:read`` one of the node."""
+    if check.service_name:
+        return authorizer.decide(Resource.SERVICE, check.service_name, Access.READ).allowed
+    return authorizer.decide(Resource.NODE, check.node, Access.READ).allowed
+
+
+def require_check_write(authorizer: Authorizer, service_name: str, node: str) -> None:
+    """Return when checks of the service, or of the node when it has no name, may be changed; else raise."""
+    if service_name:
+        require(authorizer, Resource.SERVICE, service_name, Access.WRITE)
+    else:
+        require(authorizer, Resource.NODE, node, Access.WRITE)

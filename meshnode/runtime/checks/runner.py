@@ -1,0 +1,237 @@
+"""All checks of the agent: started, paced, stopped; what they find goes through their thresholds to a callback.
+
+Each check is one task, so it never overlaps itself; how many are in flight at once is bounded, and the others wait for
+their turn. A check that was stopped reports nothing any more, and one that takes its place waits until it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+from meshnode.base.duration import format_duration
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.local.check_alias import AliasSource
+from meshnode.local.check_status import CRITICAL, PASSING, Result, StatusGate, first_delay
+from meshnode.local.check_type import (
+    MIN_INTERVAL,
+    AliasCheck,
+    CertificateCheck,
+    CheckType,
+    DockerCheck,
+    GrpcCheck,
+    HttpCheck,
+    IntervalCheck,
+    ScriptCheck,
+    TcpCheck,
+    TtlCheck,
+    effective_interval,
+    fault,
+)
+from meshnode.runtime.checks.alias import follow_alias
+from meshnode.runtime.checks.certificate import check_certificate
+from meshnode.runtime.checks.clock import Clock
+from meshnode.runtime.checks.docker import DOCKER_SOCKET, check_docker
+from meshnode.runtime.checks.grpc import check_grpc
+from meshnode.runtime.checks.http import check_http
+from meshnode.runtime.checks.script import check_script
+from meshnode.runtime.checks.tcp import check_tcp
+from meshnode.runtime.checks.tls_words import CheckContexts
+from meshnode.runtime.checks.ttl import TtlTimer
+
+__all__ = ["MAX_IN_FLIGHT", "CheckRunners", "NotTtlError", "OnResult", "Spawn"]
+
+_log = logging.getLogger("meshnode.agent")
+#: Checks that run at the same moment: each may be a process, or a connection or two.
+MAX_IN_FLIGHT: Final = 64
+
+#: Takes a status and the output; called in the event loop, and never after the check was stopped.
+OnResult: TypeAlias = Callable[[str, str], None]
+
+
+class Spawn(Protocol):
+    """:func:`meshnode.runtime.tasks.spawn`."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Run ``coroutine`` as a named task."""
+
+
+class NotTtlError(MeshError):
+    """The check that was updated isn't a TTL check, or there is none of that id."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One check that was started."""
+
+    key: str
+    check: CheckType
+    gate: StatusGate
+    on_result: OnResult
+    timer: TtlTimer | None = None
+    task: asyncio.Task[Any] | None = None
+    stopped: bool = False
+
+    def report(self, result: Result) -> None:
+        """A result of a run: it counts, and may not be believed yet."""
+        if result.status == PASSING:
+            _log.debug('Check "%s" is passing', self.key)
+        else:
+            _log.warning('Check "%s" is now %s', self.key, result.status)
+        if (believed := self.gate.admit(result)) is not None:
+            self.tell(believed)
+
+    def expire(self, result: Result) -> None:
+        """A TTL ran out: there is nothing to count."""
+        _log.warning('Check "%s" missed TTL, is now critical', self.key)
+        self.tell(result)
+
+    def tell(self, result: Result) -> None:
+        """A result that holds. What the callback raises is its own trouble, not the check's."""
+        if self.stopped:
+            return
+        try:
+            self.on_result(result.status, result.output)
+        except Exception:  # noqa: BLE001 - whatever it is, the check goes on
+            _log.exception('what check "%s" found could not be taken in', self.key)
+
+
+class CheckRunners:
+    """Owns every check that runs. All methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        spawn: Spawn,
+        rng: random.Random,
+        clock: Clock,
+        tls: CheckContexts,
+        *,
+        alias: AliasSource,
+        docker_socket: str = DOCKER_SOCKET,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        """``tls`` makes a client context, given whether verification is skipped; it is called in a thread."""
+        self._spawn = spawn
+        self._rng = rng
+        self._clock = clock
+        self._tls = tls
+        self._alias = alias
+        self._docker_socket = docker_socket
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._watches: dict[str, _Watch] = {}
+        self._ending: dict[str, set[asyncio.Task[Any]]] = {}
+
+    def start(
+        self,
+        key: str,
+        check: CheckType,
+        on_result: OnResult,
+        *,
+        last_output: str = "",
+        ttl_remaining: float | None = None,
+    ) -> None:
+        """Run ``check`` from now on under ``key`` (its check id), in place of the one that ran there.
+
+        The first run comes after a random part of the interval. ``last_output`` and ``ttl_remaining`` are what a TTL
+        check had before a restart. Raises :class:`ConfigError` for a definition with a fault; nothing changes then.
+        """
+        if problem := fault(check):
+            raise ConfigError(problem)
+        if isinstance(check, IntervalCheck) and check.interval < MIN_INTERVAL:
+            _log.warning("check '%s' has interval below minimum of %s", key, format_duration(MIN_INTERVAL))
+        self.stop(key)
+        watch = _Watch(key, check, StatusGate(check), on_result)
+        if isinstance(check, TtlCheck):
+            watch.timer = TtlTimer(check, self._clock, remaining=ttl_remaining, last_output=last_output)
+        self._watches[key] = watch
+        before = frozenset(self._ending.get(key, ()))
+        watch.task = self._spawn(self._run(watch, before), name=f"check {key}")
+
+    def stop(self, key: str) -> None:
+        """End the check: nothing is reported from now on, its processes are killed. Unknown keys are passed over."""
+        watch = self._watches.pop(key, None)
+        if watch is None or watch.task is None:
+            return
+        watch.stopped = True
+        watch.task.cancel()
+        self._ending.setdefault(key, set()).add(watch.task)
+        watch.task.add_done_callback(lambda task: self._ended(key, task))
+
+    async def stop_all(self) -> None:
+        """End every check, and return once no process and no connection of any is left."""
+        for key in list(self._watches):
+            self.stop(key)
+        while tasks := [task for ending in self._ending.values() for task in ending]:
+            await asyncio.wait(tasks)
+            # The callbacks that take ended tasks out run in the next turn of the loop.
+            await asyncio.sleep(0)
+
+    def ttl_update(self, key: str, status: str, output: str) -> None:
+        """Somebody reports ``status`` for a TTL check: it is reported on, and the TTL starts again.
+
+        Raises :class:`NotTtlError` (Consul's words) when ``key`` isn't a TTL check.
+        """
+        watch = self._watches.get(key)
+        if watch is None or watch.timer is None:
+            raise NotTtlError(f'CheckID "{key}" does not have associated TTL')
+        watch.report(watch.timer.update(status, output))
+
+    def ttl_remaining(self, key: str) -> float | None:
+        """Seconds until a TTL check runs out, to be kept for a restart; ``None`` when ``key`` isn't one."""
+        watch = self._watches.get(key)
+        return watch.timer.remaining if watch and watch.timer else None
+
+    def _ended(self, key: str, task: asyncio.Task[Any]) -> None:
+        ending = self._ending[key]
+        ending.discard(task)
+        if not ending:
+            del self._ending[key]
+
+    async def _run(self, watch: _Watch, before: frozenset[asyncio.Task[Any]]) -> None:
+        if before:
+            await asyncio.wait(before)
+        match watch.check:
+            case TtlCheck():
+                assert watch.timer is not None, "a TTL check has its timer from the start"
+                await watch.timer.run(watch.expire)
+            case AliasCheck() as alias:
+                await follow_alias(alias, watch.key, self._alias, self._clock, watch.report)
+            case check:
+                await self._repeat(watch, check)
+
+    async def _repeat(self, watch: _Watch, check: IntervalCheck) -> None:
+        interval = effective_interval(check)
+        await self._clock.sleep(first_delay(interval, self._rng))
+        while True:
+            async with self._slots:
+                result = await self._attempt(watch)
+            watch.report(result)
+            await self._clock.sleep(interval)
+
+    async def _attempt(self, watch: _Watch) -> Result:
+        try:
+            return await self._probe(watch.check)
+        except Exception as error:  # noqa: BLE001 - a failure that the check doesn't know: it is critical
+            _log.exception('check "%s" could not be run', watch.key)
+            return Result(CRITICAL, f"the check could not be run: {error}")
+
+    async def _probe(self, check: CheckType) -> Result:
+        match check:
+            case ScriptCheck():
+                return await check_script(check)
+            case HttpCheck():
+                return await check_http(check, self._tls)
+            case TcpCheck():
+                return await check_tcp(check)
+            case GrpcCheck():
+                return await check_grpc(check, self._tls)
+            case DockerCheck():
+                return await check_docker(check, self._docker_socket)
+            case CertificateCheck():
+                return await check_certificate(check, self._clock)
+            case TtlCheck() | AliasCheck():
+                raise AssertionError("these wait for others")
