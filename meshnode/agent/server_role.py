@@ -16,6 +16,7 @@ from meshnode.agent.pool import Pool
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
 from meshnode.agent.state_gateway import LeaderMethod, StateGateway
 from meshnode.agent.state_owner import LOG_TAG, StateOwner
+from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.control.endpoints.table import METHODS
@@ -185,9 +186,12 @@ class ServerRole:
     # Methods
 
     def _leader_methods(self) -> dict[str, LeaderMethod]:
+        snapshots = StateSnapshots(lambda: self.owner.state)
         return {
             "Session.Renew": self.leader.renew,
             "Coordinate.Update": self.leader.update_coordinate,
+            "Snapshot.Save": snapshots.save,
+            "Snapshot.Restore": snapshots.restore,
         }
 
 

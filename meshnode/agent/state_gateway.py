@@ -39,6 +39,9 @@ _FORWARDED: Final = "Forwarded"
 #: Seconds between looks for a leader: at least, and at most.
 _RETRY: Final = (0.05, 0.2)
 
+#: Calls beside the reads that any server with the state may answer when ``AllowStale`` is set.
+_STALE_FINE: Final = frozenset({"Snapshot.Save"})
+
 #: Something that only the leader can do, which is more than a command: (body, token) -> reply.
 LeaderMethod = Callable[[Body, str], Awaitable[Any]]
 
@@ -110,7 +113,8 @@ class StateGateway:
             await asyncio.sleep(self._rng.uniform(*_RETRY))
 
     def _stale_read(self, state: ClusterState, name: str, body: Body) -> bool:
-        return isinstance(self._methods.get(name), ReadMethod) and self._stale_is_fine(state, body)
+        readable = isinstance(self._methods.get(name), ReadMethod) or name in _STALE_FINE
+        return readable and self._stale_is_fine(state, body)
 
     def _stale_is_fine(self, state: ClusterState, body: Body) -> bool:
         if not body.get("AllowStale") or state.halted is not None:

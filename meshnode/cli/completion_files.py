@@ -42,8 +42,7 @@ def answer(commands: Mapping[str, tuple[str, str]], environ: Mapping[str, str]) 
 
 def install(environ: Mapping[str, str], program: str) -> int:
     """Make each shell of this user complete ``program``; doing it again changes nothing."""
-    path = os.path.abspath(program)
-    name = os.path.basename(path)
+    path, name = os.path.abspath(program), _name(program)
     for shell, file in _files(environ, name).items():
         body = script(shell, path, name)
         old = _read(file)
@@ -59,7 +58,7 @@ def install(environ: Mapping[str, str], program: str) -> int:
 
 def uninstall(environ: Mapping[str, str], program: str) -> int:
     """Take out what :func:`install` wrote, and nothing else."""
-    name = os.path.basename(program)
+    name = _name(program)
     for shell, file in _files(environ, name).items():
         old = _read(file)
         try:
@@ -72,6 +71,13 @@ def uninstall(environ: Mapping[str, str], program: str) -> int:
             _write(file, new)
         print(f"{shell}: {file}: {'removed' if new != old else 'nothing to do'}")
     return 0
+
+
+def _name(program: str) -> str:
+    name = os.path.basename(program)
+    if name.endswith(".py"):
+        raise ConfigError(f"{name} is no command that is typed: call the program by its name, meshnode or consul")
+    return name
 
 
 def _files(environ: Mapping[str, str], name: str) -> dict[Shell, Path]:

@@ -74,7 +74,7 @@ def _deregister(args: list[str]) -> None:
         raise FlagError(f"{parsed.misplaced()[0]} must come before the files")
     if not parsed.positionals and not parsed[service_id]:
         raise FlagError("Service deregistration requires at least one argument or -id.")
-    if parsed.positionals and parsed[service_id]:
+    if parsed.given(service_id) and parsed.positionals:
         raise FlagError("Service deregistration requires arguments or -id, not both.")
     if parsed.positionals:
         ids = [str(row.get("id") or row["name"]) for row in _from_files(parsed.positionals)]

@@ -46,6 +46,8 @@ __all__ = [
     "QuerySet",
     "ReapTombstones",
     "Register",
+    "RestoreChunk",
+    "RestoreCommit",
     "SessionCreate",
     "SessionDestroy",
     "Txn",
@@ -263,6 +265,25 @@ class QueryDelete:
     query_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class RestoreChunk:
+    """A piece of a snapshot that is to replace the state; the first has position 0. Result: true."""
+
+    restore_id: str
+    position: int
+    data: bytes = field(repr=False)
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreCommit:
+    """Become the state of the pieces so far, of which there are ``chunks``; 0 drops them. Result: true."""
+
+    restore_id: str
+    chunks: int
+    epoch: int = 0
+
+
 Command: TypeAlias = (
     KvPut
     | KvCas
@@ -279,6 +300,8 @@ Command: TypeAlias = (
     | UpdateCoordinates
     | ReapTombstones
     | Lead
+    | RestoreChunk
+    | RestoreCommit
     | AclBootstrap
     | AclTokenSet
     | AclTokenDelete
@@ -308,6 +331,8 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     34: (UpdateCoordinates, 1),
     48: (ReapTombstones, 1),
     49: (Lead, 1),
+    50: (RestoreChunk, 1),
+    51: (RestoreCommit, 1),
     64: (AclBootstrap, 1),
     65: (AclTokenSet, 1),
     66: (AclTokenDelete, 1),

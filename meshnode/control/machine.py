@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, assert_never
 
 from meshnode.acl.model import bootstrap_token
 from meshnode.acl.store import AclStore
-from meshnode.base.errors import LocalProtocolError
+from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.store import Catalog, Written
 from meshnode.control import snapshot
 from meshnode.control.command import (
@@ -47,6 +47,8 @@ from meshnode.control.command import (
     QuerySet,
     ReapTombstones,
     Register,
+    RestoreChunk,
+    RestoreCommit,
     SessionCreate,
     SessionDestroy,
     Txn,
@@ -54,6 +56,7 @@ from meshnode.control.command import (
 )
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.prepared.validate import query_fault
+from meshnode.control.restoring import Restoring
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.kv import txn
 from meshnode.kv.sessions import Session, Sessions
@@ -76,10 +79,16 @@ _NO_KEY: Final = Refusal("Must provide key")
 
 
 class StateMachine:
-    """The whole state. ``last_index`` is that of the last command; ``leader`` is the last ``Lead``'s node id."""
+    """The whole state. ``last_index`` is that of the last command; ``leader`` is the last ``Lead``'s node id.
+
+    ``offset`` is what indexes here are past those of the log: a state that was restored from another cluster's
+    snapshot goes on from its indexes, so that none is ever given twice.
+    """
 
     def __init__(self) -> None:
         self.last_index = 0
+        self.offset = 0
+        self._restoring = Restoring()
         self.epoch = 0
         self.leader = ""
         self._touched: Final[set[WatchKey]] = set()
@@ -92,8 +101,11 @@ class StateMachine:
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
 
+        The index that the state gives it is ``index + offset``.
+
         Raises :class:`LocalProtocolError`, with nothing changed, when ``index`` isn't past ``last_index``.
         """
+        index += self.offset
         if index <= self.last_index:
             raise LocalProtocolError(f"index {index} is applied already: the state is at {self.last_index}")
         self.last_index = index
@@ -127,10 +139,34 @@ class StateMachine:
                 self.kv.graveyard.reap(min(through, index))
             case AclReapTokens(at):
                 self.acl.reap_tokens(index, at)
+            case RestoreChunk(restore_id, position, data):
+                self._restoring.add(restore_id, position, data)
+            case RestoreCommit(restore_id, chunks):
+                return self._become(index, self._restoring.take(restore_id, chunks))
             case Lead(node_id):
                 self.leader = node_id
+                self._restoring.clear()
             case _:
                 assert_never(command)
+        return True
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether pieces of a snapshot have come and their end hasn't: no snapshot may be taken meanwhile."""
+        return bool(self._restoring)
+
+    def _become(self, index: int, data: bytes | None) -> bool | Refusal:
+        """Take over the state of another snapshot, and its indexes where they are past ours."""
+        if data is None:
+            return Refusal("the snapshot didn't arrive whole")
+        mine = self.epoch, self.leader, self.offset
+        try:
+            self.restore(data)
+        except RemoteProtocolError as error:
+            return Refusal(str(error))
+        ahead = max(0, self.last_index - index)
+        self.epoch, self.leader, offset = mine
+        self.offset, self.last_index = offset + ahead, index + ahead
         return True
 
     def take_touched(self) -> frozenset[WatchKey]:
@@ -150,6 +186,7 @@ class StateMachine:
                 self.last_index,
                 self.epoch,
                 self.leader,
+                offset=self.offset,
                 acl=self.acl,
                 queries=self.queries,
             )
@@ -162,7 +199,7 @@ class StateMachine:
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
         acl, queries = AclStore(touched), PreparedQueries(touched)
-        self.last_index, self.epoch, self.leader = snapshot.load(
+        self.last_index, self.epoch, self.leader, self.offset = snapshot.load(
             data, catalog, kv, sessions, acl=acl, queries=queries
         )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl

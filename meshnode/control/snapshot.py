@@ -66,6 +66,7 @@ class Facts:
     kv_index: int
     sessions_index: int
     graveyard_floor: int
+    offset: int = 0
 
 
 _FACTS: Final = Shape(Facts)
@@ -87,6 +88,7 @@ def capture(
     epoch: int,
     leader: str,
     *,
+    offset: int,
     acl: AclStore,
     queries: PreparedQueries,
 ) -> Capture:
@@ -103,6 +105,7 @@ def capture(
         kv.index,
         sessions.index,
         kv.graveyard.floor,
+        offset,
     )
     rows = [(row.node, [*row.services.values()], [*row.checks.values()]) for row in tables.rows()]
     return Capture(
@@ -174,8 +177,8 @@ def _as_it_is(row: Any) -> Any:
 
 def load(
     data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, *, acl: AclStore, queries: PreparedQueries
-) -> tuple[int, int, str]:
-    """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch and the leader.
+) -> tuple[int, int, str, int]:
+    """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch, the leader, the offset.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
@@ -194,7 +197,7 @@ def _load(
     sessions: Sessions,
     acl: AclStore,
     queries: PreparedQueries,
-) -> tuple[int, int, str]:
+) -> tuple[int, int, str, int]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
     if magic != MAGIC:
@@ -230,7 +233,7 @@ def _load(
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"
         )
-    return facts.last_index, facts.epoch, facts.leader
+    return facts.last_index, facts.epoch, facts.leader, facts.offset
 
 
 def _fill_catalog(catalog: Catalog, sections: dict[str, list[Any]], facts: Facts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshnode.control.near import CALLER, OWN_AGENT
 from meshnode.http.context import Context
 from meshnode.http.errors import HttpError
 from meshnode.http.filter.fields import Fields
@@ -12,10 +13,7 @@ from meshnode.http.message import Request
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, node_meta, read
 
-__all__ = ["LOCAL_AGENT", "named", "nodes_query", "read_rows", "service_query"]
-
-#: ``?near=_agent``: near the agent that is asked.
-LOCAL_AGENT = "_agent"
+__all__ = ["named", "nodes_query", "read_rows", "service_query"]
 
 
 def named(request: Request, what: str) -> str:
@@ -37,8 +35,11 @@ def nodes_query(context: Context, request: Request) -> dict[str, Any]:
     if meta := node_meta(request):
         body["NodeMetaFilters"] = meta
     if near := request.query.get("near"):
-        node = context.view.node_name if near == LOCAL_AGENT else near
-        body["Source"] = {"Datacenter": request.query.get("dc") or context.view.datacenter, "Node": node}
+        source = {"Datacenter": request.query.get("dc") or context.view.datacenter}
+        source["Node"] = context.view.node_name if near == OWN_AGENT else near
+        if near == CALLER:
+            source["Ip"] = request.remote.rpartition(":")[0].strip("[]")
+        body["Source"] = source
     return body
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar
 
+from meshnode.acl.authorizer import Authorizer
 from meshnode.control.user_event import UserEvent
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Leave",
     "ReadServer",
     "Reload",
+    "ResolveToken",
     "Steps",
     "StreamLog",
     "WaitForEvents",
@@ -103,6 +105,14 @@ class Reload(Effect[None]):
     """Read the configuration again; a bad one is an error and changes nothing."""
 
     token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveToken(Effect[Authorizer]):
+    """What ``token`` (empty: the agent's default) may do; an unknown one is an error, ``ACL not found``."""
+
+    abandoned = True
+    token: str
 
 
 class KeyVerb(Enum):

@@ -31,7 +31,7 @@ def registration_body(fields: Fields) -> dict[str, Any]:
 
 
 def service_body(fields: Fields) -> dict[str, Any]:
-    """A ``NodeService``; ``Proxy`` and ``Connect.Proxy`` are passed on as they are."""
+    """A ``NodeService``; the ``Config`` of a proxy is passed on as it is."""
     body: dict[str, Any] = {
         "Kind": fields.text("Kind"),
         "ID": fields.text("ID"),
@@ -46,13 +46,43 @@ def service_body(fields: Fields) -> dict[str, Any]:
     if (weights := fields.object("Weights")) is not None:
         body["Weights"] = {"Passing": weights.integer("Passing"), "Warning": weights.integer("Warning")}
     if (proxy := fields.object("Proxy")) is not None:
-        # The server reads this one field; its name may be written in any case.
-        body["Proxy"] = {**proxy.obj, "DestinationServiceName": proxy.text("DestinationServiceName")}
+        body["Proxy"] = _proxy_body(proxy)
     if (connect := fields.object("Connect")) is not None:
         body["Connect"] = {"Native": connect.boolean("Native")}
         if (managed := connect.object("Proxy")) is not None:
-            body["Connect"]["Proxy"] = dict(managed.obj)
+            body["Connect"]["Proxy"] = {
+                "Command": list(managed.strings("Command")),
+                "ExecMode": managed.text("ExecMode"),
+                "Config": _config(managed),
+            }
     return body
+
+
+def _proxy_body(fields: Fields) -> dict[str, Any]:
+    return {
+        "DestinationServiceName": fields.text("DestinationServiceName"),
+        "DestinationServiceID": fields.text("DestinationServiceID"),
+        "LocalServiceAddress": fields.text("LocalServiceAddress"),
+        "LocalServicePort": fields.integer("LocalServicePort"),
+        "Config": _config(fields),
+        "Upstreams": [
+            {
+                "DestinationType": upstream.text("DestinationType"),
+                "DestinationNamespace": upstream.text("DestinationNamespace"),
+                "DestinationName": upstream.text("DestinationName"),
+                "Datacenter": upstream.text("Datacenter"),
+                "LocalBindAddress": upstream.text("LocalBindAddress"),
+                "LocalBindPort": upstream.integer("LocalBindPort"),
+                "Config": _config(upstream),
+            }
+            for upstream in fields.objects("Upstreams")
+        ],
+    }
+
+
+def _config(fields: Fields) -> dict[str, Any]:
+    config = fields.object("Config")
+    return dict(config.obj) if config is not None else {}
 
 
 def check_body(fields: Fields) -> dict[str, Any]:

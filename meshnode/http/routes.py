@@ -19,6 +19,7 @@ from meshnode.http import (
     kv_routes,
     operator_routes,
     session_routes,
+    snapshot_routes,
     status_routes,
     txn_routes,
 )
@@ -156,7 +157,7 @@ _CLUSTER: Final = (
 _STATE: Final = (
     Route("/v1/kv/*key", {"GET": kv_routes.get, "PUT": kv_routes.put, "DELETE": kv_routes.delete}),
     Route("/v1/txn", {"PUT": txn_routes.txn}, txn_routes.MAX_TXN_BODY_BYTES),
-    Route("/v1/snapshot", {"GET": None, "PUT": None}, MAX_SNAPSHOT_BYTES),
+    Route("/v1/snapshot", {"GET": snapshot_routes.save, "PUT": snapshot_routes.restore}, MAX_SNAPSHOT_BYTES),
     Route("/v1/session/create", {"PUT": session_routes.create}),
     Route("/v1/session/destroy/:uuid", {"PUT": session_routes.destroy}),
     Route("/v1/session/renew/:uuid", {"PUT": session_routes.renew}),

@@ -33,6 +33,7 @@ __all__ = [
     "apply",
     "call_of",
     "compare",
+    "describe",
     "full_sync_delay",
     "retry_delay",
     "steps",
@@ -232,15 +233,15 @@ def call_of(state: LocalState, step: Step, default_token: str) -> tuple[str, dic
     return "Catalog.Register", body
 
 
-def apply(state: LocalState, step: Step, refusal: str = "") -> str:
-    """Note how a step went; ``refusal`` is the server's sentence, empty for success.
+def apply(state: LocalState, step: Step, refusal: str = "") -> bool:
+    """Note how a step went, and whether it is done; ``refusal`` is the server's sentence, empty for success.
 
-    Returns a line for the log, empty when there is nothing to say. A denied step counts as done, so that it isn't
-    repeated before the next full sync; after any other refusal nothing changes and the sync has failed.
+    A step that access control denies counts as done, so that it isn't repeated before the next full sync; after any
+    other refusal nothing changes and the sync has failed.
     """
     denied = any(sentence in refusal for sentence in _DENIED)
     if refusal and not denied:
-        return f"{_shown(step)} failed: {refusal}"
+        return False
     match step:
         case RegisterService(_, service, checks):
             entry = state.service_entries.get(service.id.lower())
@@ -256,12 +257,10 @@ def apply(state: LocalState, step: Step, refusal: str = "") -> str:
             _forget_service(state, service_id, denied=denied)
         case RemoveCheck(check_id):
             _forget_check(state, check_id, denied=denied)
-    if denied:
-        return f"{_shown(step)} blocked by ACLs: {refusal}"
-    if isinstance(step, RegisterService | RegisterCheck):
+    if not denied and isinstance(step, RegisterService | RegisterCheck):
         # The node went with it.
         state.node_in_sync = state.node is step.node
-    return ""
+    return True
 
 
 def _mark(state: LocalState, check: Check) -> None:
@@ -302,7 +301,8 @@ def _forget_check(state: LocalState, check_id: str, *, denied: bool) -> None:
         del state.check_entries[check_id.lower()]
 
 
-def _shown(step: Step) -> str:
+def describe(step: Step) -> str:
+    """A step in words, for the log."""
     match step:
         case RegisterService(_, service):
             return f'registration of service "{service.id}"'

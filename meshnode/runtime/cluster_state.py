@@ -29,6 +29,8 @@ __all__ = ["ClusterState", "SnapshotPolicy"]
 _log = logging.getLogger("meshnode.state")
 #: The longest that a read blocks, jitter included (Consul's maximum of 10 minutes and a sixteenth).
 MAX_BLOCK: Final = 640.0
+#: The longest silence that is told, in seconds.
+MAX_CONTACT: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,13 @@ class ClusterState:
         return reply
 
     def _reply(self, index: int, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, **self.facts(index), "FromMemory": True}
+
+    def facts(self, index: int) -> dict[str, Any]:
+        """What a reply says about the read: ``LastContact`` in nanoseconds."""
+        contact = min(self.last_contact, MAX_CONTACT)
         known = bool(self.log.leadership.leader)
-        contact = int(self.last_contact * NANOSECONDS)
-        return {**fields, "Index": index, "LastContact": contact, "KnownLeader": known, "FromMemory": True}
+        return {"Index": index, "LastContact": int(contact * NANOSECONDS), "KnownLeader": known}
 
     def _read(self, method: ReadMethod, name: str, body: Body, token: str) -> tuple[int, dict[str, Any]]:
         """Many who wait for the same thing are woken at once: they share one look at the state."""
@@ -230,7 +236,11 @@ class ClusterState:
     async def _keep_snapshots(self) -> None:
         while True:
             await asyncio.sleep(self._policy.check_interval)
-            if self.leads and self._entry_end - self._snapshot_index >= self._policy.commands:
+            if (
+                self.leads
+                and not self.machine.is_restoring
+                and self._entry_end - self._snapshot_index >= self._policy.commands
+            ):
                 try:
                     await self.snapshot()
                 except MeshError as error:

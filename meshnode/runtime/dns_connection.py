@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 __all__ = ["DnsConnection", "DnsLimits", "StreamHost"]
 
@@ -26,7 +26,9 @@ class DnsLimits(Protocol):
 class StreamHost(Protocol):
     """What a connection needs of the server."""
 
-    limits: DnsLimits
+    @property
+    def limits(self) -> DnsLimits:
+        """The bounds."""
 
     def admit(self, connection: DnsConnection) -> bool:
         """Take a connection on the roll, unless there are too many."""
@@ -51,19 +53,22 @@ class DnsConnection(asyncio.Protocol):
         self._active = 0.0
         self._stuffed = False
         self._ending = False
+        self._advancing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        """Part of ``asyncio.Protocol``, as those below."""
+        # uvloop's transports have the methods of asyncio.Transport, and another ancestry.
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._source = peer[0] if peer else ""
         if not self._host.admit(self):
-            transport.abort()
+            self._transport.abort()
             return
         self._alive()
         self._watch(self._host.limits.idle_timeout)
 
     def data_received(self, data: bytes) -> None:
+        """Queries, or parts of some."""
         self._buffer += data
         self._advance()
 
@@ -73,24 +78,26 @@ class DnsConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """What is in progress is answered into nothing."""
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
         self._host.dismiss(self)
 
     def pause_writing(self) -> None:
+        """The client doesn't read its answers: no more queries are read."""
         self._stuffed = True
         self._throttle()
 
     def resume_writing(self) -> None:
+        """It reads again."""
         self._stuffed = False
         self._advance()
 
     def shut(self) -> None:
         """Close, once what is in progress is answered."""
         self._ending = True
-        if self._transport is not None and not self._pending:
-            self._transport.close()
+        self._advance()
 
     def abort(self) -> None:
         """Close at once."""
@@ -98,30 +105,30 @@ class DnsConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _advance(self) -> None:
-        limits = self._host.limits
-        while not self._stuffed and self._pending < limits.max_pipelined and self._transport is not None:
-            size = int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
-            end = _LENGTH_BYTES + size
-            if len(self._buffer) < _LENGTH_BYTES or len(self._buffer) < end:
+        if self._advancing:
+            return
+        self._advancing = True
+        while not self._stuffed and self._pending < self._host.limits.max_pipelined:
+            end = _LENGTH_BYTES + int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
+            if len(self._buffer) < end:
                 break
             query = bytes(self._buffer[_LENGTH_BYTES:end])
             del self._buffer[:end]
             self._alive()
             self._pending += 1
             self._host.stream_query(query, self._source, self._respond)
+        self._advancing = False
+        if self._ending and not self._pending and self._transport is not None:
+            self._transport.close()
         self._throttle()
 
     def _respond(self, answer: bytes) -> None:
-        was_full = self._pending >= self._host.limits.max_pipelined
         self._pending -= 1
         if self._transport is None:
             return
         if answer:
             self._transport.write(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
-        if self._ending and not self._pending:
-            self._transport.close()
-        elif was_full:
-            asyncio.get_running_loop().call_soon(self._advance)
+        self._advance()
 
     def _throttle(self) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -173,17 +173,16 @@ class DnsServer:
     async def _finish(
         self, query: bytes, waiting: Waiting, start: float, respond: Callable[[bytes], None]
     ) -> None:
-        answer = b""
+        reply = None
         try:
             async with asyncio.timeout(self.limits.query_timeout):
                 reply = await self._drive(waiting)
-            answer = reply.data
-            self._measure(reply, start)
         except TimeoutError:
             log.warning("a DNS query was given up after %gs", self.limits.query_timeout)
-            answer = self._resolver.failure(query)
         finally:
-            respond(answer)
+            respond(reply.data if reply is not None else self._resolver.failure(query))
+        if reply is not None:
+            self._measure(reply, start)
 
     async def _drive(self, waiting: Waiting) -> Reply:
         steps, effect = waiting

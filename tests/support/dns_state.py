@@ -56,7 +56,7 @@ class MemoryView:
     def generation(self, lookup: Lookup) -> int:
         return self.index
 
-    def node(self, lookup: NodeLookup) -> Node | None | Pending:
+    def node(self, lookup: NodeLookup) -> Node | Pending | None:
         self.reads += 1
         return PENDING if lookup.datacenter != "dc1" else self.nodes.get(lookup.name)
 

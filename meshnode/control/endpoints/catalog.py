@@ -34,6 +34,7 @@ from meshnode.control.method import (
     text_map,
     texts,
 )
+from meshnode.control.near import instance_node, node_name, sorted_near
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 
@@ -51,7 +52,7 @@ def find_instances(
     """The instances that a ``ServiceSpecificRequest`` asks for, as far as its sender may see them.
 
     ``ServiceName``; with ``TagFilter`` every tag of ``ServiceTags`` or the one in ``ServiceTag``; ``NodeMetaFilters``;
-    with ``Connect`` the endpoints that a Connect client uses instead.
+    with ``Connect`` the endpoints that a Connect client uses instead; nearest to ``Source`` first.
     """
     name, connect = _service_name(body), boolean(body, "Connect")
     tags = _tags(body)
@@ -64,7 +65,7 @@ def find_instances(
     if len(tags) > 1:
         wanted = {tag.lower() for tag in tags}
         found = [row for row in found if wanted <= {tag.lower() for tag in row.service.tags}]
-    return index, sight.instances(found)
+    return index, sorted_near(state.catalog, body, sight.instances(found), instance_node)
 
 
 def service_watch(body: Body) -> tuple[WatchKey, ...]:
@@ -115,7 +116,8 @@ def _written(state: StateMachine, result: Result) -> dict[str, Any]:
 
 def _list_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     index, nodes = queries.nodes(state.catalog, node_meta(body))
-    return index, {"Nodes": [node_fields(node) for node in Sight(authorizer).nodes(nodes)]}
+    seen = sorted_near(state.catalog, body, Sight(authorizer).nodes(nodes), node_name)
+    return index, {"Nodes": [node_fields(node) for node in seen]}
 
 
 def _list_services(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
@@ -131,7 +133,7 @@ def _service_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> t
 
 def _node_services(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     sight = Sight(authorizer)
-    index, found = queries.node_services(state.catalog, _node_name(body))
+    index, found = queries.node_services(state.catalog, _named_node(body))
     if found is None or not sight.node(found.node.name):
         return index, {"NodeServices": None}
     found = replace(found, services=sight.services(found.services))
@@ -141,7 +143,7 @@ def _node_services(state: StateMachine, body: Body, authorizer: Authorizer) -> t
     return index, {"NodeServices": {"Node": node_fields(found.node), "Services": ordered}}
 
 
-def _node_name(body: Body) -> str:
+def _named_node(body: Body) -> str:
     name = text(body, "Node")
     if not name:
         raise RpcError("Must provide node")
@@ -159,7 +161,7 @@ def _services_watch(body: Body) -> tuple[WatchKey, ...]:
 
 def _node_watch(body: Body) -> tuple[WatchKey, ...]:
     # The node may be asked for by its id, and nodes that come and go change which one that is.
-    return watch.node(_node_name(body)), watch.NODES, watch.SERVICES
+    return watch.node(_named_node(body)), watch.NODES, watch.SERVICES
 
 
 METHODS: Final[Mapping[str, Method]] = {

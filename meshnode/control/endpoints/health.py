@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
+from meshnode.catalog.model import Check
 from meshnode.control import watch
 from meshnode.control.endpoints.catalog import find_instances, node_meta, service_watch
 from meshnode.control.endpoints.catalog_fields import check_fields, instance_fields
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Body, Method, ReadMethod, text
+from meshnode.control.near import check_node, sorted_near
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 
@@ -24,23 +26,28 @@ __all__ = ["METHODS"]
 
 def _checks_in_state(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     index, checks = queries.checks_in_state(state.catalog, text(body, "State"), node_meta(body))
-    return index, {"HealthChecks": [check_fields(check) for check in Sight(authorizer).checks(checks)]}
+    return index, _shown(state, body, authorizer, checks)
 
 
 def _node_checks(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     index, checks = queries.node_checks(state.catalog, _named(body, "Node", "node"))
-    return index, {"HealthChecks": [check_fields(check) for check in Sight(authorizer).checks(checks)]}
+    return index, _shown(state, body, authorizer, checks)
 
 
 def _service_checks(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     name = _named(body, "ServiceName", "service name")
     index, checks = queries.service_checks(state.catalog, name, node_meta(body))
-    return index, {"HealthChecks": [check_fields(check) for check in Sight(authorizer).checks(checks)]}
+    return index, _shown(state, body, authorizer, checks)
 
 
 def _service_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     index, found = find_instances(state, body, Sight(authorizer), checks=True)
     return index, {"Nodes": [instance_fields(row) for row in found]}
+
+
+def _shown(state: StateMachine, body: Body, authorizer: Authorizer, checks: list[Check]) -> dict[str, Any]:
+    seen = sorted_near(state.catalog, body, Sight(authorizer).checks(checks), check_node)
+    return {"HealthChecks": [check_fields(check) for check in seen]}
 
 
 def _named(body: Body, field: str, what: str) -> str:

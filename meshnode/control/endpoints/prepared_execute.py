@@ -47,7 +47,8 @@ def execute(
 ) -> Execution:
     """The healthy instances for ``QueryIDOrName``, nearest to ``Source`` first, at most ``Limit`` of them.
 
-    ``authorize`` gives the rights of a token: the query's own if it has one, else the caller's. Raises :class:`RpcError`.
+    ``authorize`` gives the rights of a token: the query's own if it has one, else the caller's. Raises
+    :class:`RpcError`.
     """
     query = resolved(state, body)
     limit = _limit(body)

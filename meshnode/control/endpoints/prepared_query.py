@@ -134,8 +134,7 @@ def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Mome
         return QuerySet(_valid(query_of(fields, moment.new_id()), authorizer), create=True)
     existing = state.queries.get(query_id)[1]
     if existing is None:
-        wanted = "modify" if operation == "update" else "delete"
-        raise RpcError(f"Cannot {wanted} non-existent prepared query: '{query_id}'")
+        raise RpcError(f"Cannot modify non-existent prepared query: '{query_id}'")
     _require(authorizer, existing, Access.WRITE)
     if operation == "delete":
         return QueryDelete(existing.id)

@@ -74,9 +74,51 @@ def parse_service(body: Body) -> Service:
         enable_tag_override=boolean(body, "EnableTagOverride"),
         proxy_destination=text(body, "ProxyDestination") or text(proxy, "DestinationServiceName"),
         native=boolean(connect, "Native"),
-        managed_proxy=mapping(connect, "Proxy") or None,
-        proxy=proxy or None,
+        managed_proxy=_managed_proxy(mapping(connect, "Proxy")) if connect.get("Proxy") is not None else None,
+        proxy=_proxy(proxy) if proxy else None,
     )
+
+
+def _managed_proxy(body: Body) -> dict[str, Any]:
+    """``Connect.Proxy``, ready for JSON."""
+    return _without_empty(
+        {
+            "Command": list(texts(body, "Command")),
+            "ExecMode": text(body, "ExecMode"),
+            "Config": dict(mapping(body, "Config")),
+        }
+    )
+
+
+def _proxy(body: Body) -> dict[str, Any]:
+    """``Proxy`` of Consul 1.3, ready for JSON."""
+    optional = {
+        "DestinationServiceID": text(body, "DestinationServiceID"),
+        "LocalServiceAddress": text(body, "LocalServiceAddress"),
+        "LocalServicePort": integer(body, "LocalServicePort"),
+        "Config": dict(mapping(body, "Config")),
+        "Upstreams": [_upstream(row) for row in rows(body, "Upstreams")],
+    }
+    return {"DestinationServiceName": text(body, "DestinationServiceName"), **_without_empty(optional)}
+
+
+def _upstream(body: Body) -> dict[str, Any]:
+    fields = {
+        name: text(body, name)
+        for name in (
+            "DestinationType",
+            "DestinationNamespace",
+            "DestinationName",
+            "Datacenter",
+            "LocalBindAddress",
+        )
+    }
+    numbered = {"LocalBindPort": integer(body, "LocalBindPort"), "Config": dict(mapping(body, "Config"))}
+    return _without_empty({**fields, **numbered})
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}
 
 
 def parse_check(body: Body) -> Check:

@@ -34,6 +34,8 @@ from meshnode.control.command import (
     KvPut,
     KvRelease,
     Lead,
+    QueryDelete,
+    QuerySet,
     ReapTombstones,
     Register,
     SessionCreate,
@@ -44,6 +46,7 @@ from meshnode.control.command import (
     serialize_command,
 )
 from meshnode.control.log import MAX_COMMAND_BYTES
+from meshnode.control.prepared.model import DnsOptions, Failover, PreparedQuery, ServiceQuery, Template
 from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
 
@@ -74,6 +77,17 @@ REGISTRATION = Registration(
         ),
     ),
     skip_node_update=True,
+)
+QUERY = PreparedQuery(
+    "id",
+    ServiceQuery(
+        "web", Failover(3, ("dc2",)), True, ("c1",), "_agent", ("v1", "!v2"), {"rack": "1"}, {"k": "v"}, True
+    ),
+    "q",
+    "session",
+    "token",
+    Template("name_prefix_match", "^(.*)$", True),
+    DnsOptions("10s"),
 )
 SAMPLES: list[Command] = [
     KvPut("a/b", b"\x00\xff", 2**64 - 1),
@@ -117,6 +131,8 @@ SAMPLES: list[Command] = [
     AclRoleSet(Role("r", "name", "d", ("p",), (ServiceIdentity("web"),)), create=True),
     AclRoleDelete("r"),
     AclReapTokens(AT, 3),
+    QuerySet(QUERY, create=True),
+    QueryDelete("id"),
 ]
 
 
@@ -166,6 +182,13 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
         ),
         (SAMPLES[16], "9430016304"),
         (SAMPLES[17], "943101a76e6f64652d696405"),
+        (
+            QuerySet(QUERY, create=True),
+            "94500199a2696499a3776562920391a3646332c391a26331a65f6167656e7492a27631a321763281a47261636ba13181"
+            "a16ba176c3a171a773657373696f6ea5746f6b656e93b16e616d655f7072656669785f6d61746368a65e282e2a2924c3"
+            "91a33130730000c3",
+        ),
+        (QueryDelete("id"), "935101a26964"),
     ],
 )
 def test_the_bytes_do_not_change_between_releases(command: Command, golden: str) -> None:
@@ -202,6 +225,8 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         69: "AclRoleSet",
         70: "AclRoleDelete",
         71: "AclReapTokens",
+        80: "QuerySet",
+        81: "QueryDelete",
     }
 
 

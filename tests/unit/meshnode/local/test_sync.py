@@ -39,6 +39,7 @@ from meshnode.local.sync import (
     apply,
     call_of,
     compare,
+    describe,
     full_sync_delay,
     retry_delay,
     steps,
@@ -79,8 +80,10 @@ def send(state: LocalState, server: CatalogServer) -> list[str]:
             refusal = ""
         except MeshError as error:
             refusal = str(error)
-        lines.append(apply(state, step, refusal))
-    return [line for line in lines if line]
+        done = apply(state, step, refusal)
+        if refusal:
+            lines.append(f"{describe(step)} {'blocked' if done else 'failed'}: {refusal}")
+    return lines
 
 
 def full_sync(state: LocalState, server: CatalogServer) -> list[str]:
@@ -217,9 +220,9 @@ def test_what_is_denied_counts_as_done_until_the_next_full_sync(sentence: str) -
     server.refuse["Catalog.Register"] = sentence
     lines = send(state, server)
     assert lines == [
-        f'registration of service "web" blocked by ACLs: {sentence}',
-        f'registration of check "node" blocked by ACLs: {sentence}',
-        f'registration of node "web1" blocked by ACLs: {sentence}',
+        f'registration of service "web" blocked: {sentence}',
+        f'registration of check "node" blocked: {sentence}',
+        f'registration of node "web1" blocked: {sentence}',
     ]
     assert not state.dirty
     server.refuse.clear()
