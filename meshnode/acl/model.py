@@ -116,7 +116,7 @@ class Policy:
     @property
     def hash(self) -> bytes:
         """32 bytes that change with the content."""
-        return _digest((self.name, self.description, self.rules, *self.datacenters))
+        return _digest((self.name, self.description, self.rules), self.datacenters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Role:
     @property
     def hash(self) -> bytes:
         """32 bytes that change with the content."""
-        return _digest((self.name, self.description, *self.policies, *_identities(self.service_identities)))
+        return _digest((self.name, self.description), self.policies, *_identities(self.service_identities))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +162,8 @@ class Token:
     def hash(self) -> bytes:
         """32 bytes that change with the content, the secret left out."""
         scope = "local" if self.local else "global"
-        identities = _identities(self.service_identities)
-        return _digest(
-            (self.description, scope, self.legacy_type, self.rules, *self.policies, *self.roles, *identities)
-        )
+        words = (self.description, scope, self.legacy_type, self.rules)
+        return _digest(words, self.policies, self.roles, *_identities(self.service_identities))
 
     def expired(self, at: float) -> bool:
         """Whether it is over at ``at``, unix seconds."""
@@ -255,13 +253,16 @@ def _identities_fault(identities: Iterable[ServiceIdentity]) -> str:
     return ""
 
 
-def _identities(identities: Iterable[ServiceIdentity]) -> list[str]:
-    return [part for identity in identities for part in (identity.service_name, *identity.datacenters)]
+def _identities(identities: Iterable[ServiceIdentity]) -> list[tuple[str, ...]]:
+    return [(identity.service_name, *identity.datacenters) for identity in identities]
 
 
-def _digest(parts: Iterable[str]) -> bytes:
+def _digest(*groups: tuple[str, ...]) -> bytes:
+    """Of groups of texts; where one ends and the next begins counts."""
     digest = hashlib.blake2b(digest_size=32)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(4, "big") + data)
+    for group in groups:
+        digest.update(len(group).to_bytes(4, "big"))
+        for text in group:
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(4, "big") + data)
     return digest.digest()

@@ -1,4 +1,4 @@
-"""Who wants to know that a service or a check of this agent changed, and how aliases see the checks that they follow."""
+"""Who wants to know that a service or a check of this agent changed; how aliases see the checks that they follow."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ verb is synchronous, so that the state, the files and the running checks never d
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
 
 from meshnode.agent.local_changes import LocalChanges
 from meshnode.base.errors import MeshError
@@ -32,7 +33,7 @@ class InvalidDefinitionError(MeshError):
 
 
 class Runners(Protocol):
-    """What runs checks: :class:`~meshnode.runtime.checks.runner.CheckRunners`. Keys are check ids in lower case."""
+    """What runs checks: :class:`~meshnode.runtime.checks.runner.CheckRunners`. Keys are check ids."""
 
     def start(
         self,
@@ -56,7 +57,7 @@ class Runners(Protocol):
 class LocalPolicy:
     """What the configuration allows; a reload may give another one."""
 
-    scripts: ScriptPolicy = ScriptPolicy()
+    scripts: ScriptPolicy = field(default_factory=ScriptPolicy)
     allow_managed_proxies: bool = False
 
 
@@ -82,9 +83,11 @@ class LocalServices:
         self._clock = clock
         self._wall_clock = wall_clock
         self._saved: dict[str, SavedStatus] = {}
-        #: Keys of what the configuration defines.
-        self._configured_services: set[str] = set()
-        self._configured_checks: set[str] = set()
+        #: Check id in lower case -> the key that it runs under.
+        self._running: dict[str, str] = {}
+        #: What the configuration defines, by key.
+        self._configured_services: dict[str, ServiceDefinition] = {}
+        self._configured_checks: dict[str, CheckDefinition] = {}
 
     # From configuration and files
 
@@ -93,11 +96,19 @@ class LocalServices:
 
         Raises :class:`MeshError` for a configured definition that can't be used.
         """
-        if self._files is not None:
-            self._saved = self._files.load_status(self._wall_clock())
-        self.reload(services, checks)
-        if self._files is not None:
-            self._restore(self._files)
+        if self._files is None:
+            self.reload(services, checks)
+            return
+        self._saved = self._files.load_status(self._wall_clock())
+        saved = self._files.load_services()
+        wanted = _by_key(services)
+        self._restore_services(service for service in saved if service.id.lower() not in wanted)
+        self.reload(wanted.values(), checks)
+        for service in saved:
+            if service.id.lower() in wanted:
+                _log.info('service "%s" is configured: its saved definition is dropped', service.id)
+        for check in self._files.load_checks():
+            self._restore_check(check)
         self._saved = {}
 
     def reload(self, services: Iterable[ServiceDefinition], checks: Iterable[CheckDefinition]) -> None:
@@ -105,25 +116,37 @@ class LocalServices:
 
         Raises :class:`MeshError` before anything changes when a definition can't be used.
         """
-        wanted_services = {definition.id.lower(): definition for definition in services}
-        wanted_checks = {definition.id.lower(): definition for definition in checks}
+        wanted_services, wanted_checks = _by_key(services), _by_key(checks)
         self._refuse_faults(wanted_services, wanted_checks)
-        for key in sorted(self._configured_checks - wanted_checks.keys()):
+        for key in sorted(self._configured_checks.keys() - wanted_checks.keys()):
             self.deregister_check(key)
-        for key in sorted(self._configured_services - wanted_services.keys()):
+        for key in sorted(self._configured_services.keys() - wanted_services.keys()):
             self.deregister_service(key)
         for key, service in wanted_services.items():
-            if not self._is_in_force(service):
-                self._add_service(service, replace_checks=key in self._configured_services, save=False)
-                self._forget_files(service.id, [check.id for check in service.checks])
+            self._configure_service(service, self._configured_services.get(key))
         for check in wanted_checks.values():
             entry = self.state.check(check.id)
             if entry is None or entry.definition != check:
-                self._add_check(check, save=False)
                 self._forget_files("", [check.id])
-        self._configured_services = set(wanted_services)
-        self._configured_checks = set(wanted_checks)
+                self._add_check(check)
+        self._configured_services, self._configured_checks = wanted_services, wanted_checks
         self.changes.notify()
+
+    def _configure_service(self, service: ServiceDefinition, before: ServiceDefinition | None) -> None:
+        entry = self.state.service(service.id)
+        alone = service.without_checks()
+        if entry is None or entry.definition != alone:
+            self._forget_files(service.id, [])
+            self.state.add_service(alone)
+        kept = {check.id.lower() for check in service.checks}
+        for check in before.checks if before is not None else ():
+            if check.id.lower() not in kept:
+                self._remove_check(check.id)
+        for check in service.checks:
+            known = self.state.check(check.id)
+            if known is None or known.definition != check:
+                self._forget_files("", [check.id])
+                self._add_check(check, keep_status=True)
 
     def _refuse_faults(
         self, services: dict[str, ServiceDefinition], checks: dict[str, CheckDefinition]
@@ -136,30 +159,16 @@ class LocalServices:
                 raise MeshError(f'check "{check.id}": {fault}')
         for check in checks.values():
             owner = check.service_id.lower()
-            gone = owner in self._configured_services and owner not in services
-            if owner and owner not in services and (gone or self.state.service(owner) is None):
-                # The service may come from a file, but then the check should be next to it.
+            stays = owner not in self._configured_services and self.state.service(owner) is not None
+            if owner and owner not in services and not stays:
                 raise MeshError(f'check "{check.id}": ServiceID "{check.service_id}" does not exist')
 
-    def _is_in_force(self, definition: ServiceDefinition) -> bool:
-        entry = self.state.service(definition.id)
-        if entry is None or entry.definition != definition.without_checks():
-            return False
-        own = {check.definition.id: check.definition for check in self.state.checks_of(definition.id)}
-        own.pop(maintenance_check_id(definition.id), None)
-        return all(own.get(check.id) == check for check in definition.checks)
-
-    def _restore(self, files: LocalFiles) -> None:
-        for service in files.load_services():
-            if self.state.service(service.id) is not None:
-                _log.info('service "%s" is configured: its saved definition is dropped', service.id)
-                self._forget_files(service.id, [])
-            elif fault := definition_fault(service, self.state.node.name):
+    def _restore_services(self, saved: Iterable[ServiceDefinition]) -> None:
+        for service in saved:
+            if fault := definition_fault(service, self.state.node.name):
                 _log.error('saved service "%s" is not restored: %s', service.id, fault)
             else:
-                self._add_service(service, save=False)
-        for check in files.load_checks():
-            self._restore_check(check)
+                self.state.add_service(service)
 
     def _restore_check(self, check: CheckDefinition) -> None:
         if self.state.check(check.id) is not None:
@@ -172,7 +181,7 @@ class LocalServices:
             _log.error('saved check "%s" is not restored: %s', check.id, fault)
         else:
             # Nobody has looked since: it proves itself before it passes.
-            self._add_check(replace(check, status=""), save=False)
+            self._add_check(replace(check, status=""))
 
     # Services
 
@@ -184,15 +193,8 @@ class LocalServices:
             raise InvalidDefinitionError("Managed proxy registration via the API is disallowed.")
         for check in definition.checks:
             self._refuse_remote(check)
-        self._add_service(definition, replace_checks=replace_checks, save=True)
-        self.changes.notify()
-
-    def _add_service(
-        self, definition: ServiceDefinition, *, replace_checks: bool = False, save: bool
-    ) -> None:
+        self._save(definition, definition.checks)
         self.state.add_service(definition)
-        if save and self._files is not None:
-            self._files.save_service(definition)
         if replace_checks:
             kept = {check.id.lower() for check in definition.checks}
             for entry in self.state.checks_of(definition.id):
@@ -200,7 +202,8 @@ class LocalServices:
                 if check_id.lower() not in kept and not check_id.startswith(SERVICE_MAINTENANCE_PREFIX):
                     self._remove_check(check_id)
         for check in definition.checks:
-            self._add_check(check, keep_status=True, save=save)
+            self._add_check(check, keep_status=True)
+        self.changes.notify()
 
     def deregister_service(self, service_id: str) -> None:
         """Remove a service with its checks; one that isn't there is a line in the log."""
@@ -210,48 +213,51 @@ class LocalServices:
             _log.warning('service "%s" is not deregistered: %s', service_id, error)
             return
         for check_id in removed:
-            self._runners.stop(check_id.lower())
-        self._configured_services.discard(service_id.lower())
-        self._forget_files(service_id, removed)
+            self._stop(check_id)
         self.changes.notify()
+        self._forget_files(service_id, removed)
 
     # Checks
 
     def register_check(self, definition: CheckDefinition) -> None:
         """As the API asks; raises :class:`MeshError` when it isn't allowed or its service isn't there."""
         self._refuse_remote(definition)
-        self._add_check(definition, save=True)
+        if definition.service_id and self.state.service(definition.service_id) is None:
+            raise MeshError(f'ServiceID "{definition.service_id}" does not exist')
+        self._save(None, [definition])
+        self._add_check(definition)
         self.changes.notify()
 
     def _refuse_remote(self, definition: CheckDefinition) -> None:
         if fault := self.policy.scripts.fault(definition, remote=True):
             raise MeshError(fault)
 
-    def _add_check(self, definition: CheckDefinition, *, keep_status: bool = False, save: bool) -> None:
+    def _add_check(self, definition: CheckDefinition, *, keep_status: bool = False) -> None:
         self.state.add_check(definition, self._clock(), keep_status=keep_status)
-        entry = self.state.check(definition.id)
-        assert entry is not None, "it was just added"
-        if save and self._files is not None:
-            self._files.save_check(definition, entry.check)
         self._start(definition)
 
     def _start(self, definition: CheckDefinition) -> None:
         key = definition.id.lower()
+        self._stop(key)
         if definition.run is None:
-            self._runners.stop(key)
             return
+        self._running[key] = definition.id
         saved = self._saved.pop(key, None) if isinstance(definition.run, TtlCheck) else None
         last_output, remaining = "", None
         if saved is not None:
             last_output, remaining = saved.output, saved.expires - self._wall_clock()
             self.state.update_check(definition.id, saved.status, saved.output, self._clock())
         self._runners.start(
-            key,
+            definition.id,
             definition.run,
             lambda status, output: self._on_result(key, status, output),
             last_output=last_output,
             ttl_remaining=remaining,
         )
+
+    def _stop(self, check_id: str) -> None:
+        if (running := self._running.pop(check_id.lower(), None)) is not None:
+            self._runners.stop(running)
 
     def _on_result(self, key: str, status: str, output: str) -> None:
         before = self.state.check(key)
@@ -263,16 +269,13 @@ class LocalServices:
 
     def deregister_check(self, check_id: str) -> None:
         """Remove a check; nothing happens when it isn't there."""
-        if self._remove_check(check_id):
-            self._configured_checks.discard(check_id.lower())
-            self.changes.notify()
+        self._remove_check(check_id)
+        self.changes.notify()
 
-    def _remove_check(self, check_id: str) -> bool:
-        self._runners.stop(check_id.lower())
-        removed = self.state.remove_check(check_id)
-        if removed:
+    def _remove_check(self, check_id: str) -> None:
+        self._stop(check_id)
+        if self.state.remove_check(check_id):
             self._forget_files("", [check_id])
-        return removed
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Somebody reports the status of a TTL check; raises :class:`MeshError` for any other check."""
@@ -280,7 +283,7 @@ class LocalServices:
         if entry is None or not isinstance(entry.definition.run, TtlCheck):
             unknown = "" if entry is not None else ": there is no such check on this agent"
             raise MeshError(f'CheckID "{check_id}" does not have associated TTL{unknown}')
-        self._runners.ttl_update(check_id.lower(), status, output)
+        self._runners.ttl_update(entry.definition.id, status, output)
         if self._files is not None:
             expires = self._wall_clock() + entry.definition.run.ttl
             # The state has the output as it was bounded.
@@ -299,16 +302,21 @@ class LocalServices:
             definition = self.state.enable_maintenance(service_id, reason, token, self._clock())
             if definition is None:
                 return
-            entry = self.state.check(definition.id)
-            if self._files is not None and entry is not None:
-                self._files.save_check(definition, entry.check)
+            self.changes.notify()
+            self._save(None, [definition])
             _log.info("%s is now in maintenance mode", subject)
         else:
             if not self.state.disable_maintenance(service_id):
                 return
+            self.changes.notify()
             self._forget_files("", [maintenance_check_id(service_id)])
             _log.info("%s has left maintenance mode", subject)
-        self.changes.notify()
+
+    async def reap_for_ever(self) -> None:
+        """:meth:`reap` again and again."""
+        while True:
+            await asyncio.sleep(REAP_INTERVAL)
+            self.reap()
 
     def reap(self) -> None:
         """Deregister the services that have been critical for longer than their checks allow."""
@@ -321,6 +329,15 @@ class LocalServices:
             except MeshError as error:
                 _log.error("%s", error)
 
+    def _save(self, service: ServiceDefinition | None, checks: Iterable[CheckDefinition]) -> None:
+        """Before the state changes: what can't be saved isn't registered."""
+        if self._files is None:
+            return
+        if service is not None:
+            self._files.save_service(service)
+        for check in checks:
+            self._files.save_check(check)
+
     def _forget_files(self, service_id: str, check_ids: Iterable[str]) -> None:
         if self._files is None:
             return
@@ -328,3 +345,10 @@ class LocalServices:
             self._files.remove_service(service_id)
         for check_id in check_ids:
             self._files.remove_check(check_id)
+
+
+Definition = TypeVar("Definition", ServiceDefinition, CheckDefinition)
+
+
+def _by_key(definitions: Iterable[Definition]) -> dict[str, Definition]:
+    return {definition.id.lower(): definition for definition in definitions}

@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from meshnode.control.log import LogHaltedError, NotLeaderError, StaleEpochError
+from meshnode.control.log import LogHaltedError, LogUnavailableError, NotLeaderError, StaleEpochError
 from meshnode.control.method import (
     NANOSECONDS,
     Body,
@@ -27,7 +27,7 @@ from meshnode.control.servers import ServerInfo
 from meshnode.control.wire import from_wire
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
-from meshnode.runtime.rpc_client import RpcClient, ServerUnreachableError, TlsRefusedError
+from meshnode.runtime.rpc_client import RpcClient, ServerRefusedError, ServerUnreachableError, TlsRefusedError
 
 __all__ = ["NO_LEADER", "LeaderMethod", "StateGateway", "StateHolder"]
 
@@ -98,6 +98,7 @@ class StateGateway:
         while True:
             try:
                 state = self._holder.state
+                epoch = state.log.leadership.epoch if state is not None else 0
                 if state is not None and (state.leads or self._stale_read(state, name, body)):
                     return await self._here(state, name, body)
                 leader = self._holder.leader()
@@ -105,12 +106,20 @@ class StateGateway:
                     return await self._at(leader, name, body)
             except (NotLeaderError, StaleEpochError, ServerUnreachableError, TlsRefusedError) as error:
                 _log.debug("%s: %s", name, error)
+                if isinstance(error, ServerRefusedError) and state is not None:
+                    await self._depose(state, epoch)
             except RpcError as error:
                 if str(error) != NO_LEADER:
                     raise
             if body.get(_FORWARDED) or loop.time() >= deadline:
                 raise RpcError(NO_LEADER)
             await asyncio.sleep(self._rng.uniform(*_RETRY))
+
+    async def _depose(self, state: ClusterState, epoch: int) -> None:
+        try:
+            await state.log.depose(epoch)
+        except LogUnavailableError as error:
+            _log.debug("the leader's term was not ended: %s", error)
 
     def _stale_read(self, state: ClusterState, name: str, body: Body) -> bool:
         readable = isinstance(self._methods.get(name), ReadMethod) or name in _STALE_FINE
@@ -142,4 +151,7 @@ class StateGateway:
             timeout=self._hold_timeout() + block_time(body),
             datacenter=self._datacenter,
         )
-        return from_wire(reply)
+        answer = from_wire(reply)
+        if isinstance(answer, dict):
+            answer.pop("FromMemory", None)  # it was the leader's memory
+        return answer

@@ -22,6 +22,7 @@ from meshnode.base.regexp_syntax import (
     Repeat,
     Sequence,
     Test,
+    at_start,
     parse_regexp,
 )
 
@@ -62,18 +63,18 @@ class _Step:
 class Regexp:
     """A compiled expression."""
 
-    __slots__ = ("_literal", "_steps", "groups", "pattern")
+    __slots__ = ("_anchored", "_plain", "_prefix", "_steps", "groups", "pattern")
 
-    def __init__(self, pattern: str, steps: list[_Step], groups: int, literal: str | None) -> None:
+    def __init__(self, pattern: str, node: Node, steps: list[_Step], groups: int) -> None:
         self.pattern: Final = pattern
         self.groups: Final = groups
         self._steps: Final = steps
-        self._literal: Final = literal
+        self._anchored, self._prefix, self._plain = _opening(node)
 
     def search(self, subject: str, work: Work | None = None) -> bool:
         """Whether it matches anywhere in ``subject``."""
-        if self._literal is not None:
-            return self._literal in subject
+        if self._plain:
+            return self._prefix in subject
         return self._run(subject, work, keep=False) is not None
 
     def match_groups(self, subject: str, work: Work | None = None) -> tuple[str, ...] | None:
@@ -90,11 +91,15 @@ class Regexp:
         nothing: _Spans = (-1,) * (2 * self.groups + 2)
         found: _Spans | None = None
         threads: list[tuple[int, _Spans]] = []
-        for at in range(len(subject) + 1):
+        at = -1
+        while at < len(subject):
+            at += 1
+            if not threads:
+                at = self._next_start(subject, at) if found is None else -1
+                if at < 0:
+                    break
             if found is None:
                 threads.append((0, nothing))
-            elif not threads:
-                break
             ready = self._follow(threads, subject, at, work, keep=keep)
             threads = []
             for index, spans in ready:
@@ -107,6 +112,12 @@ class Regexp:
             if found is not None and not keep:
                 break
         return found
+
+    def _next_start(self, subject: str, at: int) -> int:
+        """The first place from ``at`` on where a match may start, -1: there is none."""
+        if self._anchored:
+            return at if at == 0 and subject.startswith(self._prefix) else -1
+        return subject.find(self._prefix, at)
 
     def _follow(
         self, threads: list[tuple[int, _Spans]], subject: str, at: int, work: Work | None, *, keep: bool
@@ -145,15 +156,16 @@ def compile_regexp(pattern: str) -> Regexp:
     steps: list[_Step] = []
     _compile(Group(node, 0), steps)
     steps.append(_Step())
-    return Regexp(pattern, steps, groups, _literal(node))
+    return Regexp(pattern, node, steps, groups)
 
 
-def _literal(node: Node) -> str | None:
-    """The text that a plain expression stands for; ``None``: it isn't plain."""
-    if not isinstance(node, Sequence):
-        return None
-    chars = [part.literal if isinstance(part, Char) else "" for part in node.parts]
-    return "".join(chars) if all(chars) else None
+def _opening(node: Node) -> tuple[bool, str, bool]:
+    """(does every match begin where the subject does, the text that every match begins with, is that all)."""
+    parts = node.parts if isinstance(node, Sequence) else (node,)
+    anchored = bool(parts) and isinstance(parts[0], Assertion) and parts[0].look is at_start
+    chars = [part.literal if isinstance(part, Char) else "" for part in parts[anchored:]]
+    length = chars.index("") if "" in chars else len(chars)
+    return anchored, "".join(chars[:length]), not anchored and length == len(chars)
 
 
 def _add(steps: list[_Step], step: _Step) -> None:

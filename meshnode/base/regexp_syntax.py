@@ -26,6 +26,7 @@ __all__ = [
     "Repeat",
     "Sequence",
     "Test",
+    "at_start",
     "parse_regexp",
 ]
 
@@ -114,7 +115,8 @@ def _off_word_boundary(text: str, at: int) -> bool:
     return not _at_word_boundary(text, at)
 
 
-def _at_start(_text: str, at: int) -> bool:
+def at_start(_text: str, at: int) -> bool:
+    """``^``: nothing comes before."""
     return at == 0
 
 
@@ -149,7 +151,7 @@ _CLASSES: Final[dict[str, Test]] = {
 _LOOKS: Final[dict[str, Look]] = {
     "b": _at_word_boundary,
     "B": _off_word_boundary,
-    "A": _at_start,
+    "A": at_start,
     "z": _at_end,
 }
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
@@ -248,7 +250,7 @@ class _Parser:
         if char == ".":
             return Char(_is_not_newline)
         if char == "^":
-            return Assertion(_at_start)
+            return Assertion(at_start)
         if char == "$":
             return Assertion(_at_end)
         if char in "*+?":

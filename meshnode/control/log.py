@@ -188,6 +188,12 @@ class Log(Protocol):
     async def transfer(self, node_id: str) -> None:
         """Hand leadership to ``node_id``, which must be standing; we stay a candidate. Raises ``NotLeaderError``."""
 
+    async def depose(self, epoch: int) -> None:
+        """End the term of another server that is known not to run, instead of waiting for it to run out.
+
+        Safe even when that is wrong: its epoch is over, so it writes no more, and it stands again.
+        """
+
     async def append(self, commands: Sequence[bytes], epoch: int) -> Appended:
         """Make ``commands`` durable as one entry of ``epoch``; one call at a time.
 

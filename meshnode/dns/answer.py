@@ -26,7 +26,6 @@ from meshnode.dns.query import Asked, read_query
 from meshnode.dns.records import (
     AAAA,
     NOERROR,
-    NXDOMAIN,
     REFUSED,
     SERVFAIL,
     TYPE_ANY,
@@ -136,9 +135,11 @@ class Resolver:
         except UnknownDatacenterError:
             outcome = self._lookups.absent(question.name)
         except MeshError:
-            return Reply(self._plain(asked, SERVFAIL), metric)
-        if isinstance(target, Reverse) and outcome.rcode == NXDOMAIN and self._config.recursors:
+            outcome = Outcome(SERVFAIL)
+        if isinstance(target, Reverse) and outcome.rcode != NOERROR and self._config.recursors:
             return Reply((yield from self._forward(asked)))
+        if outcome.rcode == SERVFAIL:
+            return Reply(self._plain(asked, SERVFAIL), metric)
         template = self._template(asked, question, outcome)
         if outcome.lookup is not None and (outcome.findings.found or outcome.findings.aliases):
             self._keep(asked, _Kept(outcome.lookup, outcome.generation, template, metric))
@@ -170,7 +171,7 @@ class Resolver:
     def _template(self, asked: Asked, question: Question, outcome: Outcome) -> Template:
         config = self._config
         known = None if config.disable_compression else suffix_offsets(question.name)
-        udp_limit = min(MAX_UDP_ANSWERS, config.udp_answer_limit) if asked.is_plain_udp else NO_LIMIT
+        udp_limit = min(MAX_UDP_ANSWERS, max(1, config.udp_answer_limit)) if asked.is_plain_udp else NO_LIMIT
         limited = config.a_record_limit > 0 and question.kind in {A, AAAA, TYPE_ANY} and outcome.limited
         recursion = bool(config.recursors)
         return Template(

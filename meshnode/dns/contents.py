@@ -45,6 +45,8 @@ __all__ = [
 #: Metadata keys that start so are sent as the value alone (Consul's rule).
 _VALUE_ALONE: Final = "rfc1035-"
 _MAX_STRING_BYTES: Final = 255
+#: Longer metadata is cut; the catalog takes no longer keys and values than 128 and 512.
+_MAX_TEXT_BYTES: Final = 4096
 _MAX_WEIGHT: Final = 0xFFFF
 _PRIORITY: Final = 1
 
@@ -165,7 +167,7 @@ def text_records(owner: Name, node: Node, ttl: int) -> Iterator[Record]:
     """The node's metadata, a TXT record for each pair."""
     for key, value in sorted(node.meta.items()):
         text = value if key.lower().startswith(_VALUE_ALONE) else f"{_quoted(key)}={value.replace('`', '``')}"
-        raw = text.encode("utf-8", "surrogatepass")
+        raw = text.encode("utf-8", "surrogatepass")[:_MAX_TEXT_BYTES]
         pieces = range(0, max(1, len(raw)), _MAX_STRING_BYTES)
         yield Record(owner, ttl, Text(tuple(raw[at : at + _MAX_STRING_BYTES] for at in pieces)))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshnode.base.errors import MeshError
-from meshnode.dns.records import SRV, Name, name_from_text
+from meshnode.dns.records import MAX_NAME_BYTES, SRV, Name, name_from_text
 from meshnode.dns.view import NodeLookup, ServiceLookup
 
 __all__ = [
@@ -32,6 +32,8 @@ _ARPA: Final = (b"arpa",)
 _KINDS: Final = frozenset({"service", "connect", "node", "query", "addr"})
 #: Between a datacenter and the domain, as later Consul has it: ``web.service.dc1.dc.consul``.
 _DATACENTER_MARK: Final = "dc"
+#: The longest label that answers put before the domain by themselves.
+_LONGEST: Final = b"hostmaster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Zone:
         """``domains`` are texts such as ``consul.``; empty ones are left out. A bad one is a :class:`MeshError`."""
         self._datacenter = datacenter.lower()
         named = {_lower(name_from_text(domain)) for domain in domains}
+        if any(_size((_LONGEST, *domain)) > MAX_NAME_BYTES for domain in named):
+            raise MeshError(f"domain: {max(domains, key=len)!r} is too long for names below it: shorten it")
         self._domains: Final = sorted(filter(None, named), key=len, reverse=True)
 
     def suffix(self, name: Name) -> Name:
@@ -184,10 +188,13 @@ def _under(text: str, form: bytes, datacenter: str, suffix: Name) -> Name | None
     try:
         first, last = name_from_text(text), name_from_text(datacenter)
         name = (*first, form, *last, *suffix)
-        fits = sum(map(len, name)) + len(name) + 1 <= 255
     except MeshError:
         return None
-    return name if fits and first else None
+    return name if first and _size(name) <= MAX_NAME_BYTES else None
+
+
+def _size(name: Name) -> int:
+    return sum(map(len, name)) + len(name) + 1
 
 
 def _lower(name: Name) -> Name:

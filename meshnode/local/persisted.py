@@ -14,7 +14,7 @@ from typing import Any, Final
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.json_fields import JsonFields
-from meshnode.catalog.model import STATES, Check
+from meshnode.catalog.model import CRITICAL, STATES
 from meshnode.local.check_type import (
     AliasCheck,
     CertificateCheck,
@@ -68,17 +68,16 @@ def parse_service_record(record: Mapping[str, Any]) -> ServiceDefinition:
     return parse_service(body)
 
 
-def serialize_check(definition: CheckDefinition, check: Check) -> dict[str, Any]:
-    """A record of the definition and of its present status."""
+def serialize_check(definition: CheckDefinition) -> dict[str, Any]:
+    """A record."""
     return {
         "Token": definition.token,
         "Check": {
             "CheckID": definition.id,
             "Name": definition.name,
-            "Status": check.status,
+            "Status": definition.status or CRITICAL,
             "Notes": definition.notes,
-            "Output": check.output,
-            "ServiceID": check.service_id,
+            "ServiceID": definition.service_id,
         },
         "ChkType": None if definition.run is None else _run_body(definition),
     }

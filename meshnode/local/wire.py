@@ -164,11 +164,11 @@ def _service(fields: _ReplyFields) -> Service:
 def _managed(fields: _ReplyFields | None) -> dict[str, Any] | None:
     if fields is None:
         return None
-    mode = fields.value("ExecMode")
+    mode, config = fields.value("ExecMode"), fields.object("Config")
     return {
         "ExecMode": _EXEC_MODES.get(mode, "") if isinstance(mode, int) else fields.text("ExecMode"),
         "Command": list(fields.strings("Command")),
-        "Config": dict(fields.value("Config") or {}),
+        "Config": dict(config.obj) if config is not None else {},
     }
 
 

@@ -60,7 +60,7 @@ class EtcdSettings:
     #: The same of an append, which may be made again without harm: what a write costs when raft's leader dies.
     append_timeout: float = 1.0
     #: Seconds until a leader that says nothing is replaced. etcd takes 2 or more with its own default timers.
-    lease_ttl: int = 3
+    lease_ttl: int = 2
 
 
 class EtcdUnavailableError(LogUnavailableError):

@@ -158,6 +158,12 @@ class EtcdElection:
         await self._give_up(current.epoch, heir)
         self._set(LeadershipChange())
 
+    async def depose(self, epoch: int) -> None:
+        """Take the key from another leader that is known to be dead. Should it live, its epoch is over all the same."""
+        if self._current.epoch == epoch and self._current.leader != self._node_id:
+            _log.info("leader %s does not run: its term is ended", self._current.leader)
+            await self._give_up(epoch)
+
     def look_again(self) -> None:
         """Somebody has reason to think that we don't lead any more."""
         self._poke.set()

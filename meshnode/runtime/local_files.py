@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from meshnode.base.errors import MeshError
-from meshnode.catalog.model import Check
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.persisted import (
     SavedStatus,
@@ -52,7 +51,7 @@ class LocalFiles:
         return list(_load(self._services, parse_service_record))
 
     def load_checks(self) -> list[CheckDefinition]:
-        """Every check that was saved, with the status that it had then."""
+        """Every check that was saved, with the status that it began with."""
         return list(_load(self._checks, parse_check_record))
 
     def load_status(self, at: float) -> dict[str, SavedStatus]:
@@ -64,9 +63,9 @@ class LocalFiles:
         """Write one service, without its checks."""
         _write(self._services, definition.id, serialize_service(definition))
 
-    def save_check(self, definition: CheckDefinition, check: Check) -> None:
+    def save_check(self, definition: CheckDefinition) -> None:
         """Write one check."""
-        _write(self._checks, definition.id, serialize_check(definition, check))
+        _write(self._checks, definition.id, serialize_check(definition))
 
     def save_status(self, saved: SavedStatus) -> None:
         """Write what was reported for a TTL check."""

@@ -140,6 +140,10 @@ class EtcdLog:
             await self._election.stop()
             await self._client.close()
 
+    async def depose(self, epoch: int) -> None:
+        """See ``Log``."""
+        await self._election.depose(epoch)
+
     def reconnect(self) -> None:
         """Use a new connection, with the certificates as they are now; nothing is lost."""
         self._client.reconnect()

@@ -103,6 +103,10 @@ class SqliteLog:
             epoch = await self._call(self._file.next_epoch)
             self._set_leadership(LeadershipChange(self._node_id, epoch))
 
+    async def depose(self, epoch: int) -> None:
+        """See ``Log``: nobody else can lead."""
+        del epoch
+
     async def resign(self) -> None:
         """See ``Log``."""
         self._set_leadership(LeadershipChange())

@@ -19,6 +19,7 @@ from meshnode.rpc.method import RpcError
 from meshnode.runtime.rpc_errors import (
     CallLostError,
     CallTimeoutError,
+    ServerRefusedError,
     ServerUnreachableError,
     TlsRefusedError,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "CallTimeoutError",
     "ClientOptions",
     "RpcClient",
+    "ServerRefusedError",
     "ServerUnreachableError",
     "TlsRefusedError",
 ]

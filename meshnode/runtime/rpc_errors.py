@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from meshnode.base.errors import MeshError
 
-__all__ = ["CallLostError", "CallTimeoutError", "ServerUnreachableError", "TlsRefusedError"]
+__all__ = [
+    "CallLostError",
+    "CallTimeoutError",
+    "ServerRefusedError",
+    "ServerUnreachableError",
+    "TlsRefusedError",
+]
 
 
 class ServerUnreachableError(MeshError):
     """No connection could be made; the call was not sent."""
+
+
+class ServerRefusedError(ServerUnreachableError):
+    """Its host refused the connection: nobody listens there, so the server doesn't run."""
 
 
 class TlsRefusedError(MeshError):

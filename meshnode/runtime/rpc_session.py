@@ -24,6 +24,7 @@ from meshnode.rpc.yamux_effects import (
 from meshnode.runtime.rpc_errors import (
     CallLostError,
     CallTimeoutError,
+    ServerRefusedError,
     ServerUnreachableError,
     TlsRefusedError,
 )
@@ -206,6 +207,10 @@ class ClientConnection(Wire):
                 await self.loop.create_connection(lambda: self, self.key.address.host, self.key.address.port)
         except TimeoutError:
             self._unreachable(f"no answer within {self._options.dial_timeout:g} s")
+        except ConnectionRefusedError:
+            if self._transport is None:
+                refused = "connection refused: no server runs there"
+                self.shut(ServerRefusedError(f"server {self.peer} can't be reached: {refused}"))
         except OSError as error:
             self._unreachable(os.strerror(error.errno) if error.errno else str(error))
 

@@ -499,25 +499,22 @@ def test_a_server_leaves_both_pools_and_drains(mesh: Mesh) -> None:
     wait(lambda: mesh.leader(*ALL), "all agree on a leader")
 
 
-def test_another_server_leads_when_the_leader_dies_and_none_without_a_quorum(mesh: Mesh) -> None:
+def test_without_a_shared_log_one_server_keeps_it_and_the_others_wait_for_its_return(mesh: Mesh) -> None:
     def named(address: str) -> str:
         return next(name for name in SERVERS if f"{mesh[name].host}:8300" == address)
 
-    first = named(wait(lambda: mesh.leader(*ALL), "a leader"))
-    mesh[first].kill()
-    rest = [name for name in ALL if name != first]
-    second = named(
-        wait(
-            lambda: (found := mesh.leader(*rest)) and found != f"{mesh[first].host}:8300" and found,
-            "another leader",
-        )
-    )
-    assert second != first
-    mesh[second].kill()
-    last = next(name for name in SERVERS if name not in (first, second))
-    wait(lambda: mesh[last].get("/v1/status/leader") == "", "no leader without a quorum")
-    mesh[last].wait_for_log("No cluster leader")
-    mesh[first].start()
-    mesh[second].start()
+    owner = named(wait(lambda: mesh.leader(*ALL), "a leader"))
+    for number, name in enumerate(ALL):
+        assert mesh[name].api(f"/v1/kv/of/{name}", "PUT", str(number).encode()) == (200, "true")
+    listed = {name: json.loads(mesh[name].api("/v1/kv/of/?keys")[1]) for name in ALL}
+    assert listed == dict.fromkeys(ALL, sorted(f"of/{name}" for name in ALL))
+    mesh[owner].kill()
+    rest = [name for name in ALL if name != owner]
+    for name in rest:
+        wait(lambda name=name: mesh[name].get("/v1/status/leader") == "", f"{name} sees no leader")
+    status, text = mesh[rest[0]].api("/v1/kv/of/nobody", "PUT", b"x")
+    assert (status, text) == (500, "rpc error making call: No cluster leader")
+    mesh[owner].start()
     mesh.wait_alive(*ALL)
-    wait(lambda: mesh.leader(*ALL), "a leader again")
+    wait(lambda: mesh.leader(*ALL), "the leader again")
+    assert json.loads(mesh[rest[0]].api("/v1/kv/of/?keys")[1]) == sorted(f"of/{name}" for name in ALL)

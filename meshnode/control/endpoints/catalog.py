@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -39,6 +40,9 @@ from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 
 __all__ = ["METHODS", "find_instances", "node_meta", "service_watch"]
+
+
+_START_OF_ID: Final = re.compile(r"[0-9a-fA-F-]{2,36}")
 
 
 def node_meta(body: Body) -> dict[str, str]:
@@ -160,8 +164,11 @@ def _services_watch(body: Body) -> tuple[WatchKey, ...]:
 
 
 def _node_watch(body: Body) -> tuple[WatchKey, ...]:
-    # The node may be asked for by its id, and nodes that come and go change which one that is.
-    return watch.node(_named_node(body)), watch.NODES, watch.SERVICES
+    name = _named_node(body)
+    if not _START_OF_ID.fullmatch(name):
+        return (watch.node(name),)
+    # Asked for by its id, perhaps: which node that is changes with nodes, and what is on it is known by its name.
+    return watch.node(name), watch.NODES, watch.SERVICES
 
 
 METHODS: Final[Mapping[str, Method]] = {

@@ -24,7 +24,7 @@ from meshnode.http.filter.tree import AllOf, AnyOf, Expression, Match, Not, Rela
 __all__ = ["MAX_REGEXP_STEPS", "Evaluator", "as_flag", "as_number"]
 
 #: Steps of all regular expressions over all rows: about a second.
-MAX_REGEXP_STEPS: Final = 2_000_000
+MAX_REGEXP_STEPS: Final = 5_000_000
 
 #: Go's strconv.ParseBool.
 _FLAGS: Final = {

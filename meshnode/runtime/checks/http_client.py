@@ -89,7 +89,7 @@ class AnswerReader:
                 raise RemoteProtocolError(
                     f"malformed HTTP response {data[:40]!r}: does the server speak TLS, or no HTTP/1.1?"
                 ) from None
-        if self.head is None and self._head_bytes > MAX_HEAD_BYTES:
+        if self.head is None and self._head_bytes >= MAX_HEAD_BYTES:
             raise RemoteProtocolError(f"server response headers exceeded {MAX_HEAD_BYTES} bytes; aborted")
 
     # Called by httptools

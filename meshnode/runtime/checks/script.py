@@ -12,10 +12,12 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import DEVNULL, Process
+from dataclasses import dataclass
 
 from meshnode.local.check_status import CRITICAL, OutputTail, Result, status_of_exit, timeout_output
 from meshnode.local.check_type import ScriptCheck, effective_timeout
 from meshnode.runtime.checks.dial import error_words
+from meshnode.runtime.tasks import spawn
 
 __all__ = ["check_script"]
 
@@ -37,10 +39,42 @@ class _Collector(asyncio.Protocol):
         self.ended.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A program and the pipe that its output comes through."""
+
+    process: Process
+    pipe: asyncio.ReadTransport
+
+
 async def check_script(check: ScriptCheck) -> Result:
     """Run ``check`` once. When cancelled, its processes are killed before this returns."""
     tail = OutputTail(check.output_max_size)
     collector = _Collector(tail)
+    timeout = effective_timeout(check)
+    # A task of its own: a start that is cancelled half-way would kill the program alone, and not what it has forked.
+    starting = spawn(_start(check.args, collector), name="check script start")
+    try:
+        started = await asyncio.shield(starting)
+        if isinstance(started, str):
+            return Result(CRITICAL, started)
+        async with asyncio.timeout(timeout):
+            await started.process.wait()
+            await collector.ended.wait()
+        return Result(status_of_exit(started.process.returncode or 0), tail.text())
+    except TimeoutError:
+        await _end(starting)
+        return Result(CRITICAL, timeout_output(timeout, tail.text()))
+    except asyncio.CancelledError:
+        await _end(starting)
+        raise
+    finally:
+        if starting.done() and isinstance(started := starting.result(), _Started):
+            started.pipe.close()
+
+
+async def _start(args: tuple[str, ...], collector: _Collector) -> _Started | str:
+    """The program, running; or why it couldn't be started."""
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "wb", buffering=0) as output:
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -48,29 +82,18 @@ async def check_script(check: ScriptCheck) -> Result:
         )
         try:
             process = await asyncio.create_subprocess_exec(
-                *check.args, stdin=DEVNULL, stdout=output, stderr=output, start_new_session=True
+                *args, stdin=DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         except (OSError, ValueError) as error:
             pipe.close()
-            return Result(CRITICAL, _start_failure(check.args[0], error))
-        except asyncio.CancelledError:
-            pipe.close()
-            raise
-    try:
-        timeout = effective_timeout(check)
-        try:
-            async with asyncio.timeout(timeout):
-                await process.wait()
-                await collector.ended.wait()
-        except TimeoutError:
-            await _kill_group(process)
-            return Result(CRITICAL, timeout_output(timeout, tail.text()))
-        except asyncio.CancelledError:
-            await _kill_group(process)
-            raise
-        return Result(status_of_exit(process.returncode or 0), tail.text())
-    finally:
-        pipe.close()
+            return _start_failure(args[0], error)
+    return _Started(process, pipe)
+
+
+async def _end(starting: asyncio.Task[_Started | str]) -> None:
+    await asyncio.wait({starting})
+    if isinstance(started := starting.result(), _Started):
+        await _kill_group(started.process)
 
 
 async def _kill_group(process: Process) -> None:

@@ -215,7 +215,7 @@ def test_only_who_may_do_everything_is_unrestricted() -> None:
 def test_a_denial_reads_as_consuls_with_its_reason() -> None:
     require(of('key "a" { policy = "read" }'), Resource.KEY, "a", READ)
     with pytest.raises(
-        PermissionDeniedError, match='^Permission denied: no rule is about key "b", and the default'
+        PermissionDeniedError, match=r'^Permission denied: no rule is about key "b", and the default'
     ):
         require(of('key "a" { policy = "read" }'), Resource.KEY, "b", READ)
 

@@ -59,6 +59,13 @@ def test_expressions_that_explode_elsewhere_are_cheap(pattern: str) -> None:
     assert not compile_regexp(pattern).search("a" * 60 + "!", work)
 
 
+def test_a_place_where_no_match_can_start_costs_nothing() -> None:
+    for pattern, subject in (("^a+b", "x" * 5000), ("needle.", "x" * 5000), ("^needle.", "x" * 5000)):
+        work = Work(10)
+        assert not compile_regexp(pattern).search(subject, work)
+        assert work.left >= 6
+
+
 def test_work_is_bounded_over_all_searches() -> None:
     pattern, measured = compile_regexp("a.*b.*c"), Work(1000)
     pattern.search("abab", measured)

@@ -29,13 +29,19 @@ def test_nodes_are_a_table(agent: StubAgent, run: Any) -> None:
     agent.answer("GET /v1/catalog/nodes", NODES)
     done = run("catalog", "nodes")
     assert (done.code, done.out, done.err) == (0, TABLE, "")
+    whole, tagged, meta = NODES[0]["ID"], "lan=10.0.0.1, wan=1.2.3.4", "os=linux, rack=r1"
     assert run("catalog", "nodes", "-detailed").out == (
-        "Node   ID                                    Address   DC   TaggedAddresses"
-        "                 Meta\n"
-        "alpha  40e4a748-2192-161a-0510-9bf59fe950b5  10.0.0.1  dc1  lan=10.0.0.1, wan=1.2.3.4"
-        "       os=linux, rack=r1\n"
-        "b                                            fd00::1   dc1\n"
-    ).replace("                 Meta", "            Meta").replace("1.2.3.4       os", "1.2.3.4  os")
+        f"Node   {'ID':36}  Address   DC   {'TaggedAddresses':25}  Meta\n"
+        f"alpha  {whole}  10.0.0.1  dc1  {tagged}  {meta}\n"
+        f"b      {'':36}  fd00::1   dc1\n"
+    )
+
+
+def test_every_metadata_filter_is_sent(agent: StubAgent, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.http_stub.parse_qs", lambda text, **_options: {"all": [text]})
+    agent.answer("GET /v1/catalog/nodes", NODES)
+    run("catalog", "nodes", "-node-meta=a=b", "-node-meta", "c=d")
+    assert agent.last.query == {"all": "node-meta=a%3Ab&node-meta=c%3Ad"}
 
 
 def test_nodes_as_json_have_the_fields_of_the_api(agent: StubAgent, run: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from meshnode.base.errors import RemoteProtocolError
 from meshnode.local.check_status import OutputTail, Result
 from meshnode.local.check_type import HttpCheck
 from meshnode.runtime.checks import http_client
@@ -23,6 +24,7 @@ from meshnode.runtime.checks.http_client import MAX_HEAD_BYTES, AnswerReader, re
 from tests.support.certs import make_ca, make_cert
 from tests.support.checks import client_contexts, no_tls, server_context
 from tests.support.rpc_lab import LOOPS, run
+from tests.support.waiting import until
 
 loops = pytest.mark.parametrize("loop", LOOPS)
 CA = make_ca()
@@ -91,34 +93,36 @@ def ask(
 async def raw_server(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
+    serving: set[asyncio.StreamWriter] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(writer)
         with contextlib.suppress(OSError):
             await serve(reader, writer)
         writer.transport.abort()
+        serving.discard(writer)
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await until(lambda: not serving, "every connection is closed", interval=0.001)
+        await asyncio.sleep(0)
 
 
 def ask_raw(answer: bytes, loop: str = "asyncio", hold: bool = False, **more: Any) -> tuple[Result, str]:
     """What a check makes of these bytes; with ``hold`` the connection stays open afterwards."""
 
     async def main() -> tuple[Result, str]:
-        enough = asyncio.Event()
-
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
             await writer.drain()
             if hold:
-                await enough.wait()
+                await reader.read()  # until the check gives up
 
         async with raw_server(serve) as url:
             check = HttpCheck(url, **{"interval": 10, "timeout": 10, **more})
-            result = await check_http(check, no_tls)
-            enough.set()
-            return result, url
+            return await check_http(check, no_tls), url
 
     return run(main, loop)
 
@@ -354,20 +358,12 @@ def test_what_is_no_answer_is_critical_with_a_reason(answer: bytes, text: str) -
 @pytest.mark.parametrize(("extra", "fine"), [(0, True), (1, False)])
 def test_the_head_of_an_answer_is_bounded(extra: int, fine: bool) -> None:
     start, end = b"HTTP/1.1 200 OK\r\nA: ", b"\r\n\r\n"
-    head = start + b"a" * (MAX_HEAD_BYTES - len(start) - len(end) + 1 + extra)
-
-    async def main() -> bool:
-        stream = asyncio.StreamReader()
-        reader = AnswerReader(OutputTail(10))
-        stream.feed_data(head[:-1])
-        with contextlib.suppress(http_client.RemoteProtocolError):
-            stream.feed_data(end)
-            stream.feed_eof()
-            while data := await stream.read(1):
-                reader._feed(data)
-        return reader.head is not None
-
-    assert run(main) is fine
+    head = start + b"a" * (MAX_HEAD_BYTES - len(start) - len(end) + extra) + end
+    reader = AnswerReader(OutputTail(10))
+    with contextlib.suppress(RemoteProtocolError):
+        for number in range(len(head)):
+            reader._feed(head[number : number + 1])
+    assert (reader.head is not None) is fine
 
 
 def test_a_body_is_read_up_to_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,27 @@ def test_a_run_that_is_cancelled_takes_its_group_along(tmp_path: Path, loop: str
 
 
 @loops
+def test_a_run_can_be_cancelled_at_any_moment_of_its_start(tmp_path: Path, loop: str) -> None:
+    async def main() -> None:
+        before, files = children(), open_files()
+        marks = [str(tmp_path / str(number)) for number in range(40)]
+        for number, mark in enumerate(marks):
+            text = f"sleep 600.{number} & echo $! > {mark}; sleep 600"
+            task = spawn(check_script(shell(text)), name="check")
+            for _ in range(number % 20):
+                await asyncio.sleep(0)
+            await cancel_and_wait(task)
+        started = [
+            int(Path(mark).read_text()) for mark in marks if Path(mark).exists() and Path(mark).read_text()
+        ]
+        await until(lambda: not [pid for pid in started if alive(pid)], "no survivor")
+        await until(lambda: children() <= before, "no zombie")
+        await until(lambda: open_files() <= files + 1, "no pipe is left")
+
+    run(main, loop)
+
+
+@loops
 def test_a_child_that_keeps_the_output_open_runs_into_the_time_out_as_in_consul(loop: str) -> None:
     before = children()
     check = shell("sleep 600 & echo done", timeout=0.5)

@@ -1,0 +1,82 @@
+"""An agent's local parts with fakes around them: runners that are told what to find, and clocks that stand still."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshnode.agent.local_changes import LocalChanges
+from meshnode.agent.local_services import LocalPolicy, LocalServices
+from meshnode.agent.local_sync import CatalogSync
+from meshnode.base.errors import MeshError
+from meshnode.local.check_type import CheckType, TtlCheck
+from meshnode.local.state import LocalSettings, LocalState
+from meshnode.runtime.local_files import LocalFiles
+from tests.support.local_catalog import NODE, CatalogServer
+
+
+@dataclass
+class FakeRunners:
+    """``running``: key -> (check, callback, last output, remaining). ``started`` are keys, in order."""
+
+    running: dict[str, tuple[CheckType, Callable[[str, str], None], str, float | None]] = field(
+        default_factory=dict
+    )
+    started: list[str] = field(default_factory=list)
+
+    def start(
+        self,
+        key: str,
+        check: CheckType,
+        on_result: Callable[[str, str], None],
+        *,
+        last_output: str = "",
+        ttl_remaining: float | None = None,
+    ) -> None:
+        self.started.append(key)
+        self.running[key] = (check, on_result, last_output, ttl_remaining)
+
+    def stop(self, key: str) -> None:
+        self.running.pop(key, None)
+
+    def ttl_update(self, key: str, status: str, output: str) -> None:
+        if not isinstance(self.running[key][0], TtlCheck):
+            raise MeshError("not a TTL check")
+        self.find(key, status, output)
+
+    def find(self, key: str, status: str, output: str = "") -> None:
+        self.running[key][1](status, output)
+
+
+class LocalAgent:
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        policy: LocalPolicy | None = None,
+        server: CatalogServer | None = None,
+    ) -> None:
+        self.now = 1000.0
+        self.wall = 5000.0
+        self.server = server or CatalogServer()
+        self.state = LocalState(NODE, LocalSettings(), random.Random(1))
+        self.changes = LocalChanges(self.state)
+        self.runners = FakeRunners()
+        files = LocalFiles(data_dir) if data_dir is not None else None
+        self.services = LocalServices(
+            self.state, self.changes, self.runners, files, policy or LocalPolicy(),
+            clock=lambda: self.now, wall_clock=lambda: self.wall,
+        )  # fmt: skip
+        self.sync = CatalogSync(
+            self.state, self.changes, self.call, members=lambda: 3, token=lambda: "agent-token",
+            clock=lambda: self.now, rng=random.Random(2),
+        )  # fmt: skip
+
+    async def call(self, method: str, body: Mapping[str, Any]) -> Any:
+        return self.server.call(method, body)
+
+    def status(self, check_id: str) -> str:
+        entry = self.state.check(check_id)
+        return entry.check.status if entry is not None else ""
