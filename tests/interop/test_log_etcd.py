@@ -16,6 +16,7 @@ import pytest
 from meshnode.control.log import (
     Log,
     LogCorruptError,
+    LogError,
     LogUnavailableError,
     LogVersionError,
     NotLeaderError,
@@ -389,3 +390,20 @@ def test_new_certificates_are_used_from_the_next_connection_on(single: EtcdClust
             assert [change.leader for change in server.changes] == ["server1"], "leadership was kept"
 
     run(main)
+
+
+def test_a_leader_that_is_deposed_writes_no_more_under_its_epoch_and_stands_again(three: EtcdCluster) -> None:
+    async def main() -> None:
+        async with servers(three, next(PREFIXES), 2) as (first, second):
+            before = second.log.leadership
+            await second.log.depose(before.epoch)
+            await until(lambda: second.log.leadership.epoch > before.epoch, "another term")
+            await until(partial(agree, first, second), "one leader")
+            with pytest.raises(LogError):
+                await first.log.append([b"late"], before.epoch)
+            leader = first if first.leads else second
+            await leader.batcher.append(b"on time")
+            await same_state(first, second)
+            assert leader.state == [b"on time"]
+
+    asyncio.run(main())

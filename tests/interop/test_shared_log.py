@@ -48,7 +48,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         log = {
             "engine": "etcd",
             "endpoints": [f"https://{address}" for address in etcd.clients],
-            **{"ca_file": ca, "cert_file": cert, "key_file": key},
+            "ca_file": ca, "cert_file": cert, "key_file": key,
         }
         for number, name in enumerate(ALL, 1):
             server = name in SERVERS
@@ -56,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             mesh.add(name, number, server=server, retry_join=[f"{mesh.network}.1"], **extra).launch()
         mesh.wait_alive(*ALL)
         made = Cluster(mesh, etcd)
-        wait(lambda: made.leader(), "a leader")
+        wait(made.leader, "a leader")
         yield made
 
 
@@ -174,5 +174,5 @@ def test_everything_is_there_after_a_restart_of_all_servers_at_once(cluster: Clu
     for name in SERVERS:
         cluster.mesh[name].start()
     cluster.mesh.wait_alive(*ALL)
-    wait(lambda: cluster.leader(), "a leader again")
+    wait(cluster.leader, "a leader again")
     assert kept(cluster, "client1", "killed") == before

@@ -25,7 +25,7 @@ MAX_NAME_CHARS: Final = 512
 #: ``${...}`` in one query: bounds what one look-up can grow to.
 MAX_INTERPOLATIONS: Final = 64
 #: Steps of ``Template.Regexp`` on one name.
-MAX_REGEXP_STEPS: Final = 200_000
+MAX_REGEXP_STEPS: Final = 100_000
 
 _PART: Final = re.compile(r"(?P<escape>\$\$\{)|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
 _MATCH: Final = re.compile(r"match\(\s*([0-9]{1,4})\s*\)")

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.local.check_alias import AliasSource
-from meshnode.local.check_status import CRITICAL, PASSING, Result, StatusGate, first_delay
+from meshnode.local.check_status import CRITICAL, PASSING, Result, StatusGate, bounded_report, first_delay
 from meshnode.local.check_type import (
     MIN_INTERVAL,
     AliasCheck,
@@ -43,11 +43,13 @@ from meshnode.runtime.checks.tcp import check_tcp
 from meshnode.runtime.checks.tls_words import CheckContexts
 from meshnode.runtime.checks.ttl import TtlTimer
 
-__all__ = ["MAX_IN_FLIGHT", "CheckRunners", "NotTtlError", "OnResult", "Spawn"]
+__all__ = ["MAX_FRAME_BYTES", "MAX_IN_FLIGHT", "CheckRunners", "NotTtlError", "OnResult", "Spawn"]
 
 _log = logging.getLogger("meshnode.agent")
 #: Checks that run at the same moment: each may be a process, or a connection or two.
-MAX_IN_FLIGHT: Final = 64
+MAX_IN_FLIGHT: Final = 256
+#: Bytes of text around the output that a check keeps, such as a URL or a reason that a server gave.
+MAX_FRAME_BYTES: Final = 4096
 
 #: Takes a status and the output; called in the event loop, and never after the check was stopped.
 OnResult: TypeAlias = Callable[[str, str], None]
@@ -209,7 +211,8 @@ class CheckRunners:
         while True:
             async with self._slots:
                 result = await self._attempt(watch)
-            watch.report(result)
+            text = bounded_report(result.output, check.output_max_size + MAX_FRAME_BYTES)
+            watch.report(Result(result.status, text))
             await self._clock.sleep(interval)
 
     async def _attempt(self, watch: _Watch) -> Result:

@@ -75,7 +75,10 @@ async def check_script(check: ScriptCheck) -> Result:
 
 async def _start(args: tuple[str, ...], collector: _Collector) -> _Started | str:
     """The program, running; or why it couldn't be started."""
-    read_end, write_end = os.pipe()
+    try:
+        read_end, write_end = os.pipe()
+    except OSError as error:
+        return _start_failure(args[0], error)
     with os.fdopen(write_end, "wb", buffering=0) as output:
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: collector, os.fdopen(read_end, "rb", buffering=0)

@@ -74,7 +74,7 @@ def test_a_check_whose_id_changes_its_case_runs_once() -> None:
 
 def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
     agent = LocalAgent(tmp_path)
-    with pytest.raises(InvalidDefinitionError, match="^Invalid service address"):
+    with pytest.raises(InvalidDefinitionError, match=r"^Invalid service address"):
         agent.services.register_service(web(address="0.0.0.0"))
     with pytest.raises(InvalidDefinitionError, match="disallowed"):
         agent.services.register_service(web(managed_proxy={}))
@@ -130,9 +130,11 @@ def test_the_state_of_a_ttl_check_holds_for_the_rest_of_its_ttl(tmp_path: Path) 
 def test_only_ttl_checks_take_reports() -> None:
     agent = LocalAgent()
     agent.services.register_check(check("tcp"))
-    with pytest.raises(MeshError, match='^CheckID "tcp" does not have associated TTL$'):
+    with pytest.raises(MeshError, match=r'^CheckID "tcp" does not have associated TTL$'):
         agent.services.update_ttl("tcp", PASSING, "")
-    with pytest.raises(MeshError, match='^CheckID "no" does not have associated TTL: there is no such check'):
+    with pytest.raises(
+        MeshError, match=r'^CheckID "no" does not have associated TTL: there is no such check'
+    ):
         agent.services.update_ttl("no", PASSING, "")
 
 

@@ -16,7 +16,8 @@ SECRET = "1c2b7b0a-0000-4f2f-8b5e-6f0e6f3f7b11"
 
 def test_bootstrap_prints_the_first_token(agent: StubAgent, run: Any) -> None:
     token = {"AccessorID": "a", "SecretID": SECRET, "Description": "Bootstrap Token (Global Management)",
-             "Local": False, "CreateTime": "2018-10-22T11:27:04.479026Z", "Policies": [{"ID": "1", "Name": "all"}]}  # fmt: skip
+             "Local": False, "CreateTime": "2018-10-22T11:27:04.479026Z",
+             "Policies": [{"ID": "1", "Name": "all"}]}  # fmt: skip
     agent.answer("PUT /v1/acl/bootstrap", token)
     assert run("acl", "bootstrap").out == (
         f"AccessorID:   a\nSecretID:     {SECRET}\nDescription:  Bootstrap Token (Global Management)\n"

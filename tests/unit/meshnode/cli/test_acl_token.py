@@ -102,7 +102,8 @@ def test_an_empty_list_is_no_failure(agent: StubAgent, run: Any, flags: list[str
 
 def test_everything_about_a_new_token_is_sent(servers: StubAgent, run: Any) -> None:
     run("acl", "token", "create", "-description=d", "-local", "-accessor", A, "-secret", B, "-expires-ttl=1h",
-        "-policy-id=06ac", "-policy-name=p", "-role-id=ab", "-role-name=n", "-service-identity=web:dc1,dc2")  # fmt: skip
+        "-policy-id=06ac", "-policy-name=p", "-role-id=ab", "-role-name=n",
+        "-service-identity=web:dc1,dc2")  # fmt: skip
     assert json.loads(servers.last.body) == {
         "Description": "d", "Local": True, "AccessorID": A, "SecretID": B, "ExpirationTTL": "1h0m0s",
         "Policies": [{"Name": "p"}, {"ID": POLICY}], "Roles": [{"Name": "n"}, {"ID": "abcd"}],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from meshnode.acl.model import ANONYMOUS_ACCESSOR, GLOBAL_MANAGEMENT_ID
 from meshnode.acl.resolve import AclSettings
 from meshnode.base.errors import MeshError
-from meshnode.http.effects import CallServer
+from meshnode.http.effects import CallServer, ReadServer
 from meshnode.http.errors import ServerCallError
 from meshnode.http.message import Request, Response
 from tests.support.acl_server import AclServer
@@ -33,7 +32,7 @@ class Agent:
             reply = self.server.call(call.method, dict(call.body), call.token)
         except MeshError as error:
             raise ServerCallError(str(error)) from None
-        return {"Index": 7, **reply} if isinstance(reply, Mapping) else reply
+        return {"Index": 7, **reply} if isinstance(call, ReadServer) else reply
 
     def ask(self, call: str, body: Any = None, token: str = "master", query: str = "") -> Response:
         method, path = call.split(" ")
@@ -52,8 +51,8 @@ class Agent:
                 else:
                     effect = outcome.send(reply)  # type: ignore[union-attr]
         except StopIteration as end:
-            assert isinstance(end.value, Response)
-            return end.value
+            answer: Response = end.value
+        return answer
 
     def json(self, call: str, body: Any = None, token: str = "master", query: str = "") -> Any:
         response = self.ask(call, body, token, query)

@@ -190,9 +190,11 @@ def test_a_directory_that_can_not_be_written_is_an_error_that_names_it(tmp_path:
         LocalFiles(tmp_path).save_service(SERVICE)
 
 
-@given(st.dictionaries(st.sampled_from(["Service", "Check", "ChkType", "Token", "Status", "CheckID", "Expires"]),
-                       st.none() | st.integers() | st.text(max_size=3)
-                       | st.dictionaries(st.sampled_from(["Name", "Service", "TTL", "Status"]), st.text(max_size=3))))  # fmt: skip
+NAMES = st.sampled_from(["Service", "Check", "ChkType", "Token", "Status", "CheckID", "Expires"])
+INSIDE = st.dictionaries(st.sampled_from(["Name", "Service", "TTL", "Status"]), st.text(max_size=3))
+
+
+@given(st.dictionaries(NAMES, st.none() | st.integers() | st.text(max_size=3) | INSIDE))
 def test_any_record_is_read_or_refused_with_a_sentence(record: dict[str, Any]) -> None:
     for parse in (parse_service_record, parse_check_record, parse_status_record):
         try:

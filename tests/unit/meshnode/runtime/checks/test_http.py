@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from ssl import SSLContext
+from ssl import CERT_REQUIRED, SSLContext
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from meshnode.local.check_type import HttpCheck
 from meshnode.runtime.checks import http_client
 from meshnode.runtime.checks.http import check_http
 from meshnode.runtime.checks.http_client import MAX_HEAD_BYTES, AnswerReader, request_bytes
+from meshnode.runtime.tls import TlsContexts, TlsSettings
 from tests.support.certs import make_ca, make_cert
 from tests.support.checks import client_contexts, no_tls, server_context
 from tests.support.rpc_lab import LOOPS, run
@@ -281,6 +282,29 @@ def test_https_is_verified_against_the_cas_and_the_name(loop: str, tmp_path: Pat
         assert ask(url, stranger, loop, tls_skip_verify=True).status == "passing"
         assert "is not valid for web.example" in ask(url, trusted, loop, tls_server_name="web.example").output
         assert ask(url, trusted, loop, tls_server_name="localhost").status == "passing"
+
+
+def test_the_agents_own_certificate_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    ca_file, _ = CA.write(tmp_path, "ca")
+    cert_file, key_file = make_cert(["client.example"], CA).write(tmp_path, "own")
+    agent = TlsContexts(TlsSettings(ca_file=ca_file, cert_file=cert_file, key_file=key_file))
+    context = server_context(make_cert(["127.0.0.1"], CA), tmp_path)
+    context.verify_mode = CERT_REQUIRED
+    context.load_verify_locations(ca_file)
+    with web(context) as server:
+        server.answers["/"] = (200, {}, b"")
+        shown, hidden = (
+            ask(
+                server.base + "/",
+                lambda skip, present=present: agent.checks_client(
+                    skip_verify=skip, present_certificate=present
+                ),
+            )
+            for present in (True, False)
+        )
+        assert shown.status == "passing"
+        assert hidden.status == "critical"
+        assert "certificate required" in hidden.output
 
 
 def test_an_expired_certificate_is_named_as_such(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from meshnode.local.check_type import (
     TtlCheck,
 )
 from meshnode.runtime.checks import runner as runner_module
-from meshnode.runtime.checks.runner import CheckRunners, NotTtlError
+from meshnode.runtime.checks.runner import MAX_FRAME_BYTES, CheckRunners, NotTtlError
 from meshnode.runtime.tasks import spawn
 from tests.support.checks import TurnedClock, no_tls, turns
 from tests.support.http_stub import stub_agent
@@ -179,6 +179,21 @@ def test_results_pass_through_the_thresholds(probes: Probes) -> None:
                 await it.pass_time(10)
                 await probes.end(status)
             assert [status for _, status, _ in it.seen] == ["passing", "critical"]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("extra", "cut"), [(0, False), (1, True)])
+def test_what_a_check_says_is_bounded_whatever_its_kind(probes: Probes, extra: int, cut: bool) -> None:
+    async def main() -> None:
+        async with lab() as it:
+            it.start("c", TcpCheck("127.0.0.1:1", interval=10, output_max_size=100))
+            await it.pass_time(10)
+            size = 100 + MAX_FRAME_BYTES
+            await probes.end("critical", "x" * (size + extra))
+            assert it.seen[0][2] == "x" * size + (
+                f" ... (captured {size} of {size + 1} bytes)" if cut else ""
+            )
 
     run(main)
 
