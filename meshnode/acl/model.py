@@ -30,6 +30,7 @@ __all__ = [
     "ServiceIdentity",
     "Token",
     "bootstrap_token",
+    "master_token",
     "policy_fault",
     "role_fault",
     "token_fault",
@@ -192,6 +193,11 @@ def bootstrap_token(accessor_id: str, secret_id: str, at: float) -> Token:
         (GLOBAL_MANAGEMENT_ID,),
         create_time=at,
     )
+
+
+def master_token(accessor_id: str, secret_id: str, at: float) -> Token:
+    """The row of ``acl_master_token``, which the leader adds when there is none; ``at`` is unix seconds."""
+    return Token(accessor_id, secret_id, "Master Token", (GLOBAL_MANAGEMENT_ID,), create_time=at)
 
 
 def policy_fault(policy: Policy) -> str:

@@ -110,12 +110,20 @@ class AclStore:
 
     # Tokens
 
+    def reset_index(self) -> int:
+        """What opens the bootstrap again: the index of the last one, else of the newest management token; 0: open."""
+        if self.bootstrap_index:
+            return self.bootstrap_index
+        management = [t for t in self._tokens.values() if GLOBAL_MANAGEMENT_ID in t.policies]
+        return max((token.create_index for token in management), default=0)
+
     def bootstrap(self, index: int, token: Token, reset_index: int) -> str:
-        """Add the first token, once; again only with the index of the last time."""
-        if self.bootstrap_index and not reset_index:
-            return f"ACL bootstrap no longer allowed (reset index: {self.bootstrap_index})"
-        if self.bootstrap_index and reset_index != self.bootstrap_index:
-            return f"Invalid ACL bootstrap reset index {reset_index}: write {self.bootstrap_index}"
+        """Add the first token while nobody has the rights for everything; later only with ``reset_index``."""
+        closed = self.reset_index()
+        if closed and not reset_index:
+            return f"ACL bootstrap no longer allowed (reset index: {closed})"
+        if closed and reset_index != closed:
+            return f"Invalid ACL bootstrap reset index {reset_index}: write {closed}"
         fault = self.set_token(index, token, create=True)
         if not fault:
             self.bootstrap_index = index

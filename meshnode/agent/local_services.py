@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 from meshnode.agent.local_changes import LocalChanges
 from meshnode.base.errors import MeshError
 from meshnode.catalog.model import SERVICE_MAINTENANCE_PREFIX
-from meshnode.local.check_type import CheckType, TtlCheck
+from meshnode.local.check_type import DEFAULT_OUTPUT_BYTES, CheckType, IntervalCheck, TtlCheck
 from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition, definition_fault
 from meshnode.local.persisted import SavedStatus
 from meshnode.local.state import LocalState, maintenance_check_id
@@ -55,10 +55,14 @@ class Runners(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalPolicy:
-    """What the configuration allows; a reload may give another one."""
+    """What the configuration allows; a reload may give another one.
+
+    ``output_max_size`` is ``check_output_max_size``: the most bytes kept of any check, whatever it says itself.
+    """
 
     scripts: ScriptPolicy = field(default_factory=ScriptPolicy)
     allow_managed_proxies: bool = False
+    output_max_size: int = DEFAULT_OUTPUT_BYTES
 
 
 class LocalServices:
@@ -242,6 +246,9 @@ class LocalServices:
         if definition.run is None:
             return
         self._running[key] = definition.id
+        run = definition.run
+        if isinstance(run, IntervalCheck | TtlCheck):
+            run = replace(run, output_max_size=min(run.output_max_size, self.policy.output_max_size))
         saved = self._saved.pop(key, None) if isinstance(definition.run, TtlCheck) else None
         last_output, remaining = "", None
         if saved is not None:
@@ -249,7 +256,7 @@ class LocalServices:
             self.state.update_check(definition.id, saved.status, saved.output, self._clock())
         self._runners.start(
             definition.id,
-            definition.run,
+            run,
             lambda status, output: self._on_result(key, status, output),
             last_output=last_output,
             ttl_remaining=remaining,

@@ -13,9 +13,12 @@ from meshnode.local.state import LocalState
 from meshnode.local.sync import apply, call_of, compare, describe, full_sync_delay, retry_delay, steps
 from meshnode.local.wire import parse_node_checks, parse_node_services
 
-__all__ = ["SERVER_UP_SPREAD", "CatalogSync"]
+__all__ = ["MAX_FAILED_STEPS", "SERVER_UP_SPREAD", "CatalogSync"]
 
 _log = logging.getLogger("meshnode.agent")
+#: Steps that may fail in one sync: a definition that servers refuse must not keep the others out, and servers that
+#: aren't there need not be asked for each of them.
+MAX_FAILED_STEPS: Final = 3
 #: A server that appears is asked within so many seconds, so that not all agents ask it at once.
 SERVER_UP_SPREAD: Final = 3.0
 
@@ -97,6 +100,7 @@ class CatalogSync:
         compare(self._state, known, services, checks)
 
     async def _send(self) -> None:
+        failures: list[str] = []
         for step in steps(self._state):
             method, body = call_of(self._state, step, self._token())
             refusal = ""
@@ -105,8 +109,12 @@ class CatalogSync:
             except MeshError as error:
                 refusal = str(error)
             if not apply(self._state, step, refusal):
-                raise MeshError(f"{describe(step)}: {refusal}")
-            if refusal:
+                failures.append(f"{describe(step)}: {refusal}")
+                if len(failures) == MAX_FAILED_STEPS:
+                    break
+            elif refusal:
                 _log.warning("%s is blocked by ACLs: %s", describe(step), refusal)
             else:
                 _log.debug("in sync: %s", describe(step))
+        if failures:
+            raise MeshError("; ".join(failures))

@@ -13,6 +13,7 @@ from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.leader import Leader
 from meshnode.agent.pool import Pool
+from meshnode.agent.query_execution import QueryExecution
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
 from meshnode.agent.state_gateway import LeaderMethod, StateGateway
 from meshnode.agent.state_owner import LOG_TAG, StateOwner
@@ -59,6 +60,9 @@ class ServerRole:
         self._config = config
         self._node_id = node_id
         self._lan = lan
+        self._wan = wan
+        self._calls = calls
+        self._rng = rng
         self._halt = halt
         identity = config.identity
         self.owner = StateOwner(
@@ -187,9 +191,17 @@ class ServerRole:
 
     def _leader_methods(self) -> dict[str, LeaderMethod]:
         snapshots = StateSnapshots(lambda: self.owner.state)
+        queries = QueryExecution(
+            lambda: self.owner.state,
+            self._calls,
+            wan=self._wan,
+            datacenter=self._config.identity.datacenter,
+            rng=self._rng,
+        )
         return {
             "Session.Renew": self.leader.renew,
             "Coordinate.Update": self.leader.update_coordinate,
+            **queries.methods,
             "Snapshot.Save": snapshots.save,
             "Snapshot.Restore": snapshots.restore,
         }

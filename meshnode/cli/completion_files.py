@@ -76,7 +76,9 @@ def uninstall(environ: Mapping[str, str], program: str) -> int:
 def _name(program: str) -> str:
     name = os.path.basename(program)
     if name.endswith(".py"):
-        raise ConfigError(f"{name} is no command that is typed: call the program by its name, meshnode or consul")
+        raise ConfigError(
+            f"{name} is no command that is typed: call the program by its name, meshnode or consul"
+        )
     return name
 
 

@@ -161,6 +161,8 @@ def _dispatch(args: list[str]) -> int:
     module = COMMANDS[name][0]
     if not module:
         asked = any(word in _HELP for word in rest)
+        if rest and not asked and not rest[0].startswith("-"):
+            print(_unknown(rest[0], name), file=sys.stderr)
         print(_help(name), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 1
     # A module that serves several commands is told which one by the words after the first.
@@ -176,16 +178,22 @@ def _longest_match(args: list[str]) -> tuple[str, list[str]]:
     return "", args
 
 
-def _unknown(word: str) -> str:
+def _unknown(word: str, group: str = "") -> str:
     from meshnode.base.suggest import closest
 
-    near = closest(word, [name for name in COMMANDS if " " not in name])
-    return f"There is no command {word!r}." + (f" Did you mean {near!r}?" if near else "") + "\n"
+    wanted = f"{group} {word}".strip()
+    near = closest(word, [name.split()[-1] for name in _below(group)])
+    meant = f"{group} {near}".strip()
+    return f"There is no command {wanted!r}." + (f" Did you mean {meant!r}?" if near else "") + "\n"
+
+
+def _below(group: str) -> list[str]:
+    depth = len(group.split())
+    return sorted(n for n in COMMANDS if n.startswith(group and group + " ") and len(n.split()) == depth + 1)
 
 
 def _help(group: str) -> str:
-    depth = len(group.split())
-    names = sorted(n for n in COMMANDS if n.startswith(group and group + " ") and len(n.split()) == depth + 1)
+    names = _below(group)
     width = max(len(name.split()[-1]) for name in names)
     lines = [f"    {name.split()[-1]:<{width}}    {COMMANDS[name][1]}" for name in names]
     usage = f"Usage: meshnode {group + ' ' if group else ''}[--version] [--help] <command> [<args>]"

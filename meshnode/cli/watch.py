@@ -148,7 +148,8 @@ class _Watching:
                 raise MeshError(f"Error querying Consul agent: {error}") from None
             return self._watch.handle_failure(str(error))
         self._answered = True
-        refused = 400 <= answer.status < 500 and answer.status not in {404, 429}
+        missing = answer.status == 404 and self._watch.plan.missing_is_null and answer.index
+        refused = 400 <= answer.status < 500 and answer.status != 429 and not missing
         if refused and not self._program:
             raise MeshError(f"Error querying Consul agent: {answer.refusal}")
         return self._watch.handle_answer(

@@ -18,6 +18,7 @@ from meshnode.http import (
     internal_routes,
     kv_routes,
     operator_routes,
+    query_routes,
     session_routes,
     snapshot_routes,
     status_routes,
@@ -164,9 +165,9 @@ _STATE: Final = (
     Route("/v1/session/info/:uuid", {"GET": session_routes.info}),
     Route("/v1/session/node/:node", {"GET": session_routes.node}),
     Route("/v1/session/list", {"GET": session_routes.session_list}),
-    Route("/v1/query", {"GET": None, "POST": None}),
-    Route("/v1/query/:uuid", {"GET": None, "PUT": None, "DELETE": None}),
-    Route("/v1/query/:uuid/execute", {"GET": None}),
-    Route("/v1/query/:uuid/explain", {"GET": None}),
+    Route("/v1/query", {"GET": query_routes.list_all, "POST": query_routes.create}),
+    Route("/v1/query/:uuid", {"GET": query_routes.get, "PUT": query_routes.update, "DELETE": query_routes.delete}),
+    Route("/v1/query/:uuid/execute", {"GET": query_routes.execute}),
+    Route("/v1/query/:uuid/explain", {"GET": query_routes.explain}),
 )
 ROUTES: Final = (*_AGENT, *_CATALOG, *_CONNECT, *_ACL, *_CLUSTER, *_STATE)

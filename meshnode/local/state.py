@@ -22,7 +22,6 @@ from meshnode.catalog.model import (
     Node,
     Service,
 )
-from meshnode.local.check_status import bounded_report
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.entries import CheckEntry, ServiceEntry
 
@@ -44,12 +43,11 @@ DEFAULT_MAINTENANCE_NOTES: Final = {
 class LocalSettings:
     """``check_update_interval``: seconds in which a change of output alone is sent once, 0: at once.
 
-    ``discard_check_output``: keep no output. ``output_max_size``: most bytes kept of any check.
+    ``discard_check_output``: keep no output.
     """
 
     check_update_interval: float = 300.0
     discard_check_output: bool = False
-    output_max_size: int = 4096
 
 
 def maintenance_check_id(service_id: str = "") -> str:
@@ -185,20 +183,17 @@ class LocalState:
         return True
 
     def update_check(self, check_id: str, status: str, output: str, now: float) -> bool:
-        """Set status and output; whether something changed. A change of the output alone is sent later.
+        """Set status and output, which is bounded already; whether something changed.
 
-        Raises :class:`ValueError` for a status that there isn't: a mistake in our own code.
+        A change of the output alone is sent later. Raises :class:`ValueError` for a status that there
+        isn't: a mistake in our own code.
         """
         if status not in STATES:
             raise ValueError(status)
         entry = self.check(check_id)
         if entry is None:
             return False
-        output = (
-            ""
-            if self.settings.discard_check_output
-            else bounded_report(output, self.settings.output_max_size)
-        )
+        output = "" if self.settings.discard_check_output else output
         old = entry.check
         if (old.status, old.output) == (status, output):
             return False

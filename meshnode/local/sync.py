@@ -62,9 +62,10 @@ class RegisterService:
 
 @dataclass(frozen=True, slots=True)
 class RegisterCheck:
-    """A check alone."""
+    """A check, with the service that it belongs to: the catalog refuses it without."""
 
     node: Node
+    service: Service | None
     check: Check
     token: str
 
@@ -204,7 +205,9 @@ def steps(state: LocalState) -> Iterator[Step]:
         if check is not None and check.deleted and not check.in_sync:
             yield RemoveCheck(check.check.check_id, _removal_token(state, check))
         elif check is not None and not check.in_sync:
-            yield RegisterCheck(state.node, check.check, check.token)
+            owner = state.service(check.check.service_id)
+            service = owner.service if owner is not None else None
+            yield RegisterCheck(state.node, service, check.check, check.token)
     if not state.node_in_sync:
         yield RegisterNode(state.node)
 
@@ -220,8 +223,8 @@ def call_of(state: LocalState, step: Step, default_token: str) -> tuple[str, dic
     match step:
         case RegisterService(node, service, checks, token):
             body = registration(node, service, checks, token or default_token, skip_node_update=skip)
-        case RegisterCheck(node, check, token):
-            body = registration(node, None, (check,), token or default_token, skip_node_update=skip)
+        case RegisterCheck(node, owner, check, token):
+            body = registration(node, owner, (check,), token or default_token, skip_node_update=skip)
         case RegisterNode(node):
             body = registration(node, None, (), default_token, skip_node_update=False)
         case RemoveService(service_id, token):
@@ -244,13 +247,13 @@ def apply(state: LocalState, step: Step, refusal: str = "") -> bool:
         return False
     match step:
         case RegisterService(_, service, checks):
-            entry = state.service_entries.get(service.id.lower())
-            if entry is not None and entry.service is service and not entry.deleted:
-                entry.in_sync = True
+            _mark_service(state, service)
             for check in checks:
-                _mark(state, check)
-        case RegisterCheck(_, check):
-            _mark(state, check)
+                _mark_check(state, check)
+        case RegisterCheck(_, owner, check):
+            if owner is not None and not denied:
+                _mark_service(state, owner)
+            _mark_check(state, check)
         case RegisterNode(node):
             state.node_in_sync = state.node is node
         case RemoveService(service_id):
@@ -263,7 +266,14 @@ def apply(state: LocalState, step: Step, refusal: str = "") -> bool:
     return True
 
 
-def _mark(state: LocalState, check: Check) -> None:
+def _mark_service(state: LocalState, service: Service) -> None:
+    """In sync, unless it has changed since it was sent."""
+    entry = state.service_entries.get(service.id.lower())
+    if entry is not None and entry.service is service and not entry.deleted:
+        entry.in_sync = True
+
+
+def _mark_check(state: LocalState, check: Check) -> None:
     """In sync, unless it has changed since it was sent."""
     entry = state.check_entries.get(check.check_id.lower())
     if entry is not None and entry.check is check and not entry.deleted:
@@ -306,7 +316,7 @@ def describe(step: Step) -> str:
     match step:
         case RegisterService(_, service):
             return f'registration of service "{service.id}"'
-        case RegisterCheck(_, check):
+        case RegisterCheck(_, _, check):
             return f'registration of check "{check.check_id}"'
         case RegisterNode(node):
             return f'registration of node "{node.name}"'

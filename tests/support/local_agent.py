@@ -12,6 +12,7 @@ from meshnode.agent.local_changes import LocalChanges
 from meshnode.agent.local_services import LocalPolicy, LocalServices
 from meshnode.agent.local_sync import CatalogSync
 from meshnode.base.errors import MeshError
+from meshnode.local.check_status import bounded_report
 from meshnode.local.check_type import CheckType, TtlCheck
 from meshnode.local.state import LocalSettings, LocalState
 from meshnode.runtime.local_files import LocalFiles
@@ -43,9 +44,10 @@ class FakeRunners:
         self.running.pop(key, None)
 
     def ttl_update(self, key: str, status: str, output: str) -> None:
-        if not isinstance(self.running[key][0], TtlCheck):
+        check = self.running[key][0]
+        if not isinstance(check, TtlCheck):
             raise MeshError("not a TTL check")
-        self.find(key, status, output)
+        self.find(key, status, bounded_report(output, check.output_max_size))
 
     def find(self, key: str, status: str, output: str = "") -> None:
         self.running[key][1](status, output)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from meshnode.acl.authorizer import Access, Authorizer, Decision, Resource
 from meshnode.agent.local_effects import LocalPerformer, LocalStateView
@@ -80,8 +80,7 @@ class LocalApi:
                 else:
                     effect = outcome.send(given)
         except StopIteration as end:
-            assert isinstance(end.value, Response)
-            return end.value
+            return cast(Response, end.value)
 
     def perform(self, effect: Effect[Any]) -> Any:
         match effect:

@@ -89,15 +89,20 @@ def _index(state: StateMachine) -> int:
 # Bootstrap
 
 
-def bootstrap_methods(reset_index: Callable[[], int]) -> dict[str, Method]:
+def bootstrap_methods(
+    reset_index: Callable[[], int], *, has_master: Callable[[], bool] = lambda: False
+) -> dict[str, Method]:
     """The methods that make the first token. ``reset_index``: what the operator wrote on this disk, 0: nothing.
 
-    It is never taken from a body: the refusal tells everybody which index to write.
+    It is never taken from a body: the refusal tells everybody which index to write. ``has_master``: whether the
+    configuration has a master token, with which there is nothing to bootstrap.
     """
 
     def plan(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
         del state, body
         require_enabled(authorizer)
+        if has_master():
+            raise RpcError("ACL bootstrap no longer allowed: the servers have an acl_master_token, use that")
         return AclBootstrap(moment.new_id(), moment.new_id(), moment.at, reset_index())
 
     return {

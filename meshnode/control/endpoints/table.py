@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from meshnode.control.endpoints import catalog, coordinate, health, internal, kv, session, txn
+from meshnode.control.endpoints import catalog, coordinate, health, internal, kv, prepared_query, session, txn
 from meshnode.control.method import Method
 
 __all__ = ["METHODS"]
@@ -16,6 +16,7 @@ METHODS: Final[Mapping[str, Method]] = {
     **health.METHODS,
     **internal.METHODS,
     **kv.METHODS,
+    **prepared_query.METHODS,
     **session.METHODS,
     **txn.METHODS,
 }

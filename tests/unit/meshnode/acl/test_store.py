@@ -18,6 +18,7 @@ from meshnode.acl.model import (
     ServiceIdentity,
     Token,
     bootstrap_token,
+    master_token,
 )
 from meshnode.acl.rules import parse_rules
 from meshnode.acl.store import ACL, AclStore
@@ -247,6 +248,16 @@ def test_the_first_token_is_made_once_and_again_only_with_the_index_of_the_last_
     assert not store.bootstrap(11, again, 9)
     assert store.bootstrap_index == 11
     assert "reset index: 11" in store.bootstrap(12, bootstrap_token("b3", "bs3", 7.0), 0)
+
+
+def test_where_somebody_can_do_everything_there_is_no_first_token_to_make() -> None:
+    store, _ = filled()
+    assert store.reset_index() == 0
+    assert not store.set_token(9, master_token("m", "ms", 1.0), create=True)
+    first = bootstrap_token("b1", "bs1", 5.0)
+    assert store.bootstrap(10, first, 0) == "ACL bootstrap no longer allowed (reset index: 9)"
+    assert not store.bootstrap(11, first, 9)
+    assert store.reset_index() == 11
 
 
 def test_tokens_that_are_over_are_reaped_and_the_next_end_is_known() -> None:

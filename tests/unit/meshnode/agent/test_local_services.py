@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meshnode.agent.local_services import InvalidDefinitionError, LocalPolicy
+from meshnode.agent.local_changes import LocalAliases
+from meshnode.agent.local_services import InvalidDefinitionError, LocalPolicy, LocalServices
 from meshnode.base.errors import MeshError
 from meshnode.catalog.model import CRITICAL, PASSING, WARNING
-from meshnode.local.check_type import ScriptCheck, TcpCheck, TtlCheck
+from meshnode.local.check_type import AliasCheck, ScriptCheck, TcpCheck, TtlCheck
 from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition
+from meshnode.runtime.checks.clock import LoopClock
+from meshnode.runtime.checks.runner import CheckRunners
+from meshnode.runtime.tasks import spawn
 from tests.support.local_agent import LocalAgent
 
 TCP = TcpCheck(address="localhost:80", interval=10.0)
@@ -259,3 +266,49 @@ def test_a_second_word_of_maintenance_changes_nothing() -> None:
     agent.services.set_maintenance("", "", "", enable=False)
     assert agent.state.checks() == ()
     assert replace(agent.state.node) == agent.state.node
+
+
+def test_no_check_keeps_more_output_than_the_agent_allows() -> None:
+    agent = LocalAgent(policy=LocalPolicy(output_max_size=5))
+    agent.services.register_check(check("ttl", run=TtlCheck(ttl=30.0)))
+    agent.services.register_check(check("tcp", run=replace(TCP, output_max_size=3)))
+    sizes = [
+        run.output_max_size for run, *_ in agent.runners.running.values() if not isinstance(run, AliasCheck)
+    ]
+    assert sizes == [5, 3]
+    assert agent.state.check_entries["ttl"].definition.run == TtlCheck(ttl=30.0)
+
+
+def test_the_real_runners_fit_with_reports_aliases_and_the_catalog() -> None:
+    async def scenario() -> None:
+        agent = LocalAgent()
+        source = LocalAliases(agent.state, agent.changes, agent.call, lambda: "")
+        runners = CheckRunners(spawn, random.Random(1), LoopClock(), no_tls, alias=source)
+        services = LocalServices(
+            agent.state,
+            agent.changes,
+            runners,
+            None,
+            LocalPolicy(),
+            clock=lambda: agent.now,
+            wall_clock=time.time,
+        )
+        ttl = check("Ttl", "web", TtlCheck(ttl=30.0))
+        services.load([web(ttl)], [check("Alias", run=AliasCheck(service_id="web"))])
+        services.update_ttl("ttl", WARNING, "x" * 5000)
+        assert agent.state.checks()[1].output == "x" * 4096 + " ... (captured 4096 of 5000 bytes)"
+        async with asyncio.timeout(10):
+            while agent.status("alias") != WARNING:
+                await agent.changes.wait(10)
+            services.deregister_service("web")
+            while agent.status("alias") != PASSING:
+                await agent.changes.wait(10)
+        await runners.stop_all()
+        await agent.sync.turn()
+        assert list(agent.server.checks()) == ["Alias"]
+
+    asyncio.run(scenario())
+
+
+def no_tls(*arguments: Any) -> Any:
+    raise AssertionError(arguments)

@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from meshnode.agent.local_changes import LocalAliases
-from meshnode.agent.local_sync import SERVER_UP_SPREAD
-from meshnode.catalog.model import PASSING
+from meshnode.agent.local_sync import MAX_FAILED_STEPS, SERVER_UP_SPREAD
+from meshnode.catalog.model import PASSING, Service
 from meshnode.local.check_type import TcpCheck
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.sync import FULL_SYNC_INTERVAL, RETRY_INTERVAL
@@ -87,6 +87,24 @@ def test_after_a_failure_it_waits_and_then_makes_a_full_sync(caplog: pytest.LogC
         turn(agent)
     assert caplog.messages[1:] == ["services and checks are in sync with the catalog again"]
     assert list(agent.server.services()) == ["web"]
+
+
+def test_a_definition_that_servers_refuse_does_not_keep_the_others_out() -> None:
+    agent = LocalAgent()
+    agent.services.register_service(ServiceDefinition("a", "a"))
+    agent.state.service_entries["a"].service = Service("a", "a", port=99999)
+    agent.services.register_service(WEB)
+    turn(agent)
+    assert list(agent.server.services()) == ["web"]
+
+
+def test_servers_that_are_not_there_are_not_asked_for_everything() -> None:
+    agent = LocalAgent()
+    for number in range(MAX_FAILED_STEPS + 2):
+        agent.services.register_service(ServiceDefinition(f"s{number}", "s"))
+    agent.server.refuse["Catalog.Register"] = "No cluster leader"
+    turn(agent)
+    assert agent.server.methods().count("Catalog.Register") == MAX_FAILED_STEPS
 
 
 @pytest.mark.parametrize("method", FULL)

@@ -58,6 +58,21 @@ def test_an_unknown_command_is_127_and_what_was_meant_is_suggested(run: Any, wor
     assert done.err.startswith(f"There is no command {word!r}. Did you mean {meant!r}?\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["kv", "gte", "a"], "There is no command 'kv gte'. Did you mean 'kv get'?"),
+        (["operator", "raft", "list-pers"], "There is no command 'operator raft list-pers'. "
+         "Did you mean 'operator raft list-peers'?"),
+        (["tls", "xylophone"], "There is no command 'tls xylophone'."),
+    ],
+)  # fmt: skip
+def test_an_unknown_command_of_a_group_is_named_above_its_help(run: Any, words: list[str], line: str) -> None:
+    done = run(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"{line}\n\nUsage: ")
+
+
 def test_a_word_that_resembles_nothing_gets_no_suggestion(run: Any) -> None:
     assert run("xylophone").err.startswith("There is no command 'xylophone'.\n")
 

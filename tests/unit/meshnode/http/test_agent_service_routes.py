@@ -179,11 +179,8 @@ def test_one_service_has_its_hash_in_the_body_and_the_header() -> None:
 def test_a_known_hash_waits_until_the_service_is_another_one() -> None:
     api = registered()
     known = api.json("/v1/agent/service/web1")["ContentHash"]
-    news = [
-        lambda: api.put(REGISTER, body=WEB | {"ID": "other"}),
-        lambda: api.put(REGISTER, body=WEB | {"Port": 81}),
-    ]
-    api.on_wait = lambda: news.pop(0)()
+    news = [WEB | {"ID": "other"}, WEB | {"Port": 81}]
+    api.on_wait = lambda: api.put(REGISTER, body=news.pop(0))
     shown = api.json("/v1/agent/service/web1", f"hash={known}&wait=10s")
     assert shown["Port"] == 81
     assert shown["ContentHash"] != known

@@ -113,7 +113,7 @@ def test_a_service_is_sent_with_those_of_its_checks_that_have_its_token() -> Non
     ]
     assert sent == [
         ("Catalog.Register", "web", ["a"], "t1"),
-        ("Catalog.Register", None, ["b"], "t2"),
+        ("Catalog.Register", "web", ["b"], "t2"),
         ("Catalog.Register", None, ["node"], "agent-token"),
     ]
     assert [b["SkipNodeUpdate"] for _, b in server.calls] == [False, True, True]
@@ -228,6 +228,17 @@ def test_what_is_denied_counts_as_done_until_the_next_full_sync(sentence: str) -
     server.refuse.clear()
     full_sync(state, server)
     assert list(server.services()) == ["web"]
+
+
+def test_a_check_brings_its_service_when_the_services_own_token_may_not() -> None:
+    state = new_state()
+    state.add_service(web(token="weak"))
+    state.add_check(check("a", "web", token="strong"), 0)
+    server = CatalogServer()
+    first = next(steps(state))
+    assert apply(state, first, DENIED)
+    send(state, server)
+    assert (list(server.services()), list(server.checks())) == (["web"], ["a"])
 
 
 def test_a_denied_removal_is_tried_again_at_the_next_full_sync() -> None:

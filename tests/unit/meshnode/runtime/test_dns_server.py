@@ -107,7 +107,7 @@ def test_answers_that_wait_do_not_hold_up_others(run: Any) -> None:
         servers = Servers()
         async with serving(perform=servers.perform) as (_, where):
             asked = asyncio.ensure_future(tcp_ask(where, FAR, WEB))  # noqa: TID251
-            await until(lambda: bool(servers.asked))
+            await until(lambda: servers.asked, "a lookup", interval=0.005)
             (direct,) = await udp_ask(where, WEB)
             assert parse(direct).answers
             servers.released.set()
@@ -148,7 +148,7 @@ def test_no_more_queries_wait_than_the_limit(run: Any) -> None:
         limits = DnsServerLimits(max_waiting=2)
         async with serving(perform=servers.perform, limits=limits) as (_, where):
             asked = asyncio.ensure_future(tcp_ask(where, FAR, FAR, FAR))  # noqa: TID251
-            await until(lambda: len(servers.asked) == 2)
+            await until(lambda: len(servers.asked) == 2, "two lookups", interval=0.005)
             servers.released.set()
             assert [parse(one).rcode for one in await asked] == [SERVFAIL, NOERROR, NOERROR]
 
@@ -180,11 +180,11 @@ def test_connections_beyond_the_limit_are_closed_and_make_room_again(run: Any) -
     async def main() -> None:
         async with serving(limits=DnsServerLimits(max_connections=1)) as (server, where):
             _, writer = await asyncio.open_connection(where.host, where.port)
-            await until(lambda: len(server._connections) == 1)
+            await until(lambda: server._connections, "a connection", interval=0.005)
             assert await closed_by_server(where) == b""
             writer.close()
             await writer.wait_closed()
-            await until(lambda: not server._connections)
+            await until(lambda: not server._connections, "the end of the connection", interval=0.005)
             assert await tcp_ask(where, WEB)
 
     run(main())
@@ -197,9 +197,9 @@ def test_a_client_that_reads_nothing_is_cut_off_and_held_to_little_memory(run: A
             one = query("many.service.consul", SRV)
             flood = (len(one).to_bytes(2, "big") + one) * 20_000
             writer.write(flood)
-            await until(lambda: bool(server._connections))
+            await until(lambda: server._connections, "a connection", interval=0.005)
             (connection,) = server._connections
-            await until(lambda: not server._connections)
+            await until(lambda: not server._connections, "the end of the connection", interval=0.005)
             assert len(connection._buffer) < 1 << 20
             writer.transport.abort()
             del reader
@@ -248,11 +248,10 @@ def test_an_address_that_is_not_here_is_named_with_its_key() -> None:
 
 
 def test_a_port_for_root_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refusing(socket.socket):
-        def bind(self, address: Any) -> None:
-            raise PermissionError(errno.EACCES, "Permission denied")
+    def refuse(opened: socket.socket, address: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(socket, "socket", Refusing)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(ConfigError, match=r"needs root or CAP_NET_BIND_SERVICE: change ports\.dns to 1024"):
         open_pair(Address("127.0.0.1", 53), KEYS)
 
@@ -296,7 +295,7 @@ def stopping(release: bool) -> Coroutine[Any, Any, list[bytes]]:
         servers = Servers()
         async with serving(perform=servers.perform) as (server, where):
             asked = asyncio.ensure_future(tcp_ask(where, FAR))  # noqa: TID251
-            await until(lambda: bool(servers.asked))
+            await until(lambda: servers.asked, "a lookup", interval=0.005)
             if release:
                 stop = asyncio.ensure_future(server.stop(5.0))  # noqa: TID251
                 await asyncio.sleep(0)

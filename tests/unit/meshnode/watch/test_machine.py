@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -169,4 +170,4 @@ def test_whatever_comes_the_last_effect_goes_on_and_no_content_is_handled_twice_
             effects = watch.handle_timer()
         effects = watch.handle_answer(answer(index, value, status)) if status else watch.handle_failure("x")
         handled += payloads(effects)
-    assert all(one != other for one, other in zip(handled, handled[1:], strict=False))
+    assert all(one != other for one, other in pairwise(handled))

@@ -103,7 +103,10 @@ def test_an_entry_has_the_fields_of_consuls_client_in_their_order() -> None:
 )
 def test_any_body_is_a_payload_or_an_error(body: bytes) -> None:
     for parameters in ({"type": "key", "key": "a"}, {"type": "keyprefix", "prefix": "a"}, {"type": "nodes"}):
+        plan = parse_plan(parameters)
         try:
-            parse_plan(parameters).payload(body)
-        except RemoteProtocolError as error:
-            assert "is not what an agent answers" in str(error)
+            payload = plan.payload(body)
+        except RemoteProtocolError:
+            continue
+        # Only nodes are handed on as they come; an entry of that shape is not among what is drawn here.
+        assert plan.type == "nodes" or payload == []

@@ -312,6 +312,15 @@ def test_the_operator_may_reset_the_bootstrap_on_the_servers_disk(server: AclSer
     assert second["ID"] != first["ID"]
 
 
+def test_with_a_master_token_there_is_nothing_to_bootstrap(server: AclServer) -> None:
+    server.methods |= bootstrap_methods(lambda: 0, has_master=lambda: True)
+    with pytest.raises(
+        RpcError, match="ACL bootstrap no longer allowed: the servers have an acl_master_token"
+    ):
+        server.call("ACL.BootstrapTokens", {}, "")
+    assert server.machine.acl.reset_index() == 0
+
+
 def test_legacy_rules_are_translated_for_who_may_read(server: AclServer) -> None:
     reply = server.call("ACL.RulesTranslate", {"Rules": 'key "a" { policy = "read" }'}, "reader")
     assert reply == {"Rules": 'key_prefix "a" { policy = "read" }'}
