@@ -93,9 +93,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 _HELP: Final = frozenset({"-h", "-help", "--help"})
 _COMPLETION: Final = frozenset({"-autocomplete-install", "-autocomplete-uninstall"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
-NOT_IN_THIS_RELEASE: Final = frozenset(
-    {"config", "connect", "debug", "intention", "login", "logout"}
-)
+NOT_IN_THIS_RELEASE: Final = frozenset({"config", "connect", "debug", "intention", "login", "logout"})
 
 
 #: Set to 1 to see where an internal error comes from.

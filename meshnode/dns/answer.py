@@ -1,7 +1,8 @@
 """The door: ``Resolver.handle(query, source, tcp)`` gives the answer, or what to wait for, or nothing.
 
-What the view has in memory is answered at once, and kept: a repeated query costs a look at the generation of its
-lookup, a new order of the records, and no parsing. Source: Consul's documentation of its DNS interface.
+What the view has in memory is answered at once, and kept twice: by question, as encoded records, and by the bytes of
+the query, as a finished answer. A repeated query costs a look at the generation of its lookup and a new order of the
+records, and no parsing. Source: Consul's documentation of its DNS interface.
 
 Three things differ from Consul, for the sake of resolvers in between: names that only have names below them
 (``service.consul``) are empty rather than absent (RFC 8020), SOA and NS are records of the domain alone, and a host
@@ -37,10 +38,21 @@ from meshnode.dns.records import (
 from meshnode.dns.template import NO_LIMIT, Choice, Encoded, Template
 from meshnode.dns.view import DnsView, Lookup
 
-__all__ = ["DOMAIN_QUERY", "MAX_KEPT_ANSWERS", "MAX_UDP_ANSWERS", "PTR_QUERY", "Reply", "Resolver", "Waiting"]
+__all__ = [
+    "DOMAIN_QUERY",
+    "MAX_KEPT_ANSWERS",
+    "MAX_KEPT_RECORDS",
+    "MAX_UDP_ANSWERS",
+    "PTR_QUERY",
+    "Reply",
+    "Resolver",
+    "Waiting",
+]
 
 #: Answers that are kept; the oldest makes room.
 MAX_KEPT_ANSWERS: Final = 4096
+#: Records in all that are kept, of all answers (a record has some 300 bytes here); the oldest make room.
+MAX_KEPT_RECORDS: Final = 100_000
 #: Longer queries are answered, and the answer is not kept.
 MAX_KEPT_QUERY_BYTES: Final = 512
 #: The ceiling of ``udp_answer_limit`` (Consul's).
@@ -66,6 +78,23 @@ class Waiting(NamedTuple):
 
     steps: Steps[Reply]
     effect: Effect[object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The answers to a question, as bytes: shared by all queries with it, whatever their flags and EDNS."""
+
+    lookup: Lookup | None
+    generation: int
+    choices: tuple[Choice, ...] = ()
+    aliases: tuple[Choice, ...] = ()
+    shuffle: bool = True
+    limited: bool = True
+    by_source: bool = False
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.choices) + len(self.aliases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +126,8 @@ class Resolver:
         self._zone = Zone(config.datacenter, config.domain, config.alt_domain)
         self._lookups = Lookups(config, view, self._zone, rng, unix_time, count)
         self._kept: tuple[dict[bytes, _Kept], dict[bytes, _Kept]] = ({}, {})
+        self._contents: dict[tuple[Name, int], _Contents] = {}
+        self._weight = 0
 
     def handle(self, query: bytes, source: str, *, tcp: bool) -> Reply | Waiting | None:
         """Answer ``query`` of the client with address ``source``; None: it gets no answer. Never raises."""
@@ -129,6 +160,14 @@ class Resolver:
         if isinstance(target, Outside):
             return Reply((yield from self._forward(asked)))
         metric = PTR_QUERY if isinstance(target, Reverse) else DOMAIN_QUERY
+        key = (tuple(label.lower() for label in question.name), question.kind)
+        contents = self._contents.get(key)
+        if contents is not None and contents.lookup is not None:
+            if self._view.generation(contents.lookup) == contents.generation:
+                template = self._template(asked, question, NOERROR, contents)
+                self._keep(asked, contents, template, metric)
+                return Reply(template.render(asked.data[:2], self._rng), metric)
+            self._forget(key)
         source = asked.subnet.address if asked.subnet is not None else asked.source
         try:
             outcome = yield from self._lookups.resolve(question, target, source or asked.source)
@@ -140,9 +179,11 @@ class Resolver:
             return Reply((yield from self._forward(asked)))
         if outcome.rcode == SERVFAIL:
             return Reply(self._plain(asked, SERVFAIL), metric)
-        template = self._template(asked, question, outcome)
-        if outcome.lookup is not None and (outcome.findings.found or outcome.findings.aliases):
-            self._keep(asked, _Kept(outcome.lookup, outcome.generation, template, metric))
+        contents = self._encode(question, outcome)
+        template = self._template(asked, question, outcome.rcode, contents, outcome.authority)
+        if contents.lookup is not None and contents.generation >= 0 and contents.weight > 1:
+            self._remember(key, contents)
+            self._keep(asked, contents, template, metric)
         return Reply(template.render(asked.data[:2], self._rng), metric)
 
     def _forward(self, asked: Asked) -> Steps[bytes]:
@@ -160,31 +201,70 @@ class Resolver:
         opt = asked.answer_edns(rcode)
         return Template(flags, asked.answer_question(), opt=opt).render(asked.data[:2], self._rng)
 
-    def _keep(self, asked: Asked, kept: _Kept) -> None:
-        if len(asked.data) > MAX_KEPT_QUERY_BYTES or kept.generation < 0:
+    def _keep(self, asked: Asked, contents: _Contents, template: Template, metric: str) -> None:
+        """Keep the answer to this very query; not with EDNS options, of which a client has ever new ones (cookies)."""
+        lookup = contents.lookup
+        if lookup is None or len(asked.data) > MAX_KEPT_QUERY_BYTES or (asked.edns and asked.edns.options):
             return
         answers = self._kept[asked.tcp]
         if len(answers) >= MAX_KEPT_ANSWERS:
             del answers[next(iter(answers))]
-        answers[asked.data[2:]] = kept
+        answers[asked.data[2:]] = _Kept(lookup, contents.generation, template, metric)
 
-    def _template(self, asked: Asked, question: Question, outcome: Outcome) -> Template:
+    def _remember(self, key: tuple[Name, int], contents: _Contents) -> None:
+        if contents.weight > MAX_KEPT_RECORDS:
+            return
+        if key in self._contents:
+            self._forget(key)
+        while self._weight + contents.weight > MAX_KEPT_RECORDS:
+            self._forget(next(iter(self._contents)))
+            # The answers made of it hold it too.
+            for answers in self._kept:
+                answers.clear()
+        self._contents[key] = contents
+        self._weight += contents.weight
+
+    def _forget(self, key: tuple[Name, int]) -> None:
+        contents = self._contents.pop(key, None)
+        if contents is not None:
+            self._weight -= contents.weight
+
+    def _encode(self, question: Question, outcome: Outcome) -> _Contents:
+        known = None if self._config.disable_compression else suffix_offsets(question.name)
+        return _Contents(
+            outcome.lookup,
+            outcome.generation,
+            tuple(_choice(found, known) for found in outcome.findings.found),
+            tuple(_choice(found, known) for found in outcome.findings.aliases),
+            outcome.shuffle,
+            outcome.limited,
+            outcome.by_source,
+        )
+
+    def _template(
+        self,
+        asked: Asked,
+        question: Question,
+        rcode: int,
+        contents: _Contents,
+        authority: tuple[Record, ...] = (),
+    ) -> Template:
         config = self._config
-        known = None if config.disable_compression else suffix_offsets(question.name)
+        known = None if config.disable_compression or not authority else suffix_offsets(question.name)
         udp_limit = min(MAX_UDP_ANSWERS, max(1, config.udp_answer_limit)) if asked.is_plain_udp else NO_LIMIT
-        limited = config.a_record_limit > 0 and question.kind in {A, AAAA, TYPE_ANY} and outcome.limited
+        limited = config.a_record_limit > 0 and question.kind in {A, AAAA, TYPE_ANY} and contents.limited
         recursion = bool(config.recursors)
         return Template(
-            asked.answer_flags(outcome.rcode, authoritative=True, recursion=recursion),
+            asked.answer_flags(rcode, authoritative=True, recursion=recursion),
             asked.answer_question(),
-            [_choice(found, known) for found in outcome.findings.found],
-            aliases=[_choice(found, known) for found in outcome.findings.aliases],
-            authority=_encoded(outcome.authority, known),
-            opt=asked.answer_edns(outcome.rcode, by_source=outcome.by_source),
+            contents.choices,
+            aliases=contents.aliases,
+            authority=_encoded(authority, known),
+            opt=asked.answer_edns(rcode, by_source=contents.by_source),
             max_bytes=asked.max_bytes,
             record_limit=config.a_record_limit if limited else NO_LIMIT,
-            udp_limit=udp_limit if outcome.limited else NO_LIMIT,
-            shuffle=outcome.shuffle,
+            udp_limit=udp_limit if contents.limited else NO_LIMIT,
+            shuffle=contents.shuffle,
             truncate=config.enable_truncate,
         )
 

@@ -83,8 +83,8 @@ class Template:
         """
         self._flags = flags
         self._question = question
-        self._choices = list(choices)
-        self._aliases = list(aliases)
+        self._choices = choices
+        self._aliases = aliases
         self._authority = authority
         self._opt = opt
         self._shuffle = shuffle
@@ -106,7 +106,7 @@ class Template:
 
     def render(self, ident: bytes, rng: Random) -> bytes:
         """The message for a query with the two bytes ``ident``."""
-        choices = self._choices
+        choices: Sequence[Choice] = self._choices
         if self._shuffle and len(choices) > 1:
             choices = rng.sample(choices, self._sampled)
         elif len(choices) > self._sampled:
@@ -118,7 +118,7 @@ class Template:
         parts += (self._authority.data, self._opt)
         return b"".join(parts)
 
-    def _measured(self, choices: list[Choice], rng: Random) -> bytes:
+    def _measured(self, choices: Sequence[Choice], rng: Random) -> bytes:
         limit = self._limit
         if self._aliases and rng.randrange(len(self._aliases) + len(self._choices)) >= len(self._choices):
             # A name has one CNAME and nothing else (RFC 2181 10.1): the draw decides between it and the addresses.

@@ -283,12 +283,8 @@ def _mark_check(state: LocalState, check: Check) -> None:
 def _forget_service(state: LocalState, service_id: str, *, denied: bool) -> None:
     key = service_id.lower()
     entry = state.service_entries.get(key)
+    # One that was registered again meanwhile waits to be sent anyway.
     if entry is None or not entry.deleted:
-        # It was registered again meanwhile; the catalog has lost it and its checks just now.
-        if entry is not None and not denied:
-            entry.in_sync = False
-            for check in state.checks_of(service_id):
-                check.in_sync = False
         return
     if denied:
         entry.in_sync = True
@@ -301,11 +297,9 @@ def _forget_service(state: LocalState, service_id: str, *, denied: bool) -> None
 
 def _forget_check(state: LocalState, check_id: str, *, denied: bool) -> None:
     entry = state.check_entries.get(check_id.lower())
-    if entry is None:
+    if entry is None or not entry.deleted:
         return
-    if not entry.deleted:
-        entry.in_sync = entry.in_sync and denied
-    elif denied:
+    if denied:
         entry.in_sync = True
     else:
         del state.check_entries[check_id.lower()]

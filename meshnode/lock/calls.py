@@ -102,7 +102,10 @@ def parse_pairs(reply: Reply, failing: str) -> list[Pair]:
         return []
     reply.expect(failing)
     try:
-        return [_pair(entry) for entry in json.loads(reply.body)]
+        entries = json.loads(reply.body)
+        if not isinstance(entries, list):
+            raise TypeError
+        return [_pair(entry) for entry in entries]
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         raise LockError(f"{failing}: the answer is not a list of entries") from None
 

@@ -28,14 +28,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     "http": frozenset({"base", "hcl", "acl", "catalog", "control"}),
     "prove": frozenset({"base", "gossip", "rpc"}),
     "local": frozenset({"base", "catalog"}),
-    "runtime": frozenset({"base", "pki", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
+    "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
     "agent": frozenset(
         {
             *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "control"),
             *("http", "dns", "local", "prove", "runtime", "watch"),
         }
     ),
-    "cli": frozenset({"base", "pki", "hcl", "gossip", "prove", "runtime", "agent", "watch", "lock"}),
+    "cli": frozenset({"base", "pki", "hcl", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}),
 }
 CORES = (
     "base",

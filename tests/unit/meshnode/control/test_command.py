@@ -37,6 +37,8 @@ from meshnode.control.command import (
     QueryDelete,
     QuerySet,
     ReapTombstones,
+    RestoreChunk,
+    RestoreCommit,
     Register,
     SessionCreate,
     SessionDestroy,
@@ -133,6 +135,8 @@ SAMPLES: list[Command] = [
     AclReapTokens(AT, 3),
     QuerySet(QUERY, create=True),
     QueryDelete("id"),
+    RestoreChunk("r", 3, b"\x00\xff", 4),
+    RestoreCommit("r", 4, 5),
 ]
 
 
@@ -229,6 +233,8 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         34: "UpdateCoordinates",
         48: "ReapTombstones",
         49: "Lead",
+        50: "RestoreChunk",
+        51: "RestoreCommit",
         64: "AclBootstrap",
         65: "AclTokenSet",
         66: "AclTokenDelete",

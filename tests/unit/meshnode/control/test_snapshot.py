@@ -23,11 +23,13 @@ from meshnode.control.command import (
     KvPut,
     Lead,
     Register,
+    RestoreChunk,
+    RestoreCommit,
     SessionCreate,
     SessionDestroy,
     UpdateCoordinates,
 )
-from meshnode.control.machine import StateMachine
+from meshnode.control.machine import Refusal, StateMachine
 from meshnode.control.snapshot import CHUNK_BYTES, MAX_ROWS
 from meshnode.control.watch import EVERYTHING
 from meshnode.kv.sessions import Session
@@ -113,7 +115,7 @@ def frame(section: object, rows: object) -> bytes:
     return struct.pack(">II", len(body), zlib.crc32(body)) + body
 
 
-HEAD = frame("meshnode-state", [1, [0, 0, "", 0, 0, 0, 0, 0, 0, 0]])
+HEAD = frame("meshnode-state", [1, [0, 0, "", 0, 0, 0, 0, 0, 0, 0, 0]])
 END = frame("end", [0])
 
 
@@ -181,3 +183,86 @@ def test_mutated_snapshots_end_in_the_same_state_or_a_protocol_error(machine: St
         again = StateMachine()
         again.restore(b"".join(copy.snapshot()))
         assert again.kv.under("") == copy.kv.under("")
+
+
+def before(machine: StateMachine) -> bytes:
+    """A snapshot as a release without ``offset`` wrote it."""
+    data = b"".join(machine.snapshot())
+    length, _ = struct.unpack(">II", data[:8])
+    facts = msgpack.unpackb(data[8 : 8 + length])[1][1][:-1]
+    return frame("meshnode-state", [1, facts]) + data[8 + length :]
+
+
+def test_a_snapshot_of_a_release_without_the_offset_is_read() -> None:
+    machine = StateMachine()
+    machine.apply(1, KvPut("a", b"1"))
+    other = StateMachine()
+    other.restore(before(machine))
+    assert (other.offset, other.last_index, other.kv.get("a")) == (0, 1, machine.kv.get("a"))
+
+
+def restore_commands(data: bytes, size: int) -> list[Command]:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    chunks = [RestoreChunk("r1", position, piece, 1) for position, piece in enumerate(pieces)]
+    return [*chunks, RestoreCommit("r1", len(pieces), 1)]
+
+
+def test_a_state_restored_on_new_machines_goes_on_from_the_indexes_of_the_old_ones() -> None:
+    old, new = StateMachine(), StateMachine()
+    for index in range(1, 101):
+        old.apply(index, KvPut(f"k{index}", b"v"))
+    new.apply(1, Lead("new", 1))
+    log = restore_commands(b"".join(old.snapshot()), 200)
+    results = [new.apply(index, command) for index, command in enumerate(log, 2)]
+    assert results == [True] * len(log)
+    assert new.kv.get("k100") == old.kv.get("k100")
+    assert (new.leader, new.epoch, new.last_index) == ("new", 1, 100)
+    index = len(log) + 2
+    assert new.apply(index, KvPut("next", b"v")) is True
+    assert new.kv.get("next")[0] == 101
+    copy = StateMachine()
+    copy.restore(b"".join(new.snapshot()))
+    assert copy.apply(index + 1, KvPut("later", b"v")) is True
+    assert copy.kv.get("later")[0] == 102
+
+
+def test_an_older_snapshot_takes_the_state_back_but_never_the_index() -> None:
+    machine = StateMachine()
+    machine.apply(1, Lead("node", 1))
+    machine.apply(2, KvPut("kept", b"1"))
+    data = b"".join(machine.snapshot())
+    machine.apply(3, KvPut("gone", b"1"))
+    log = restore_commands(data, 10_000)
+    for index, command in enumerate(log, 4):
+        assert machine.apply(index, command) is True
+    assert (machine.kv.get("gone")[1], machine.last_index) == (None, 3 + len(log))
+    assert machine.take_touched() >= {EVERYTHING}
+
+
+@pytest.mark.parametrize("lost", ["the first", "the middle", "the last", "the right id", "a byte"])
+def test_a_restore_that_does_not_arrive_whole_changes_nothing(lost: str) -> None:
+    machine, old = StateMachine(), StateMachine()
+    for index in range(1, 50):
+        old.apply(index, KvPut(f"k{index}", b"v"))
+    machine.apply(1, KvPut("mine", b"1"))
+    log = restore_commands(b"".join(old.snapshot()), 300)
+    if lost == "a byte":
+        log[1] = RestoreChunk("r1", 1, b"x", 1)
+    elif lost == "the right id":
+        log[-1] = RestoreCommit("r2", len(log) - 1, 1)
+    else:
+        del log[{"the first": 0, "the middle": 1, "the last": -2}[lost]]
+    results = [machine.apply(index, command) for index, command in enumerate(log, 2)]
+    assert isinstance(results[-1], Refusal)
+    assert (machine.kv.get("mine")[1] is not None, machine.kv.get("k1")[1]) == (True, None)
+
+
+def test_pieces_are_pending_until_their_commit_or_the_next_leader() -> None:
+    machine = StateMachine()
+    machine.apply(1, RestoreChunk("r1", 0, b"x", 1))
+    assert machine.is_restoring
+    machine.apply(2, Lead("other", 2))
+    assert not machine.is_restoring
+    machine.apply(3, RestoreChunk("r2", 0, b"x", 2))
+    assert isinstance(machine.apply(4, RestoreCommit("r2", 0, 2)), Refusal)
+    assert not machine.is_restoring

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from meshnode.acl.model import ANONYMOUS_ACCESSOR, GLOBAL_MANAGEMENT_ID
+from meshnode.acl.authorizer import PermissionDeniedError
+from meshnode.acl.model import ANONYMOUS_ACCESSOR, GLOBAL_MANAGEMENT_ID, AclNotFoundError
 from meshnode.acl.resolve import AclSettings
 from meshnode.base.errors import MeshError
 from meshnode.http.effects import CallServer, ReadServer
 from meshnode.http.errors import ServerCallError
 from meshnode.http.message import Request, Response
-from tests.support.acl_server import AclServer
-from tests.support.http_agent import api_of
+from tests.support.acl_server import ON, AclServer
+from tests.support.http_agent import FakeView, api_of
 
 LEGACY_RULES = 'key "app/" { policy = "write" }'
 
@@ -67,6 +69,38 @@ class Agent:
 @pytest.fixture
 def agent() -> Agent:
     return Agent()
+
+
+class AtOnce(FakeView):
+    """A server that answers reads from memory, in the same step."""
+
+    server: AclServer
+
+    def read_now(self, query: Any) -> Any:
+        return {"Index": 7, **self.server.call(query.method, dict(query.body), query.token)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "token", "error", "status"),
+    [
+        (AclSettings(), "", None, 401),
+        (ON, "", PermissionDeniedError, 403),
+        (ON, "nope", AclNotFoundError, 403),
+        (ON, "reader", None, 200),
+    ],
+)
+def test_a_read_that_memory_answers_has_the_same_statuses(
+    settings: AclSettings, token: str, error: type[Exception] | None, status: int
+) -> None:
+    view = AtOnce()
+    view.server = AclServer(settings)
+    headers = [(b"x-consul-token", token.encode())]
+    answer = api_of(view).handle(Request("GET", "/v1/acl/policies", "", headers))
+    assert isinstance(answer, Response)
+    assert answer.status == status
+    if error is not None:
+        with pytest.raises(error, match=re.escape(answer.body.decode())):
+            view.server.call("ACL.PolicyList", {}, token)
 
 
 CALLS = [

@@ -140,10 +140,7 @@ def test_a_waiting_reader_is_woken_by_what_it_reads_and_by_nothing_else() -> Non
     assert woken({"Node": "n2", "Address": "10.0.0.2"}) == {"node/n2", "state/critical?node-meta=a:b"}
     db = {"Node": "n2", "Address": "10.0.0.2", "Service": {"Service": "db"}}
     assert woken(db) == {"service/db", "checks/db"}
-    assert woken({"Node": "n2", "Address": "10.0.0.2", "Check": {"Name": "c"}}) == {
-        "node/n2",
-        "state/critical",
-    }
+    assert woken({"Node": "n2", "Address": "10.0.0.2", "Check": {"Name": "c"}}) == {"state/critical"}
 
 
 # Who may

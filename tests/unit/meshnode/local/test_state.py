@@ -122,6 +122,13 @@ def test_a_change_of_output_alone_is_sent_once_in_an_interval() -> None:
     assert state.checks()[0].output == "two"
 
 
+def test_a_check_that_waits_to_be_sent_has_nothing_to_hold_back() -> None:
+    state = new_state()
+    state.add_check(check(), 0)
+    state.update_check("c", CRITICAL, "one", 10)
+    assert state.next_deadline() is None
+
+
 def test_with_no_interval_outputs_are_sent_at_once() -> None:
     state = new_state(check_update_interval=0.0)
     state.add_check(check(status=PASSING), 0)

@@ -68,7 +68,7 @@ def test_while_a_lock_delay_is_on_it_is_tried_every_five_seconds(shell: LockShel
 def test_an_entry_that_is_no_lock_is_refused(shell: LockShell) -> None:
     shell.agent.apply(KvPut(KEY, b"", 1))
     lock = mutex(shell)
-    with pytest.raises(LockError, match="existing key does not match lock use: a/.lock"):
+    with pytest.raises(LockError, match=r"existing key does not match lock use: a/\.lock"):
         shell.run(lock.acquire(0.0, None))
     with pytest.raises(LockError, match="existing key does not match lock use"):
         shell.run(lock.clean_up())
@@ -140,7 +140,7 @@ def test_the_monitor_bears_some_failures_in_a_row_and_no_more(shell: LockShell) 
 
 def test_what_is_not_held_can_not_be_released(shell: LockShell) -> None:
     lock = mutex(shell)
-    with pytest.raises(LockError, match="a/.lock is not held by session"):
+    with pytest.raises(LockError, match=r"a/\.lock is not held by session"):
         shell.run(lock.release())
 
 

@@ -95,7 +95,7 @@ def test_a_count_that_is_none_is_an_error(shell: LockShell, value: bytes) -> Non
 
 def test_an_entry_that_is_no_semaphore_is_refused(shell: LockShell) -> None:
     shell.agent.apply(KvPut(KEY, b"", 1))
-    with pytest.raises(LockError, match="existing key does not match semaphore use: a/.lock"):
+    with pytest.raises(LockError, match=r"existing key does not match semaphore use: a/\.lock"):
         shell.run(semaphore(shell).acquire(0.0, None))
 
 

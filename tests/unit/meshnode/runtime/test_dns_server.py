@@ -195,7 +195,7 @@ def test_a_client_that_reads_nothing_is_cut_off_and_held_to_little_memory(run: A
         async with serving(limits=DnsServerLimits(idle_timeout=0.3)) as (server, where):
             reader, writer = await asyncio.open_connection(where.host, where.port, limit=1024)
             one = query("many.service.consul", SRV)
-            flood = (len(one).to_bytes(2, "big") + one) * 20_000
+            flood = (len(one).to_bytes(2, "big") + one) * 100_000
             writer.write(flood)
             await until(lambda: server._connections, "a connection", interval=0.005)
             (connection,) = server._connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import msgpack
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, PermissionDeniedError
@@ -15,6 +16,7 @@ from meshnode.control.endpoints.acl import METHODS, bootstrap_methods
 from meshnode.control.endpoints.acl_shapes import HIDDEN, NO_TIME
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import ReadMethod
+from meshnode.control.wire import from_wire
 from meshnode.rpc.method import RpcError
 from tests.support.acl_server import AT, ON, AclServer
 
@@ -79,6 +81,18 @@ def test_reads_need_acl_read_and_writes_acl_write(server: AclServer, name: str, 
         with pytest.raises(PermissionDeniedError, match=r"^Permission denied: "):
             server.call(name, body, token)
         assert b"".join(server.machine.snapshot()) == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bodies_and_replies_survive_the_way_to_another_server(server: AclServer, name: str) -> None:
+    def sent(value: Any) -> Any:
+        return from_wire(msgpack.unpackb(msgpack.packb(value, use_bin_type=False), raw=True))
+
+    server.call("ACL.RoleSet", {"Role": {"Name": "role", "Policies": [{"Name": "acl-read"}]}})
+    body = CALLS[name][0]
+    assert sent(body) == body
+    reply = server.call(name, sent(body), "master")
+    assert sent(reply) == reply
 
 
 # Tokens

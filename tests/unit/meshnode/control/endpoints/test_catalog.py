@@ -59,9 +59,9 @@ def test_tags_count_when_the_filter_is_on(fields: dict[str, Any], found: bool) -
      ("Internal.NodeInfo", "node")],
 )  # fmt: skip
 def test_a_read_of_nothing_is_refused_before_it_waits(name: str, field: str) -> None:
-    with pytest.raises(RpcError, match=f"^Must provide {field}$"):
+    with pytest.raises(RpcError, match=rf"^Must provide {field}$"):
         read(state(), name, {})
-    with pytest.raises(RpcError, match=f"^Must provide {field}$"):
+    with pytest.raises(RpcError, match=rf"^Must provide {field}$"):
         watches(name, {})
 
 
@@ -91,5 +91,5 @@ def test_a_write_carries_the_leaders_time() -> None:
     command = deregister.plan(state(), {"Node": "n1", "ServiceID": "w", "CheckID": "c"}, ALLOW_ALL, NOW)
     assert command == Deregister("n1", "w", "c", 7.0)
     assert register.reply(state(), True) == {}
-    with pytest.raises(RpcError, match="^Must provide node$"):
+    with pytest.raises(RpcError, match=r"^Must provide node$"):
         deregister.plan(state(), {}, ALLOW_ALL, NOW)

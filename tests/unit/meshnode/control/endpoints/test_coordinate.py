@@ -29,5 +29,5 @@ def test_a_coordinate_is_read_from_consuls_struct() -> None:
      ({"Vec": ZEROS, "Error": 10**400}, "Coord.Error is too large a number")],
 )  # fmt: skip
 def test_what_is_no_coordinate_is_refused(body: Any, sentence: str) -> None:
-    with pytest.raises(RpcError, match=f"^{sentence}"):
+    with pytest.raises(RpcError, match=rf"^{sentence}"):
         parse_coordinate(body)

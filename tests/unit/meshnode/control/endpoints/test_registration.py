@@ -96,7 +96,7 @@ def test_a_duration_that_is_none_names_its_field(wrong: Any) -> None:
      ({"Node": "n", "Check": {"Definition": {"Header": {"A": "b"}}}}, "A must be a list")],
 )  # fmt: skip
 def test_a_body_of_another_shape_is_refused_with_the_field(body: Any, named: str) -> None:
-    with pytest.raises(RpcError, match=f"^{named}"):
+    with pytest.raises(RpcError, match=rf"^{named}"):
         parse_registration(body)
 
 
@@ -158,7 +158,7 @@ def test_a_registration_takes_exactly_these_rights(body: dict[str, Any], needed:
      ({"Name": "c", "ServiceID": "gone"}, "Unknown service 'gone' for check 'c'")],
 )  # fmt: skip
 def test_a_check_that_belongs_nowhere_is_refused(check: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(RpcError, match=f"^{sentence}$"):
+    with pytest.raises(RpcError, match=rf"^{sentence}$"):
         vet_registration(
             state().catalog.tables, parse_registration({**SAME, "Check": check}), Grants.of("node:*:write")
         )
@@ -194,8 +194,8 @@ def test_a_deregistration_takes_these_rights(
 @pytest.mark.parametrize("node", ["n1", "nobody"])
 def test_what_is_not_there_is_unknown_to_who_may_not_write_the_node(node: str) -> None:
     tables = state().catalog.tables
-    with pytest.raises(RpcError, match="^Unknown service 'gone'$"):
+    with pytest.raises(RpcError, match=r"^Unknown service 'gone'$"):
         vet_deregistration(tables, node, "gone", "", Grants())
-    with pytest.raises(RpcError, match="^Unknown check 'gone'$"):
+    with pytest.raises(RpcError, match=r"^Unknown check 'gone'$"):
         vet_deregistration(tables, node, "", "gone", Grants())
     vet_deregistration(tables, node, "gone", "", Grants.of(f"node:{node}:write"))

@@ -43,14 +43,14 @@ def test_ending_a_session_carries_the_leaders_time() -> None:
      ("create", {"Node": "n1", "LockDelay": True}, "LockDelay must be a number")],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(operation: str, session: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(RpcError, match=f"^{sentence}"):
+    with pytest.raises(RpcError, match=rf"^{sentence}"):
         plan(operation, **session)
 
 
 def test_the_caller_hears_the_id_or_why_not() -> None:
     assert REPLY(StateMachine(), "new") == "new"
     assert REPLY(StateMachine(), True) == ""
-    with pytest.raises(RpcError, match="^Missing node registration$"):
+    with pytest.raises(RpcError, match=r"^Missing node registration$"):
         REPLY(StateMachine(), Refusal("Missing node registration"))
 
 

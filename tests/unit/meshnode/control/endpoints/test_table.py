@@ -48,12 +48,15 @@ def test_every_method_on_the_state_is_there() -> None:
                                                  "Internal.NodeDump", "Catalog.ListServices"}))  # fmt: skip
 def test_a_field_of_a_wrong_type_is_an_error_for_the_caller(name: str) -> None:
     method: Method = METHODS[name]
-    with pytest.raises(RpcError, match="must be"):
+
+    def called() -> object:
         if isinstance(method, ReadMethod):
-            method.read(StateMachine(), WRONG, ALLOW_ALL)
-        else:
-            assert isinstance(method, WriteMethod)
-            method.plan(StateMachine(), WRONG, ALLOW_ALL, Moment(0.0, lambda: "id"))
+            return method.read(StateMachine(), WRONG, ALLOW_ALL)
+        assert isinstance(method, WriteMethod)
+        return method.plan(StateMachine(), WRONG, ALLOW_ALL, Moment(0.0, lambda: "id"))
+
+    with pytest.raises(RpcError, match="must be"):
+        called()
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NAMES if isinstance(METHODS[name], ReadMethod)))

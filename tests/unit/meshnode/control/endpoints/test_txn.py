@@ -36,7 +36,7 @@ def test_operations_are_read_from_consuls_structs() -> None:
      ("x", "Ops must be a list of structs")],
 )  # fmt: skip
 def test_an_operation_of_another_shape_is_named(ops: Any, sentence: str) -> None:
-    with pytest.raises(RpcError, match=f"^{sentence}"):
+    with pytest.raises(RpcError, match=rf"^{sentence}"):
         parse_operations({"Ops": ops})
 
 
@@ -46,6 +46,6 @@ def test_a_write_is_one_command_and_a_read_refuses_to_write() -> None:
     assert isinstance(read, ReadMethod)
     command = apply.plan(StateMachine(), {"Ops": [SET]}, ALLOW_ALL, Moment(5.0, lambda: "id"))
     assert command == Txn((TxnOp("set", "a", b"\xff", 3, 4, "s"),), 5.0)
-    with pytest.raises(RpcError, match="^Transaction contains write operations"):
+    with pytest.raises(RpcError, match=r"^Transaction contains write operations"):
         read.read(StateMachine(), {"Ops": [SET]}, ALLOW_ALL)
     assert read.watches({}) == ()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshnode.runtime.child import ChildError, run_program, shell_program, start_program
+
+TIMEOUT = 20.0
+
+
+def sh(line: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", line)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def read_file(path: Path) -> str:
+    """Read a FIFO without holding up the loop."""
+    return await asyncio.wait_for(asyncio.to_thread(path.read_text), TIMEOUT)
+
+
+def test_the_shell_is_the_users_or_the_systems() -> None:
+    assert shell_program("a b", {"SHELL": "/bin/zsh"}) == ("/bin/zsh", "-c", "a b")
+    assert shell_program("a b", {"SHELL": ""}) == ("/bin/sh", "-c", "a b")
+
+
+async def test_input_environment_output_and_exit_code() -> None:
+    ended = await run_program(
+        sh("cat; echo $WORD >&2; exit 3"),
+        environment={"WORD": "hello"},
+        input_data=b"x" * 100_000,
+        max_output_bytes=10,
+    )
+    assert (ended.code, ended.output, ended.total_bytes) == (3, b"xxxxhello\n", 100_006)
+
+
+async def test_a_program_that_reads_nothing_does_not_hang_on_its_input() -> None:
+    ended = await run_program(sh("true"), input_data=b"x" * 1_000_000, max_output_bytes=10)
+    assert (ended.code, ended.output) == (0, b"")
+
+
+async def test_a_signal_is_a_negative_code() -> None:
+    assert (await run_program(sh("kill -9 $$"), max_output_bytes=10)).code == -9
+
+
+@pytest.mark.parametrize("arguments", [("/no/such",), ("/etc/passwd",), ("/bin/echo", "a\0b")])
+async def test_what_can_not_be_started_is_named_and_leaks_nothing(arguments: tuple[str, ...]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ChildError, match=f"can't run '{arguments[0]}': "):
+        await run_program(arguments, max_output_bytes=10)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_program_in_the_background_that_keeps_the_output_open_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    async with asyncio.timeout(TIMEOUT):
+        ended = await run_program(sh(f"cat {never} & echo $!"), max_output_bytes=100)
+    pid = int(ended.output)
+    assert not is_gone(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_cancelling_kills_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    os.mkfifo(pids)
+    os.mkfifo(tmp_path / "never")
+    running = asyncio.create_task(
+        run_program(sh(f"cat {tmp_path / 'never'} & echo $! $$ > {pids}; wait"), max_output_bytes=10)
+    )
+    found = [int(pid) for pid in (await read_file(pids)).split()]
+    watched = [os.pidfd_open(pid) for pid in found]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for descriptor in watched:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(descriptor, ended.set)
+        await asyncio.wait_for(ended.wait(), TIMEOUT)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def test_ending_is_gentle_first_and_then_not(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    os.mkfifo(tmp_path / "never")
+    gentle = await start_program(
+        sh(f"trap 'exit 7' TERM; echo > {ready}; cat {tmp_path / 'never'}"), capture=False
+    )
+    await read_file(ready)
+    assert await gentle.end(TIMEOUT) == 7
+    stubborn = await start_program(
+        [sys.executable, "-c", "import signal,sys\nsignal.signal(15, signal.SIG_IGN)\nopen(sys.argv[1], 'w').close()\nsignal.pause()", str(ready)],
+        capture=False,
+    )  # fmt: skip
+    await read_file(ready)
+    assert await stubborn.end(0.05) == -9
+    stubborn.send(signal.SIGTERM)  # it has ended: nothing happens
