@@ -97,16 +97,19 @@ def translate_legacy_rules(text: str, where: str = "Rules") -> str:
     """
     places = dict.fromkeys((origin, rule.resource) for origin, rule in _parse(text, where, legacy=True))
     source = text.removeprefix("\ufeff")
-    lines = source.split("\n")
-    for origin, resource in sorted(places, key=lambda place: (place[0].line, place[0].column), reverse=True):
+    line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
+    pieces: list[str] = []
+    done = 0
+    for origin, resource in sorted(places, key=lambda place: (place[0].line, place[0].column)):
         if resource in UNNAMED:
             continue
-        line, start = lines[origin.line - 1], origin.column - 1
-        word = re.compile(rf'"?{resource.value}(?![\w.\-])').match(line, start)
+        start = line_starts[origin.line - 1] + origin.column - 1
+        word = re.compile(rf'"?{resource.value}(?![\w.\-])').match(source, start)
         if word is None:  # written with escapes
             return serialize_rules(parse_rules(text, where, legacy=True))
-        lines[origin.line - 1] = f"{line[: word.end()]}{_PREFIX}{line[word.end() :]}"
-    return "\n".join(lines)
+        pieces += (source[done : word.end()], _PREFIX)
+        done = word.end()
+    return "".join((*pieces, source[done:]))
 
 
 def _parse(text: str, where: str, *, legacy: bool) -> Iterator[tuple[Origin, Rule]]:

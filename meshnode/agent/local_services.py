@@ -7,8 +7,9 @@ verb is synchronous, so that the state, the files and the running checks never d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
@@ -336,14 +337,23 @@ class LocalServices:
             except MeshError as error:
                 _log.error("%s", error)
 
-    def _save(self, service: ServiceDefinition | None, checks: Iterable[CheckDefinition]) -> None:
-        """Before the state changes: what can't be saved isn't registered."""
+    def _save(self, service: ServiceDefinition | None, checks: Sequence[CheckDefinition]) -> None:
+        """Before the state changes: what can't be saved isn't registered, now or after a restart."""
         if self._files is None:
             return
-        if service is not None:
-            self._files.save_service(service)
-        for check in checks:
-            self._files.save_check(check)
+        try:
+            if service is not None:
+                self._files.save_service(service)
+            for check in checks:
+                self._files.save_check(check)
+        except MeshError:
+            with contextlib.suppress(MeshError):
+                if service is not None and self.state.service(service.id) is None:
+                    self._files.remove_service(service.id)
+                for check in checks:
+                    if self.state.check(check.id) is None:
+                        self._files.remove_check(check.id)
+            raise
 
     def _forget_files(self, service_id: str, check_ids: Iterable[str]) -> None:
         if self._files is None:

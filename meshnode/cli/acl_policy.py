@@ -8,6 +8,7 @@ from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
 from meshnode.cli.acl_lookup import by_name, whole_id
 from meshnode.cli.acl_print import AclOutput, policy_entry, policy_text
+from meshnode.cli.acl_translate_rules import translated_rules_of
 from meshnode.cli.api import path_segment
 from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.data_argument import read_argument
@@ -30,6 +31,12 @@ def _create(args: list[str]) -> None:
     )
     name = flags.string("name", "Name of the policy.", placeholder="name")
     description, rules, datacenters = _content_flags(flags)
+    legacy = flags.string(
+        "from-token",
+        "Token of the old kind whose rules to take: its accessor ID, @FILE or - for standard input.",
+        placeholder="id",
+    )
+    is_secret = flags.boolean("token-secret", "What -from-token names is the secret ID of the token.")
     output = AclOutput(flags, "policy")
     client_flags = ClientFlags(flags, server=True)
     parsed = flags.parse(args)
@@ -37,11 +44,15 @@ def _create(args: list[str]) -> None:
     output.check(parsed)
     if not parsed[name]:
         raise FlagError("Missing require '-name' flag")
-    policy: dict[str, Any] = {
-        "Name": parsed[name],
-        "Description": parsed[description],
-        "Rules": _rules(parsed, rules),
-    }
+    if parsed[legacy] and parsed[rules]:
+        raise FlagError("Cannot specify both -rules and -from-token: give one")
+    policy: dict[str, Any] = {"Name": parsed[name], "Description": parsed[description]}
+    if parsed[legacy]:
+        token = read_argument(parsed[legacy]).decode("latin-1").strip()
+        found = translated_rules_of(client_flags, parsed, token, is_secret=parsed[is_secret])
+        policy["Rules"] = found.decode(errors="replace")
+    else:
+        policy["Rules"] = _rules(parsed, rules)
     if parsed[datacenters]:
         policy["Datacenters"] = parsed[datacenters]
     made = client_flags.client(parsed, "Failed to create new policy").send_json(

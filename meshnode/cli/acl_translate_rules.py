@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from meshnode.base.errors import MeshError
-from meshnode.base.goflags import FlagError, FlagSet
+from meshnode.base.goflags import FlagError, FlagSet, Parsed
+from meshnode.cli.acl_lookup import whole_id
 from meshnode.cli.api import path_segment
 from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.data_argument import read_argument
 from meshnode.cli.output import write_line
 
-__all__ = ["run"]
+__all__ = ["run", "translated_rules_of"]
 
 
 def run(args: list[str]) -> int:
@@ -30,21 +31,29 @@ def run(args: list[str]) -> int:
         raise FlagError(f"Error! Too many arguments: expected 1 got {len(parsed.positionals)}")
     if parsed[by_accessor] and parsed[by_secret]:
         raise FlagError("Error! -token-accessor and -token-secret don't go together: give one")
-    query = client_flags.query(parsed)
     data = read_argument(parsed.positionals[0])
-    client = client_flags.client(parsed, "Error translating rules")
-    if parsed[by_accessor]:
-        accessor = data.decode(errors="replace").strip()
-        write_line(
-            client.call("GET", f"/v1/acl/rules/translate/{path_segment(accessor)}", query).rstrip(b"\n")
-        )
-        return 0
-    if parsed[by_secret]:
-        secret = data.decode("latin-1").strip()
-        reader = client_flags.client(parsed, "Error reading token", token=secret)
+    if parsed[by_accessor] or parsed[by_secret]:
+        text = data.decode("latin-1").strip()
+        write_line(translated_rules_of(client_flags, parsed, text, is_secret=parsed[by_secret]))
+    else:
+        write_line(_translated(client_flags, parsed, data))
+    return 0
+
+
+def translated_rules_of(client_flags: ClientFlags, parsed: Parsed, token: str, *, is_secret: bool) -> bytes:
+    """The rules of a token of the old kind, named by its secret or its accessor ID, in the new syntax."""
+    query = client_flags.query(parsed)
+    if is_secret:
+        reader = client_flags.client(parsed, "Error reading token", token=token)
         rules = reader.get_json("/v1/acl/token/self", query).get("Rules")
         if not rules:
             raise MeshError("Token is not a legacy token with rules")
-        data = rules.encode()
-    write_line(client.call("POST", "/v1/acl/rules/translate", query, data).rstrip(b"\n"))
-    return 0
+        return _translated(client_flags, parsed, rules.encode())
+    accessor = whole_id(client_flags.client(parsed, "Error determining token ID"), "token", token, query)
+    client = client_flags.client(parsed, "Error translating rules")
+    return client.call("GET", f"/v1/acl/rules/translate/{path_segment(accessor)}", query).rstrip(b"\n")
+
+
+def _translated(client_flags: ClientFlags, parsed: Parsed, rules: bytes) -> bytes:
+    client = client_flags.client(parsed, "Error translating rules")
+    return client.call("POST", "/v1/acl/rules/translate", client_flags.query(parsed), rules).rstrip(b"\n")

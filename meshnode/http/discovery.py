@@ -10,6 +10,7 @@ from meshnode.http.errors import HttpError
 from meshnode.http.filter.fields import Fields
 from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
+from meshnode.http.query_routes import caller_address
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, node_meta, read
 
@@ -38,7 +39,7 @@ def nodes_query(context: Context, request: Request) -> dict[str, Any]:
         source = {"Datacenter": request.query.get("dc") or context.view.datacenter}
         source["Node"] = context.view.node_name if near == OWN_AGENT else near
         if near == CALLER:
-            source["Ip"] = request.remote.rpartition(":")[0].strip("[]")
+            source["Ip"] = caller_address(request)
         body["Source"] = source
     return body
 

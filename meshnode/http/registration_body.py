@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshnode.control.endpoints.registration import config_fault
 from meshnode.control.method import NANOSECONDS
 from meshnode.http.body import Fields
 
@@ -82,7 +83,11 @@ def _proxy_body(fields: Fields) -> dict[str, Any]:
 
 def _config(fields: Fields) -> dict[str, Any]:
     config = fields.object("Config")
-    return dict(config.obj) if config is not None else {}
+    if config is None:
+        return {}
+    if fault := config_fault(config.obj):
+        fields.refuse("Config", fault)
+    return dict(config.obj)
 
 
 def check_body(fields: Fields) -> dict[str, Any]:

@@ -50,41 +50,21 @@ MAX_NAME_CHARS: Final = 1024
 #: The certificate of a ``Certificate`` check is looked at so often when nothing is said.
 CERTIFICATE_INTERVAL: Final = 60.0
 
+#: Fields of later versions of Consul whose meaning would be lost if they were passed over in silence.
+_LATER_CHECK_FIELDS: Final = ("UDP", "H2PING", "H2PINGUseTLS", "OSService", "TCPUseTLS")
+_LATER_SERVICE_FIELDS: Final = ("SocketPath", "TaggedAddresses")
 _CHECK_FIELDS: Final = (
-    *(
-        "ID",
-        "CheckID",
-        "Name",
-        "Notes",
-        "ServiceID",
-        "Token",
-        "Status",
-        "Args",
-        "ScriptArgs",
-        "HTTP",
-        "Method",
-    ),
-    *(
-        "Header",
-        "Body",
-        "TCP",
-        "GRPC",
-        "GRPCUseTLS",
-        "TLSSkipVerify",
-        "DockerContainerID",
-        "Shell",
-        "AliasNode",
-    ),
-    *("AliasService", "Certificate", "TTL", "Interval", "Timeout", "DeregisterCriticalServiceAfter"),
-    *("SuccessBeforePassing", "FailuresBeforeWarning", "FailuresBeforeCritical", "OutputMaxSize"),
-    *("DisableRedirects", "TLSServerName"),
-)
+    *("ID", "CheckID", "Name", "Notes", "ServiceID", "Token", "Status", "Args", "ScriptArgs", "HTTP", "Method", "Body"),
+    *("Header", "DisableRedirects", "TLSServerName", "TLSSkipVerify", "TCP", "GRPC", "GRPCUseTLS", "Certificate"),
+    *("DockerContainerID", "Shell", "AliasNode", "AliasService", "TTL", "Interval", "Timeout", "OutputMaxSize"),
+    *("SuccessBeforePassing", "FailuresBeforeWarning", "FailuresBeforeCritical", "DeregisterCriticalServiceAfter"),
+    *_LATER_CHECK_FIELDS,
+)  # fmt: skip
 _SERVICE_FIELDS: Final = (
     *("Kind", "ID", "Name", "Tags", "Address", "Meta", "Port", "Check", "Checks", "Weights", "Token"),
     *("EnableTagOverride", "ProxyDestination", "Proxy", "Connect"),
+    *_LATER_SERVICE_FIELDS,
 )
-#: Fields of later versions of Consul whose meaning would be lost if they were passed over in silence.
-_NOT_YET: Final = ("UDP", "H2PING", "OSService", "TCPUseTLS")
 _KINDS: Final = ("Args", "DockerContainerID", "HTTP", "TCP", "GRPC", "AliasNode", "Certificate", "TTL")
 
 
@@ -134,6 +114,9 @@ def _service(fields: DefinitionFields) -> ServiceDefinition:
     if not name.strip():
         raise ConfigError("Missing service name")
     service_id = _bounded(fields, "ID") or name
+    for later in _LATER_SERVICE_FIELDS:
+        if fields.value(later):
+            fields.refuse(later, "is not in this release of meshnode")
     connect = fields.object("Connect") or type(fields)({})
     connect.only(("Native", "Proxy", "SidecarService"))
     proxy = parse_proxy(fields.object("Proxy"))
@@ -189,13 +172,13 @@ def _service_checks(fields: DefinitionFields, service_id: str, name: str) -> tup
         if part.text("Status") not in ("", *STATES):
             raise ConfigError(f"Status for checks must 'passing', 'warning', 'critical': {part.where}.Status")
         numbered = f":{number}" if len(parts) > 1 else ""
-        check = _check(part, service_id)
-        check = replace(
-            check,
-            id=check.id or f"service:{service_id}{numbered}",
-            name=part.text("Name") or f"Service '{name}' check",
+        checks.append(
+            replace(
+                _check(part, service_id),
+                id=_check_id(part) or f"service:{service_id}{numbered}",
+                name=part.text("Name") or f"Service '{name}' check",
+            )
         )
-        checks.append(check)
     twice = {check.id.lower() for check in checks}
     if len(twice) < len(checks):
         raise ConfigError(f"{fields.path('Checks')}: two checks have the same ID")
@@ -213,9 +196,9 @@ def _check(fields: DefinitionFields, service_id: str) -> CheckDefinition:
     fields.only(_CHECK_FIELDS)
     if fields.text("Status") not in ("", *STATES):
         raise ConfigError(f"{fields.path('Status')}: bad check status: {_accepted_states()}")
-    for name in _NOT_YET:
-        if fields.value(name):
-            raise _invalid(fields, f"{name} is not in this release of meshnode")
+    for later in _LATER_CHECK_FIELDS:
+        if fields.value(later):
+            raise _invalid(fields, f"{later} is not in this release of meshnode")
     check_id, name = _check_id(fields), _bounded(fields, "Name")
     after = fields.duration("DeregisterCriticalServiceAfter")
     return CheckDefinition(

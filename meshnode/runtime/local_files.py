@@ -68,8 +68,8 @@ class LocalFiles:
         _write(self._checks, definition.id, serialize_check(definition))
 
     def save_status(self, saved: SavedStatus) -> None:
-        """Write what was reported for a TTL check."""
-        _write(self._status, saved.check_id, serialize_status(saved))
+        """Write what was reported for a TTL check; reports are frequent, and a power cut may cost the last one."""
+        _write(self._status, saved.check_id, serialize_status(saved), durable=False)
 
     def remove_service(self, service_id: str) -> None:
         """Forget a service; its checks have files of their own."""
@@ -129,7 +129,7 @@ def _set_aside(path: Path, error: Exception) -> None:
         _log.error("%s can't be used and is set aside as %s: %s", path, aside.name, reason)
 
 
-def _write(directory: Path, identifier: str, record: Mapping[str, Any]) -> None:
+def _write(directory: Path, identifier: str, record: Mapping[str, Any], *, durable: bool = True) -> None:
     path = directory / _name(identifier)
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
@@ -139,12 +139,23 @@ def _write(directory: Path, identifier: str, record: Mapping[str, Any]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             json.dump(record, file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            _sync_directory(directory)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise MeshError(f"{path} can't be written: {error.strerror}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(directory: Path, identifier: str) -> None:

@@ -5,8 +5,10 @@ Source: Consul 1.2.3, agent/structs (RegisterRequest, DeregisterRequest), agent/
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.duration import parse_duration
@@ -28,6 +30,8 @@ from meshnode.control.method import (
 from meshnode.rpc.method import RpcError
 
 __all__ = [
+    "MAX_CONFIG_DEPTH",
+    "config_fault",
     "duration",
     "parse_check",
     "parse_registration",
@@ -35,6 +39,10 @@ __all__ = [
     "vet_deregistration",
     "vet_registration",
 ]
+
+
+#: How deep the ``Config`` of a proxy may be nested.
+MAX_CONFIG_DEPTH: Final = 32
 
 
 def parse_registration(body: Body) -> Registration:
@@ -85,7 +93,7 @@ def _managed_proxy(body: Body) -> dict[str, Any]:
         {
             "Command": list(texts(body, "Command")),
             "ExecMode": text(body, "ExecMode"),
-            "Config": dict(mapping(body, "Config")),
+            "Config": _config(body),
         }
     )
 
@@ -96,10 +104,31 @@ def _proxy(body: Body) -> dict[str, Any]:
         "DestinationServiceID": text(body, "DestinationServiceID"),
         "LocalServiceAddress": text(body, "LocalServiceAddress"),
         "LocalServicePort": integer(body, "LocalServicePort"),
-        "Config": dict(mapping(body, "Config")),
+        "Config": _config(body),
         "Upstreams": [_upstream(row) for row in rows(body, "Upstreams")],
     }
     return {"DestinationServiceName": text(body, "DestinationServiceName"), **_without_empty(optional)}
+
+
+def _config(body: Body) -> dict[str, Any]:
+    config = dict(mapping(body, "Config"))
+    if fault := config_fault(config):
+        raise RpcError(f"Config {fault}")
+    return config
+
+
+def config_fault(value: object, depth: int = 0) -> str:
+    """Why ``value`` can't be kept as JSON and shown again; ``""`` when it can."""
+    if depth > MAX_CONFIG_DEPTH:
+        return f"is nested more than {MAX_CONFIG_DEPTH} deep"
+    if isinstance(value, Mapping | list | tuple):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return next(filter(None, (config_fault(item, depth + 1) for item in inner)), "")
+    if isinstance(value, float) and not math.isfinite(value):
+        return "holds a number that is too large"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return "holds a whole number of more than 64 bits"
+    return "" if value is None or isinstance(value, str | int | float) else "holds what JSON doesn't have"
 
 
 def _upstream(body: Body) -> dict[str, Any]:
@@ -113,7 +142,7 @@ def _upstream(body: Body) -> dict[str, Any]:
             "LocalBindAddress",
         )
     }
-    numbered = {"LocalBindPort": integer(body, "LocalBindPort"), "Config": dict(mapping(body, "Config"))}
+    numbered = {"LocalBindPort": integer(body, "LocalBindPort"), "Config": _config(body)}
     return _without_empty({**fields, **numbered})
 
 

@@ -98,6 +98,7 @@ def test_what_can_not_be_saved_is_not_registered(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="can't be written"):
         agent.services.register_service(web(check("a", "web")))
     assert ids(agent) == ([], [])
+    assert list((tmp_path / "services").iterdir()) == []
 
 
 def test_services_and_checks_of_the_api_outlive_the_agent_and_prove_themselves_again(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from meshnode.agent import remote_exec
 from meshnode.agent.remote_exec import MAX_JOBS, RemoteExec, ServerJobStore
 from meshnode.base.errors import MeshError
+from tests.support.asynchronous import asynchronous
 
 TIMEOUT = 20.0
 EVENT = b'{"Prefix":"_rexec","Session":"s1"}'
@@ -53,6 +54,7 @@ class Store:
         return b"".join(self.keys[key] for key in sorted(self.keys) if "/out/" in key).decode()
 
 
+@asynchronous
 async def test_a_job_is_acknowledged_run_and_its_exit_code_told() -> None:
     store = Store(Command="echo out; echo err >&2; exit 4")
     RemoteExec("n1", store).handle_event(EVENT)
@@ -61,6 +63,7 @@ async def test_a_job_is_acknowledged_run_and_its_exit_code_told() -> None:
     assert (store.keys[ROOT + "n1/ack"], store.output()) == (b"", "out\nerr\n")
 
 
+@asynchronous
 async def test_arguments_run_without_a_shell_and_a_script_as_a_file_that_is_removed() -> None:
     store = Store(Args=["echo", "$HOME"])
     RemoteExec("n1", store).handle_event(EVENT)
@@ -74,6 +77,7 @@ async def test_arguments_run_without_a_shell_and_a_script_as_a_file_that_is_remo
     assert (mode, Path(path).exists()) == ("750", False)
 
 
+@asynchronous
 async def test_what_can_not_be_started_is_exit_code_255_with_the_reason() -> None:
     store = Store(Args=["/no/such/program"])
     RemoteExec("n1", store).handle_event(EVENT)
@@ -81,6 +85,7 @@ async def test_what_can_not_be_started_is_exit_code_255_with_the_reason() -> Non
     assert store.output() == "can't run '/no/such/program': No such file or directory\n"
 
 
+@asynchronous
 async def test_long_output_comes_in_numbered_chunks() -> None:
     store = Store(Command="seq 1 3000")
     RemoteExec("n1", store).handle_event(EVENT)
@@ -91,12 +96,14 @@ async def test_long_output_comes_in_numbered_chunks() -> None:
     assert all(len(store.keys[key]) == 4096 for key in chunks[:-1])
 
 
+@asynchronous
 async def test_a_job_killed_by_a_signal_has_the_code_that_shells_give() -> None:
     store = Store(Command="kill -9 $$")
     RemoteExec("n1", store).handle_event(EVENT)
     assert await store.until("exit") == "137"
 
 
+@asynchronous
 async def test_a_program_left_in_the_background_does_not_keep_the_job_open_and_lives_on(
     tmp_path: Path,
 ) -> None:
@@ -107,6 +114,7 @@ async def test_a_program_left_in_the_background_does_not_keep_the_job_open_and_l
     os.kill(int(store.output()), 9)
 
 
+@asynchronous
 async def test_the_end_of_the_session_kills_the_job(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never")
     store = Store(Command=f"echo $$; exec cat {tmp_path / 'never'}", Wait=200_000_000)
@@ -117,6 +125,7 @@ async def test_the_end_of_the_session_kills_the_job(tmp_path: Path) -> None:
     await ended(descriptor)
 
 
+@asynchronous
 async def test_stopping_kills_the_jobs_and_waits_for_them(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never")
     store = Store(Command=f"echo $$; exec cat {tmp_path / 'never'}")
@@ -136,6 +145,7 @@ async def ended(descriptor: int) -> None:
     os.close(descriptor)
 
 
+@asynchronous
 async def test_a_write_is_tried_again_while_there_is_no_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_exec, "WRITE_RETRY_INTERVAL", 0.0)
     store = Store(Command="true")
@@ -144,6 +154,7 @@ async def test_a_write_is_tried_again_while_there_is_no_leader(monkeypatch: pyte
     assert await store.until("exit") == "0"
 
 
+@asynchronous
 async def test_what_is_wrong_is_logged_and_nothing_is_run(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     store = Store(Command="true")
@@ -166,6 +177,7 @@ async def settled() -> None:
     await asyncio.wait_for(asyncio.gather(*tasks), TIMEOUT)
 
 
+@asynchronous
 async def test_a_flood_of_events_starts_no_more_jobs_than_the_bound(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,6 +192,7 @@ async def test_a_flood_of_events_starts_no_more_jobs_than_the_bound(
     await responder.stop()
 
 
+@asynchronous
 async def test_the_servers_store_speaks_consuls_rpcs() -> None:
     calls: list[tuple[str, Mapping[str, Any], str]] = []
     replies: list[Any] = [{"Entries": [{"Value": b"v"}]}, {"Entries": []}, {"Entries": None}, True, False]

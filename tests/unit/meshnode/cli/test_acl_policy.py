@@ -73,6 +73,23 @@ def test_rules_come_from_the_argument_a_file_or_standard_input(
     }  # fmt: skip
 
 
+def test_rules_come_from_a_token_of_the_old_kind(servers: StubAgent, run: Any) -> None:
+    servers.answer("GET /v1/acl/tokens", [{"AccessorID": "abcd"}])
+    servers.answer("GET /v1/acl/rules/translate/abcd", b"by accessor\n")
+    servers.answer("GET /v1/acl/token/self", {"Rules": "old"})
+    servers.answer("POST /v1/acl/rules/translate", b"by secret")
+    for flags, rules in (
+        (["-from-token=ab"], "by accessor"),
+        (["-from-token=s", "-token-secret"], "by secret"),
+    ):
+        assert run("acl", "policy", "create", "-name=n", *flags).code == 0
+        assert json.loads(servers.last.body)["Rules"] == rules
+    asked = len(servers.asked)
+    done = run("acl", "policy", "create", "-name=n", "-rules=x", "-from-token=ab")
+    assert (done.code, len(servers.asked)) == (1, asked)
+    assert done.err == "Cannot specify both -rules and -from-token: give one\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "changes"),
     [

@@ -99,13 +99,14 @@ def test_rules_are_translated_by_the_agent(agent: StubAgent, run: Any, tmp_path:
 def test_the_rules_of_a_token_are_translated(
     agent: StubAgent, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent.answer("GET /v1/acl/rules/translate/a1", b"new")
+    agent.answer("GET /v1/acl/tokens", [{"AccessorID": "a1b2"}])
+    agent.answer("GET /v1/acl/rules/translate/a1b2", b"new")
     agent.answer("GET /v1/acl/token/self", {"Rules": "old"})
     agent.answer("POST /v1/acl/rules/translate", b"new")
     assert run("acl", "translate-rules", "-token-accessor", "a1").out == "new\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{SECRET}\n".encode())))
     assert run("acl", "translate-rules", "-token-secret", "-token=mine", "-").out == "new\n"
-    assert [asked.headers.get("X-Consul-Token") for asked in agent.asked] == [None, SECRET, "mine"]
+    assert [asked.headers.get("X-Consul-Token") for asked in agent.asked] == [None, None, SECRET, "mine"]
     assert agent.last.body == b"old"
     agent.answer("GET /v1/acl/token/self", {"Rules": ""})
     done = run("acl", "translate-rules", "-token-secret", SECRET)

@@ -76,3 +76,15 @@ def test_a_stream_gives_the_pieces_as_they_come(agent: StubAgent) -> None:
 
 def test_a_segment_of_a_path_is_quoted_whole() -> None:
     assert path_segment("a/b c?") == "a%2Fb%20c%3F"
+
+
+def test_json_is_sent_and_the_answer_decoded(agent: StubAgent) -> None:
+    agent.answer("PUT /v1/x", {"ID": "1"})
+    client = ApiClient(ApiSettings(address=f"http://{agent.address}"))
+    assert client.send_json("PUT", "/v1/x", {"a": 1}, [("k", "v")]) == {"ID": "1"}
+    assert (agent.last.body, agent.last.query) == (b'{"a": 1}', {"k": "v"})
+    client.send_json("PUT", "/v1/x", None)
+    assert agent.last.body == b""
+    agent.answer("PUT /v1/x", b"<html>")
+    with pytest.raises(MeshError, match=r"what answers at .* is no agent: /v1/x is not JSON"):
+        client.send_json("PUT", "/v1/x", {})

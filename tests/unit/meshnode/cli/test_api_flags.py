@@ -50,3 +50,18 @@ def test_each_command_says_what_failed_when_nobody_answers(run: Any, command: li
     assert done.code == 1
     assert done.err.startswith(begins + "can't reach the agent at http://127.0.0.1:1: ")
     assert done.err.count("\n") == 1
+
+
+def test_a_change_goes_to_the_leader_whatever_is_asked_for() -> None:
+    flags = FlagSet("x", "Usage: x")
+    client_flags = ClientFlags(flags, server=True)
+    assert client_flags.write_query(flags.parse(["-stale", "-datacenter=dc2"])) == {"dc": "dc2"}
+
+
+def test_a_command_about_a_token_uses_that_one(agent: StubAgent) -> None:
+    agent.answer("GET /v1/acl/token/self", {})
+    flags = FlagSet("x", "Usage: x")
+    client_flags = ClientFlags(flags)
+    parsed = flags.parse([f"-http-addr={agent.address}", "-token=mine"])
+    client_flags.client(parsed, token="other").get_json("/v1/acl/token/self")
+    assert agent.last.headers["X-Consul-Token"] == "other"

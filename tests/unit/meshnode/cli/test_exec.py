@@ -21,6 +21,7 @@ from meshnode.base.errors import MeshError
 from meshnode.cli.exec import parse_signs
 from meshnode.control.command import KvAcquire
 from meshnode.control.machine import Refusal
+from tests.support.http_stub import StubAgent
 from tests.support.kv_agent import KvAgent, kv_agent
 
 TIMEOUT = 20.0
@@ -224,6 +225,24 @@ def test_what_can_not_be_set_up_is_exit_code_1(store: KvAgent, run: Any, broken:
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(words)
     assert store.sessions() == []
+
+
+def test_for_another_datacenter_the_session_is_one_of_a_server_there(agent: StubAgent, run: Any) -> None:
+    agent.answer("GET /v1/agent/self", {"Config": {"Datacenter": "dc1"}})
+    agent.answer("GET /v1/health/service/consul", [{"Node": {"Node": "s9"}}])
+    done = run("exec", "-datacenter=dc2", "true")
+    assert done.err.startswith("Failed to create session: failed to create session: ")
+    *_, found, create = agent.asked
+    assert found.query == {"passing": "1", "dc": "dc2"}
+    assert create.query == {"dc": "dc2"}
+    assert json.loads(create.body) == {
+        "Name": "Remote Exec via s9@dc2", "Behavior": "delete", "TTL": "15s", "Node": "s9", "Checks": [],
+    }  # fmt: skip
+    agent.answer("GET /v1/health/service/consul", [])
+    assert "no server of datacenter dc2 is passing its checks" in run("exec", "-datacenter=dc2", "true").err
+    agent.asked.clear()
+    run("exec", "-datacenter=dc1", "true")
+    assert "Node" not in json.loads(agent.last.body)
 
 
 @pytest.mark.parametrize(

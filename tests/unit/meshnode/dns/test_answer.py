@@ -303,6 +303,18 @@ def test_a_host_name_of_ours_is_followed_inside_and_a_loop_ends() -> None:
     assert set(answers(ask(resolver(view), query("loop.service.consul", A)))) == {"loop.service.consul."}
 
 
+def test_what_a_cname_of_ours_brings_along_is_drawn_anew_each_time() -> None:
+    view = sample_view()
+    view.add(instance("n1", "10.0.0.11", "front", own_address="many.service.consul"))
+    answering = resolver(view)
+    seen: set[str] = set()
+    for _ in range(40):
+        message = ask(answering, query("front.service.consul", A))
+        assert len(message.answers) == 1 + 5
+        seen.update(map(shown, message.answers))
+    assert len(seen) > 50
+
+
 def test_other_datacenters_are_fetched_and_what_is_fetched_is_not_kept() -> None:
     answering = resolver(max_stale=10.0)
     lookup = ServiceLookup("web", "green", "dc2")

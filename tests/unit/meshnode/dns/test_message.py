@@ -149,6 +149,12 @@ def test_pointers_to_themselves_and_forward_are_refused(pointer: bytes) -> None:
         parse(header() + pointer + bytes(40))
 
 
+def test_a_pointer_may_not_lead_forward_again_after_one_that_led_back() -> None:
+    first = b"\0" + struct.pack("!HHIH", 99, 1, 0, 3) + b"\xc0\x19\0"
+    with pytest.raises(RemoteProtocolError, match="forward"):
+        parse(header(0, 2) + first + b"\xc0\x17" + struct.pack("!HHIH", 99, 1, 0, 0))
+
+
 def chain(pointers: int) -> bytes:
     """An answer whose name goes through ``pointers`` pointers, that are inside the data of the one before."""
     steps = b"".join(struct.pack("!H", 0xC000 | at) for at in range(23, 23 + 2 * (pointers - 2), 2))

@@ -112,6 +112,13 @@ def test_what_is_added_goes_with_its_answer_and_is_sent_once() -> None:
     ]
 
 
+def test_what_is_shared_is_counted_once_towards_the_size() -> None:
+    choices = [service(1, target=1), service(2, target=1)]
+    room = 12 + len(QUESTION) + 2 * choices[0].answer.size + choices[0].extras[0].size
+    assert len(render(Template(0, QUESTION, choices, max_bytes=room)).answers) == 2
+    assert len(render(Template(0, QUESTION, choices, max_bytes=room - 1)).answers) == 1
+
+
 def test_an_answer_too_long_with_what_is_added_goes_without() -> None:
     message = render(Template(0, QUESTION, [service(1, text_bytes=250)], max_bytes=200, truncate=True))
     assert len(message.answers) == 1

@@ -85,6 +85,19 @@ def test_a_place_in_a_list_is_named_too(body: dict[str, Any], named: str) -> Non
     )
 
 
+@pytest.mark.parametrize("where", ["Proxy", "Connect.Proxy"])
+@pytest.mark.parametrize("value", [b"1e400", b"-1e400", b"18446744073709551616", b"[" * 40 + b"]" * 40])
+def test_a_configuration_that_could_not_be_shown_again_is_refused(where: str, value: bytes) -> None:
+    names = ["Service", *where.split("."), "Config", "x"]
+    body = b"".join(b'{"%s":' % name.encode() for name in names) + value + b"}" * len(names)
+    response = StateApi().put("/v1/catalog/register", body)
+    text = response.body.decode()
+    assert (response.status, text.startswith(f"Request decode failed: Service.{where}.Config: ")) == (
+        400,
+        True,
+    ), text
+
+
 @pytest.mark.parametrize("name", ["Datacenter", "Node", "ServiceID", "CheckID"])
 def test_a_field_of_a_deregistration_is_named(name: str) -> None:
     response = StateApi().put("/v1/catalog/deregister", {name: 1})
@@ -112,11 +125,11 @@ _values = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(_names, _values, max_size=8), st.booleans())
-def test_any_json_is_registered_or_refused_and_then_shown_whole(body: dict[str, Any], client: bool) -> None:
-    api = StateApi(client=client)
+@given(st.dictionaries(_names, _values, max_size=8))
+def test_any_json_is_registered_or_refused_and_then_shown_whole(body: dict[str, Any]) -> None:
+    api = StateApi()
     response = api.put("/v1/catalog/register", {"Node": "n1", "Address": "10.0.0.1", **body})
     assert response.status in {200, 400, 500}, response.body
     assert (response.status == 200) == bool(api.machine.catalog.tables.nodes)
-    for path in ("catalog/nodes", "catalog/services", "health/state/any"):
+    for path in ("catalog/nodes", "catalog/node/n1", "health/state/any", "internal/ui/nodes"):
         assert api.get(f"/v1/{path}").status == 200

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshnode.acl.authorizer import ALLOW_ALL
 from tests.support.state_api import Grants, StateApi, json_of
@@ -157,6 +159,22 @@ def test_the_session_of_a_check_that_fails_ends_and_its_reader_hears_of_it() -> 
         assert read.answer is not None
         assert json_of(read.answer) == []
     assert stays.answer is None
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(["Name", "Checks", "LockDelay", "Behavior", "TTL"]), _values))
+def test_any_json_makes_a_session_or_is_refused(body: dict[str, Any]) -> None:
+    api = with_nodes()
+    response = api.put("/v1/session/create", body)
+    assert response.status in {200, 400, 500}, response.body
+    assert (response.status == 200) == bool(api.json("/v1/session/list"))
 
 
 # Who may

@@ -6,9 +6,12 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshnode.acl.authorizer import ALLOW_ALL
 from meshnode.http.txn_routes import MAX_OPERATIONS, MAX_TXN_BODY_BYTES, MAX_VALUE_BYTES
+from meshnode.kv.txn import VERBS
 from tests.support.state_api import Grants, StateApi, json_of
 
 
@@ -150,6 +153,27 @@ def test_operations_and_values_are_bounded(api: StateApi) -> None:
 def test_no_operation_at_all_does_nothing(api: StateApi) -> None:
     response = api.put("/v1/txn", [])
     assert (response.status, response.body) == (200, b'{"Results":null,"Errors":null}')
+
+
+_names = st.sampled_from(["KV", "Verb", "Key", "Value", "Flags", "Index", "Session"])
+_words = st.sampled_from([*sorted(VERBS), "a", "YQ=="])
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=6),
+    max_leaves=10,
+)
+_operations = st.fixed_dictionaries({"KV": st.dictionaries(_names, _words | st.integers(0, 9), max_size=6)})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_operations | _values, max_size=4) | _values)
+def test_any_json_is_carried_out_or_refused(body: Any) -> None:
+    api = StateApi()
+    response = api.put("/v1/txn", body)
+    assert response.status in {200, 400, 409}, response.body
+    if response.status != 400:
+        assert list(json_of(response)) == ["Results", "Errors"]
+        assert bool(json_of(response)["Errors"]) == (response.status == 409)
 
 
 # Who may

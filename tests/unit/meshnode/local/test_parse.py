@@ -113,6 +113,13 @@ def test_one_check_alone_has_no_number_in_its_id() -> None:
     assert (check.id, check.name, check.service_id) == ("service:web", "Service 'web' check", "web")
 
 
+def test_a_check_of_a_service_takes_its_id_from_the_service_and_not_from_its_name() -> None:
+    checks = parse_service(
+        {"Name": "web", "Checks": [{"Name": "n", "TTL": "5s"}, {"Name": "n", "TTL": "6s"}]}
+    ).checks
+    assert [(check.id, check.name) for check in checks] == [("service:web:1", "n"), ("service:web:2", "n")]
+
+
 SHARED = {"Interval": "10s", "Timeout": 2_000_000_000, "SuccessBeforePassing": 2, "FailuresBeforeCritical": 3}
 REPEATED: dict[str, Any] = {
     "interval": 10.0,
@@ -251,6 +258,11 @@ def test_unknown_fields_are_passed_over_in_the_api_and_refused_in_configuration(
     ("values", "reason"),
     [
         ({"name": "web", "port": "80"}, "services[0].port: expected number, got string"),
+        ({"name": "web", "socket_path": "/x"}, "services[0].socket_path: is not in this release of meshnode"),
+        (
+            {"name": "web", "check": {"os_service": "x"}},
+            "services[0].check: OSService is not in this release",
+        ),
         ({"port": 1}, "services[0]: Missing service name"),
         ({"name": "web", "check": {"http": "http://x"}}, "services[0].check: Interval must be > 0"),
         ({"name": "web", "check": {"ttl": True}}, 'services[0].check.ttl: expected a duration such as "10s"'),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from meshnode.runtime.child import ChildError, run_program, shell_program, start_program
+from meshnode.runtime.child import ChildError, Ended, run_program, shell_program, start_program
+from meshnode.runtime.tasks import spawn
+from tests.support.asynchronous import asynchronous
+from tests.support.rpc_lab import LOOPS, run
 
 TIMEOUT = 20.0
 
@@ -34,26 +37,33 @@ def test_the_shell_is_the_users_or_the_systems() -> None:
     assert shell_program("a b", {"SHELL": ""}) == ("/bin/sh", "-c", "a b")
 
 
-async def test_input_environment_output_and_exit_code() -> None:
-    ended = await run_program(
-        sh("cat; echo $WORD >&2; exit 3"),
-        environment={"WORD": "hello"},
-        input_data=b"x" * 100_000,
-        max_output_bytes=10,
-    )
+@pytest.mark.parametrize("loop", LOOPS)
+def test_input_environment_output_and_exit_code(loop: str) -> None:
+    async def scenario() -> Ended:
+        return await run_program(
+            sh("cat; echo $WORD >&2; exit 3"),
+            environment={"WORD": "hello"},
+            input_data=b"x" * 100_000,
+            max_output_bytes=10,
+        )
+
+    ended = run(scenario, loop)
     assert (ended.code, ended.output, ended.total_bytes) == (3, b"xxxxhello\n", 100_006)
 
 
+@asynchronous
 async def test_a_program_that_reads_nothing_does_not_hang_on_its_input() -> None:
     ended = await run_program(sh("true"), input_data=b"x" * 1_000_000, max_output_bytes=10)
     assert (ended.code, ended.output) == (0, b"")
 
 
+@asynchronous
 async def test_a_signal_is_a_negative_code() -> None:
     assert (await run_program(sh("kill -9 $$"), max_output_bytes=10)).code == -9
 
 
 @pytest.mark.parametrize("arguments", [("/no/such",), ("/etc/passwd",), ("/bin/echo", "a\0b")])
+@asynchronous
 async def test_what_can_not_be_started_is_named_and_leaks_nothing(arguments: tuple[str, ...]) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ChildError, match=f"can't run '{arguments[0]}': "):
@@ -61,6 +71,7 @@ async def test_what_can_not_be_started_is_named_and_leaks_nothing(arguments: tup
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@asynchronous
 async def test_a_program_in_the_background_that_keeps_the_output_open_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
@@ -73,13 +84,13 @@ async def test_a_program_in_the_background_that_keeps_the_output_open_is_not_wai
     os.kill(pid, signal.SIGKILL)
 
 
+@asynchronous
 async def test_cancelling_kills_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     os.mkfifo(pids)
     os.mkfifo(tmp_path / "never")
-    running = asyncio.create_task(
-        run_program(sh(f"cat {tmp_path / 'never'} & echo $! $$ > {pids}; wait"), max_output_bytes=10)
-    )
+    line = f"cat {tmp_path / 'never'} & echo $! $$ > {pids}; wait"
+    running = spawn(run_program(sh(line), max_output_bytes=10), name="test")
     found = [int(pid) for pid in (await read_file(pids)).split()]
     watched = [os.pidfd_open(pid) for pid in found]
     running.cancel()
@@ -93,6 +104,7 @@ async def test_cancelling_kills_the_whole_group(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
+@asynchronous
 async def test_ending_is_gentle_first_and_then_not(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
@@ -102,10 +114,8 @@ async def test_ending_is_gentle_first_and_then_not(tmp_path: Path) -> None:
     )
     await read_file(ready)
     assert await gentle.end(TIMEOUT) == 7
-    stubborn = await start_program(
-        [sys.executable, "-c", "import signal,sys\nsignal.signal(15, signal.SIG_IGN)\nopen(sys.argv[1], 'w').close()\nsignal.pause()", str(ready)],
-        capture=False,
-    )  # fmt: skip
+    script = "import signal, sys; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').close(); signal.pause()"
+    stubborn = await start_program((sys.executable, "-c", script, str(ready)), capture=False)
     await read_file(ready)
     assert await stubborn.end(0.05) == -9
     stubborn.send(signal.SIGTERM)  # it has ended: nothing happens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weight
 from meshnode.catalog.store import Registration
 from meshnode.control.command import Register
 from meshnode.control.endpoints.registration import (
+    MAX_CONFIG_DEPTH,
+    config_fault,
     duration,
     parse_check,
     parse_registration,
@@ -98,6 +101,33 @@ def test_a_duration_that_is_none_names_its_field(wrong: Any) -> None:
 def test_a_body_of_another_shape_is_refused_with_the_field(body: Any, named: str) -> None:
     with pytest.raises(RpcError, match=rf"^{named}"):
         parse_registration(body)
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [({}, ""), ({"a": [1, -(2**63), 2**64 - 1, 0.5, None, True, "x", {"b": []}]}, ""),
+     ({"a": [{"b": math.inf}]}, "holds a number that is too large"), ({"a": math.nan}, "holds a number that is too"),
+     ({"a": 2**64}, "holds a whole number of more than 64 bits"), ({"a": -(2**63) - 1}, "holds a whole number of"),
+     ({"a": b"x"}, "holds what JSON doesn't have")],
+)  # fmt: skip
+def test_the_configuration_of_a_proxy_must_be_fit_for_json(config: dict[str, Any], fault: str) -> None:
+    assert config_fault(config).startswith(fault)
+    assert bool(config_fault(config)) == bool(fault)
+    for fields in ({"Proxy": {"Config": config}}, {"Proxy": {"Upstreams": [{"Config": config}]}},
+                   {"Connect": {"Proxy": {"Config": config}}}):  # fmt: skip
+        if fault:
+            with pytest.raises(RpcError, match=rf"^Config {fault}"):
+                parse_service({"Service": "p", **fields})
+        else:
+            assert parse_service({"Service": "p", **fields}).name == "p"
+
+
+def test_the_configuration_of_a_proxy_is_nested_so_deep_and_no_deeper() -> None:
+    config: dict[str, Any] = {}
+    for _ in range(MAX_CONFIG_DEPTH):
+        config = {"a": config}
+    assert config_fault(config) == ""
+    assert config_fault({"a": config}) == "is nested more than 32 deep"
 
 
 # Who may

@@ -151,6 +151,27 @@ def test_tls_is_verified_unless_it_is_skipped(loop: str, tmp_path: Path) -> None
 
 
 @loops
+def test_http2_is_asked_for_in_the_handshake(loop: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        context = server_context(make_cert(["127.0.0.1"], CA), tmp_path)
+        context.set_alpn_protocols(["http/1.1", "h2"])
+        chosen: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+        async def look(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            chosen.set_result(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+            writer.transport.abort()
+
+        async with await asyncio.start_server(look, "127.0.0.1", 0, ssl=context) as server:
+            place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            check = GrpcCheck(place, use_tls=True, interval=10, timeout=5)
+            assert (await check_grpc(check, client_contexts(CA))).status == "critical"
+            assert await chosen == "h2"
+        await ended()
+
+    run(main, loop)
+
+
+@loops
 def test_a_closed_port_and_a_server_of_something_else_say_so(loop: str) -> None:
     async def main() -> None:
         async with serving() as place:

@@ -21,9 +21,10 @@ from meshnode.local.check_type import HttpCheck
 from meshnode.runtime.checks import http_client
 from meshnode.runtime.checks.http import check_http
 from meshnode.runtime.checks.http_client import MAX_HEAD_BYTES, AnswerReader, request_bytes
+from meshnode.runtime.tasks import spawn
 from meshnode.runtime.tls import TlsContexts, TlsSettings
 from tests.support.certs import make_ca, make_cert
-from tests.support.checks import client_contexts, no_tls, server_context
+from tests.support.checks import client_contexts, no_tls, server_context, turns
 from tests.support.rpc_lab import LOOPS, run
 from tests.support.waiting import until
 
@@ -198,9 +199,20 @@ def test_the_end_of_a_long_body_is_kept() -> None:
 
 
 def test_head_has_no_body_to_wait_for() -> None:
-    with web() as server:
-        server.answers["/"] = (200, {}, b"text")
-        assert ask(server.base + "/", method="HEAD").output.endswith("200 OK Output: ")
+    async def main() -> None:
+        stream = asyncio.StreamReader()
+        stream.feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        reading = spawn(AnswerReader(OutputTail(9), bodiless=True).read(stream), name="read")
+        await turns()
+        assert reading.done()
+        assert reading.result().status == 200
+
+    run(main)
+    # The time-out is longer than what a test may take.
+    result, url = ask_raw(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", hold=True, method="HEAD", timeout=90
+    )
+    assert result == ("passing", f"HTTP HEAD {url}: 200 OK Output: ")
 
 
 @pytest.mark.parametrize(
@@ -392,8 +404,24 @@ def test_the_head_of_an_answer_is_bounded(extra: int, fine: bool) -> None:
 
 def test_a_body_is_read_up_to_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "MAX_BODY_BYTES", 100_000)
-    result, url = ask_raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 500_000, hold=True, output_max_size=3)
-    assert result == ("passing", f"HTTP GET {url}: 200 OK Output: aaa")
+
+    async def main() -> None:
+        stream, tail = asyncio.StreamReader(), OutputTail(3)
+        stream.feed_data(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 99_999)
+        reader = AnswerReader(tail)
+        reading = spawn(reader.read(stream), name="read")
+        await turns()
+        assert not reading.done()
+        stream.feed_data(b"b")
+        assert (await reading).status == 200
+        assert tail.raw_text() == "aab"
+
+    run(main)
+
+
+def test_an_answer_of_the_100s_alone_is_none() -> None:
+    result, url = ask_raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    assert result == ("critical", f"Get {url}: EOF: the connection was closed before an answer")
 
 
 def test_a_request_with_a_line_break_is_not_made() -> None:

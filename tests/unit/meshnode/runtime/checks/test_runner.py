@@ -27,7 +27,7 @@ from meshnode.local.check_type import (
 )
 from meshnode.runtime.checks import runner as runner_module
 from meshnode.runtime.checks.runner import MAX_FRAME_BYTES, CheckRunners, NotTtlError
-from meshnode.runtime.tasks import spawn
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 from tests.support.checks import TurnedClock, no_tls, turns
 from tests.support.http_stub import stub_agent
 from tests.support.rpc_lab import LOOPS, run
@@ -213,6 +213,29 @@ def test_what_is_stopped_reports_nothing_any_more(probes: Probes) -> None:
             await it.pass_time(10)
             await probes.end("warning")
             assert [status for _, status, _ in it.seen] == ["warning"]
+
+    run(main)
+
+
+def test_a_result_that_comes_after_the_stop_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        may_end = asyncio.Event()
+
+        async def late(check: TcpCheck) -> Result:
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+            return Result("critical", "too late")
+
+        monkeypatch.setattr(runner_module, "check_tcp", late)
+        made = Lab()
+        made.start("c", TCP)
+        await made.pass_time(10)
+        task = made.runners._watches["c"].task
+        assert task is not None
+        made.runners.stop("c")
+        await turns()
+        assert made.seen == []
+        await cancel_and_wait(task)
 
     run(main)
 
