@@ -17,7 +17,13 @@ from meshnode.agent.local_changes import LocalChanges
 from meshnode.base.errors import MeshError
 from meshnode.catalog.model import SERVICE_MAINTENANCE_PREFIX
 from meshnode.local.check_type import DEFAULT_OUTPUT_BYTES, CheckType, IntervalCheck, TtlCheck
-from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition, definition_fault
+from meshnode.local.definitions import (
+    CheckDefinition,
+    ScriptPolicy,
+    ServiceDefinition,
+    definition_fault,
+    dns_warnings,
+)
 from meshnode.local.persisted import SavedStatus
 from meshnode.local.state import LocalState, maintenance_check_id
 from meshnode.runtime.local_files import LocalFiles
@@ -142,7 +148,7 @@ class LocalServices:
         alone = service.without_checks()
         if entry is None or entry.definition != alone:
             self._forget_files(service.id, [])
-            self.state.add_service(alone)
+            self._put_service(alone)
         kept = {check.id.lower() for check in service.checks}
         for check in before.checks if before is not None else ():
             if check.id.lower() not in kept:
@@ -199,7 +205,7 @@ class LocalServices:
         for check in definition.checks:
             self._refuse_remote(check)
         self._save(definition, definition.checks)
-        self.state.add_service(definition)
+        self._put_service(definition)
         if replace_checks:
             kept = {check.id.lower() for check in definition.checks}
             for entry in self.state.checks_of(definition.id):
@@ -209,6 +215,11 @@ class LocalServices:
         for check in definition.checks:
             self._add_check(check, keep_status=True)
         self.changes.notify()
+
+    def _put_service(self, definition: ServiceDefinition) -> None:
+        for warning in dns_warnings(definition):
+            _log.warning("%s", warning)
+        self.state.add_service(definition)
 
     def deregister_service(self, service_id: str) -> None:
         """Remove a service with its checks; one that isn't there is a line in the log."""

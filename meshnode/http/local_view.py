@@ -7,7 +7,7 @@ and a mistake in one comes back as an :class:`~meshnode.http.errors.HttpError` 4
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from meshnode.catalog.model import Check, Service
@@ -89,8 +89,8 @@ class RegisterService(LocalEffect):
     ``token`` is for a body without one.
     """
 
-    body: Mapping[str, Any]
-    token: str
+    body: Mapping[str, Any] = field(repr=False)
+    token: str = field(repr=False)
     replace_checks: bool = False
 
 
@@ -105,8 +105,8 @@ class DeregisterService(LocalEffect):
 class RegisterCheck(LocalEffect):
     """Register the check that ``body`` describes; ``token`` is for a body without one."""
 
-    body: Mapping[str, Any]
-    token: str
+    body: Mapping[str, Any] = field(repr=False)
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class SetMaintenance(LocalEffect):
 
     enable: bool
     reason: str
-    token: str
+    token: str = field(repr=False)
     service_id: str = ""
 
 

@@ -5,6 +5,7 @@ Source: Consul 1.2.3, the documentation of agent/services and agent/checks, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -19,11 +20,13 @@ __all__ = [
     "ScriptPolicy",
     "ServiceDefinition",
     "definition_fault",
+    "dns_warnings",
 ]
 
 #: A shorter ``deregister_critical_service_after`` is lengthened to this (``check_deregister_interval_min``).
 MIN_DEREGISTER_AFTER: Final = 60.0
 _EQUAL: Final = Weights()
+_DNS_LABEL: Final = re.compile(r"[A-Za-z0-9-]+")
 #: Addresses that nobody can connect to.
 _ANY: Final = frozenset({"0.0.0.0", "::", "[::]"})
 
@@ -41,7 +44,7 @@ class CheckDefinition:
     run: CheckType | None
     notes: str = ""
     service_id: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     status: str = ""
     deregister_critical_service_after: float = 0.0
 
@@ -81,7 +84,7 @@ class ServiceDefinition:
     managed_proxy: Mapping[str, Any] | None = None
     proxy: Mapping[str, Any] | None = None
     sidecar: Mapping[str, Any] | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     checks: tuple[CheckDefinition, ...] = ()
 
     def service(self) -> Service:
@@ -129,6 +132,14 @@ class ScriptPolicy:
             "Scripts are disabled on this agent from remote calls; to enable, configure "
             "'enable_script_checks' to true"
         )
+
+
+def dns_warnings(definition: ServiceDefinition) -> list[str]:
+    """What of a service can't be found over DNS: its name or tags, when they hold more than letters, digits, dashes."""
+    advice = "will not be discoverable via DNS: use letters, digits and dashes"
+    found = [] if _DNS_LABEL.fullmatch(definition.name) else [f'service name "{definition.name}" {advice}']
+    bad = [tag for tag in definition.tags if not _DNS_LABEL.fullmatch(tag)]
+    return found + [f'tag "{tag}" of service "{definition.id}" {advice}' for tag in bad]
 
 
 def definition_fault(definition: ServiceDefinition, node: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from meshnode.catalog.model import SERF_CHECK_ID, Check, Node, Service
@@ -57,7 +57,7 @@ class RegisterService:
     node: Node
     service: Service
     checks: tuple[Check, ...]
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class RegisterCheck:
     node: Node
     service: Service | None
     check: Check
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class RemoveService:
     """A service with its checks."""
 
     service_id: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class RemoveCheck:
     """A check."""
 
     check_id: str
-    token: str
+    token: str = field(repr=False)
 
 
 Step = RegisterService | RegisterCheck | RegisterNode | RemoveService | RemoveCheck

@@ -18,6 +18,7 @@ from meshnode.base.errors import MeshError
 from meshnode.catalog.model import CRITICAL, PASSING, WARNING
 from meshnode.local.check_type import AliasCheck, ScriptCheck, TcpCheck, TtlCheck
 from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition
+from meshnode.local.sync import steps
 from meshnode.runtime.checks.clock import LoopClock
 from meshnode.runtime.checks.runner import CheckRunners
 from meshnode.runtime.tasks import spawn
@@ -251,6 +252,26 @@ def test_a_service_that_is_critical_for_too_long_is_deregistered(caplog: pytest.
     assert 'service "web" is deregistered: check "a" is critical for too long' in caplog.text
 
 
+def test_what_dns_can_not_find_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    agent = LocalAgent()
+    agent.services.register_service(ServiceDefinition("w", "web-1", tags=("v1",)))
+    assert caplog.messages == []
+    agent.services.register_service(ServiceDefinition("w", "my_web", tags=("v1", "a.b")))
+    assert caplog.messages == [
+        'service name "my_web" will not be discoverable via DNS: use letters, digits and dashes',
+        'tag "a.b" of service "w" will not be discoverable via DNS: use letters, digits and dashes',
+    ]
+
+
+def test_tokens_are_not_in_what_a_definition_prints() -> None:
+    agent = LocalAgent()
+    agent.services.register_service(web(check("c", "web", token="secret-c"), token="secret-s"))
+    shown = (
+        repr(agent.state.service_entries) + repr(agent.state.check_entries) + repr(list(steps(agent.state)))
+    )
+    assert "secret" not in shown
+
+
 def test_deregistering_what_is_not_there_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     agent = LocalAgent()
     agent.services.deregister_service("nothing")
@@ -266,7 +287,6 @@ def test_a_second_word_of_maintenance_changes_nothing() -> None:
     agent.services.set_maintenance("", "", "", enable=False)
     agent.services.set_maintenance("", "", "", enable=False)
     assert agent.state.checks() == ()
-    assert replace(agent.state.node) == agent.state.node
 
 
 def test_no_check_keeps_more_output_than_the_agent_allows() -> None:
