@@ -81,9 +81,17 @@ def public_config(config: AgentConfig) -> Mapping[str, Any]:
     return shown
 
 
+def _hidden(value: object) -> str | None:
+    """What is shown of a secret: whether there is one."""
+    return _HIDDEN if value else None
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: _plain(getattr(value, field.name)) if field.repr else _hidden(getattr(value, field.name))
+            for field in fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

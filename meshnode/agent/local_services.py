@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
@@ -129,35 +129,30 @@ class LocalServices:
         """
         wanted_services, wanted_checks = _by_key(services), _by_key(checks)
         self._refuse_faults(wanted_services, wanted_checks)
-        for key in sorted(self._configured_checks.keys() - wanted_checks.keys()):
-            self.deregister_check(key)
+        # Everything goes before anything comes: a check may have moved from one service to another.
+        before = _check_keys(self._configured_services, self._configured_checks)
+        for key in sorted(before - _check_keys(wanted_services, wanted_checks)):
+            self._remove_check(key)
         for key in sorted(self._configured_services.keys() - wanted_services.keys()):
             self.deregister_service(key)
-        for key, service in wanted_services.items():
-            self._configure_service(service, self._configured_services.get(key))
+        for service in wanted_services.values():
+            entry, alone = self.state.service(service.id), service.without_checks()
+            if entry is None or entry.definition != alone:
+                self._drop_saved(service.id, [])
+                self._put_service(alone)
+        for service in wanted_services.values():
+            for check in service.checks:
+                self._configure_check(check)
         for check in wanted_checks.values():
-            entry = self.state.check(check.id)
-            if entry is None or entry.definition != check:
-                self._forget_files("", [check.id])
-                self._add_check(check)
+            self._configure_check(check)
         self._configured_services, self._configured_checks = wanted_services, wanted_checks
         self.changes.notify()
 
-    def _configure_service(self, service: ServiceDefinition, before: ServiceDefinition | None) -> None:
-        entry = self.state.service(service.id)
-        alone = service.without_checks()
-        if entry is None or entry.definition != alone:
-            self._forget_files(service.id, [])
-            self._put_service(alone)
-        kept = {check.id.lower() for check in service.checks}
-        for check in before.checks if before is not None else ():
-            if check.id.lower() not in kept:
-                self._remove_check(check.id)
-        for check in service.checks:
-            known = self.state.check(check.id)
-            if known is None or known.definition != check:
-                self._forget_files("", [check.id])
-                self._add_check(check, keep_status=True)
+    def _configure_check(self, check: CheckDefinition) -> None:
+        known = self.state.check(check.id)
+        if known is None or known.definition != check:
+            self._drop_saved("", [check.id])
+            self._add_check(check, keep_status=True)
 
     def _refuse_faults(
         self, services: dict[str, ServiceDefinition], checks: dict[str, CheckDefinition]
@@ -184,10 +179,10 @@ class LocalServices:
     def _restore_check(self, check: CheckDefinition) -> None:
         if self.state.check(check.id) is not None:
             _log.info('check "%s" is configured: its saved definition is dropped', check.id)
-            self._forget_files("", [check.id])
+            self._drop_saved("", [check.id])
         elif check.service_id and self.state.service(check.service_id) is None:
             _log.warning('saved check "%s" is dropped: there is no service "%s"', check.id, check.service_id)
-            self._forget_files("", [check.id])
+            self._drop_saved("", [check.id])
         elif fault := self.policy.scripts.fault(check, remote=True):
             _log.error('saved check "%s" is not restored: %s', check.id, fault)
         else:
@@ -366,6 +361,13 @@ class LocalServices:
                         self._files.remove_check(check.id)
             raise
 
+    def _drop_saved(self, service_id: str, check_ids: Iterable[str]) -> None:
+        """Remove files that something else has taken the place of; they are passed over if they stay."""
+        try:
+            self._forget_files(service_id, check_ids)
+        except MeshError as error:
+            _log.error("%s", error)
+
     def _forget_files(self, service_id: str, check_ids: Iterable[str]) -> None:
         if self._files is None:
             return
@@ -376,6 +378,10 @@ class LocalServices:
 
 
 Definition = TypeVar("Definition", ServiceDefinition, CheckDefinition)
+
+
+def _check_keys(services: Mapping[str, ServiceDefinition], checks: Mapping[str, CheckDefinition]) -> set[str]:
+    return {*checks, *(check.id.lower() for one in services.values() for check in one.checks)}
 
 
 def _by_key(definitions: Iterable[Definition]) -> dict[str, Definition]:

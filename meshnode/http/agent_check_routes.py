@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.acl.authorizer import Access, Resource, require
 from meshnode.base.duration import format_duration
 from meshnode.catalog.model import CRITICAL, PASSING, STATES, WARNING, Check, CheckDefinition
-from meshnode.http.authorize import authorizer_of, may_see_check, require_check_write
+from meshnode.http.authorize import (
+    authorizer_of,
+    may_see_check,
+    require_check_write,
+    require_known_check_write,
+)
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
@@ -111,7 +116,7 @@ def register(context: Context, request: Request) -> Steps[Answer]:
     if service_id and owner is None:
         raise HttpError(500, f'ServiceID "{service_id}" does not exist')
     require_check_write(authorizer, owner.name if owner else "", context.view.node_name)
-    _require_write(context, authorizer, fields.text("ID") or fields.text("CheckID") or name)
+    require_known_check_write(context, authorizer, fields.text("ID") or fields.text("CheckID") or name)
     yield from ask(RegisterCheck(body, request.token))
     return Response()
 
@@ -120,7 +125,7 @@ def deregister(context: Context, request: Request) -> Steps[Answer]:
     """PUT /v1/agent/check/deregister/:id; a check that isn't there is gone already."""
     check_id = _check_id(request, "deregister")
     authorizer = yield from authorizer_of(context, request)
-    if not _require_write(context, authorizer, check_id) and not authorizer.unrestricted:
+    if not require_known_check_write(context, authorizer, check_id) and not authorizer.unrestricted:
         raise HttpError(500, f'Unknown check "{check_id}"')
     yield from ask(DeregisterCheck(check_id))
     return Response()
@@ -153,7 +158,7 @@ def update(context: Context, request: Request) -> Steps[Answer]:
 
 def _report(context: Context, request: Request, check_id: str, status: str, output: str) -> Steps[Answer]:
     authorizer = yield from authorizer_of(context, request)
-    if not _require_write(context, authorizer, check_id) and not authorizer.unrestricted:
+    if not require_known_check_write(context, authorizer, check_id) and not authorizer.unrestricted:
         raise HttpError(500, f'Unknown check "{check_id}"')
     yield from ask(UpdateTtl(check_id, status, output))
     return Response()
@@ -182,11 +187,3 @@ def _check_id(request: Request, verb: str) -> str:
     if not request.param:
         raise HttpError(400, f"Missing check ID: PUT /v1/agent/check/{verb}/<id>")
     return request.param
-
-
-def _require_write(context: Context, authorizer: Authorizer, check_id: str) -> bool:
-    """Raise unless the check of this id may be changed; whether there is one."""
-    found = local_of(context).check(check_id)
-    if found is not None:
-        require_check_write(authorizer, found.service_name, context.view.node_name)
-    return found is not None

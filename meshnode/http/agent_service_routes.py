@@ -9,7 +9,7 @@ from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.catalog.health import aggregate
 from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, WARNING, Check, Service
 from meshnode.http.agent_check_routes import check_as_json, wanted_maintenance
-from meshnode.http.authorize import authorizer_of, may_see_service
+from meshnode.http.authorize import authorizer_of, may_see_service, require_known_check_write
 from meshnode.http.blocking import parse_blocking
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
@@ -118,9 +118,20 @@ def register(context: Context, request: Request) -> Steps[Answer]:
     authorizer = yield from authorizer_of(context, request)
     require(authorizer, Resource.SERVICE, name, Access.WRITE)
     _require_write(context, authorizer, fields.text("ID") or name)
+    for check_id in _check_ids(fields, fields.text("ID") or name):
+        require_known_check_write(context, authorizer, check_id)
     replaces = _flag(request, "replace-existing-checks")
     yield from ask(RegisterService(body, request.token, replaces))
     return Response()
+
+
+def _check_ids(fields: Fields, service_id: str) -> Iterable[str]:
+    """The ids that the checks in a registration may get: none of them may be taken from another service."""
+    single = fields.object("Check")
+    parts = [*([single] if single is not None else []), *fields.objects("Checks")]
+    for number, part in enumerate(parts, 1):
+        own = part.text("ID") or part.text("CheckID")
+        yield from [own] if own else [f"service:{service_id}", f"service:{service_id}:{number}"]
 
 
 def deregister(context: Context, request: Request) -> Steps[Answer]:

@@ -6,10 +6,16 @@ from meshnode.acl.authorizer import ALLOW_ALL, Access, Authorizer, Resource, req
 from meshnode.catalog.model import Check, Service
 from meshnode.http.context import Context
 from meshnode.http.effects import ResolveToken, Steps, ask
-from meshnode.http.local_view import view_of
+from meshnode.http.local_view import local_of, view_of
 from meshnode.http.message import Request
 
-__all__ = ["authorizer_of", "may_see_check", "may_see_service", "require_check_write"]
+__all__ = [
+    "authorizer_of",
+    "may_see_check",
+    "may_see_service",
+    "require_check_write",
+    "require_known_check_write",
+]
 
 
 def authorizer_of(context: Context, request: Request) -> Steps[Authorizer]:
@@ -37,3 +43,11 @@ def require_check_write(authorizer: Authorizer, service_name: str, node: str) ->
         require(authorizer, Resource.SERVICE, service_name, Access.WRITE)
     else:
         require(authorizer, Resource.NODE, node, Access.WRITE)
+
+
+def require_known_check_write(context: Context, authorizer: Authorizer, check_id: str) -> bool:
+    """Raise unless this agent's check of this id may be changed; whether there is one."""
+    found = local_of(context).check(check_id)
+    if found is not None:
+        require_check_write(authorizer, found.service_name, context.view.node_name)
+    return found is not None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meshnode.runtime.tls import TlsSettings
 
 __all__ = [
+    "Acls",
     "Addresses",
     "AgentConfig",
     "Gossip",
@@ -232,6 +233,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Acls:
+    """Access control; both spellings are folded into one."""
+
+    enabled: bool = setting("acl.enabled")
+    datacenter: str = setting("acl_datacenter")
+    default_policy: str = setting("acl.default_policy")
+    down_policy: str = setting("acl.down_policy")
+    token_ttl: float = setting("acl.token_ttl")
+    key_list_policy: bool = setting("acl.enable_key_list_policy")
+    token_persistence: bool = setting("acl.enable_token_persistence")
+    master_token: str = setting("acl.tokens.initial_management", secret=True)
+    agent_master_token: str = setting("acl.tokens.agent_recovery", secret=True)
+    agent_token: str = setting("acl.tokens.agent", secret=True)
+    default_token: str = setting("acl.tokens.default", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
 class StateLog:
     """The engine of the replicated log; where it names no certificate, the agent's own serve."""
 
@@ -289,6 +307,7 @@ class AgentConfig:
     http: Http
     limits: Limits
     state_log: StateLog
+    acls: Acls
     logging: Logging
     telemetry: Telemetry
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.acl.authorizer import Access, Authorizer, Resource
 from meshnode.catalog import queries
 from meshnode.catalog.coordinates import DIMENSIONS, Coordinate, NodeCoordinate
 from meshnode.control import watch
 from meshnode.control.command import Command, UpdateCoordinates
 from meshnode.control.endpoints.catalog_fields import coordinate_fields
+from meshnode.control.endpoints.registration import require_node
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, mapping, text
@@ -51,11 +52,11 @@ def _number(name: str, value: object) -> float:
 
 
 def _update(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
-    del state, moment
+    del moment
     node = text(body, "Node")
     if not node:
         raise RpcError("Must provide Node")
-    require(authorizer, Resource.NODE, node, Access.WRITE)
+    require_node(state.catalog.tables, authorizer, Resource.NODE, node, Access.WRITE)
     coordinate = parse_coordinate(mapping(body, "Coord"))
     return UpdateCoordinates((NodeCoordinate(node, text(body, "Segment"), coordinate),))
 
@@ -74,7 +75,7 @@ def _list_nodes(state: StateMachine, body: Body, authorizer: Authorizer) -> tupl
 
 def _node(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     name = text(body, "Node")
-    require(authorizer, Resource.NODE, name, Access.READ)
+    require_node(state.catalog.tables, authorizer, Resource.NODE, name, Access.READ)
     index, found = queries.node_coordinates(state.catalog, name)
     return index, {"Coordinates": [coordinate_fields(row) for row in found]}
 

@@ -36,6 +36,7 @@ __all__ = [
     "parse_check",
     "parse_registration",
     "parse_service",
+    "require_node",
     "vet_deregistration",
     "vet_registration",
 ]
@@ -188,6 +189,21 @@ def duration(body: Body, name: str) -> float:
     return integer(body, name) / NANOSECONDS
 
 
+def require_node(
+    tables: Tables, authorizer: Authorizer, resource: Resource, name: str, access: Access
+) -> None:
+    """As ``require`` for a node or its sessions, by the name that is asked for and by the one that is registered.
+
+    The catalog ignores case and rules don't: a rule on ``n1`` must hold for who writes ``N1`` as well.
+    """
+    if authorizer.unrestricted:
+        return
+    require(authorizer, resource, name, access)
+    row = tables.nodes.get(name.lower())
+    if row is not None and row.node.name != name:
+        require(authorizer, resource, row.node.name, access)
+
+
 def vet_registration(tables: Tables, wanted: Registration, authorizer: Authorizer) -> None:
     """Raise ``PermissionDeniedError`` unless all that ``wanted`` would change may be written.
 
@@ -200,7 +216,7 @@ def vet_registration(tables: Tables, wanted: Registration, authorizer: Authorize
     node, service = wanted.node, wanted.service
     row = tables.nodes.get(node.name.lower())
     if row is None or (not wanted.skip_node_update and _changes(node, row)):
-        require(authorizer, Resource.NODE, node.name, Access.WRITE)
+        require_node(tables, authorizer, Resource.NODE, node.name, Access.WRITE)
         taken = tables.node_ids.get(node.id.lower())
         if taken is not None and taken != node.name.lower():
             require(authorizer, Resource.NODE, tables.nodes[taken].node.name, Access.WRITE)
@@ -226,9 +242,10 @@ def _vet_check(
         )
     replaced = row.checks.get(check.check_id.lower()) if row is not None else None
     if replaced is not None and replaced.service_id.lower() != check.service_id.lower():
-        _vet_owner(node.name, replaced, authorizer)
+        _vet_owner(replaced, authorizer)
     if not check.service_id:
-        require(authorizer, Resource.NODE, node.name, Access.WRITE)
+        name = row.node.name if row is not None else node.name
+        require(authorizer, Resource.NODE, name, Access.WRITE)
     elif service is None or service.id.lower() != check.service_id.lower():
         owner = row.services.get(check.service_id.lower()) if row is not None else None
         if owner is None:
@@ -244,9 +261,10 @@ def vet_deregistration(
     Who may write a node may remove what is on it; else it takes service:write. Raises :class:`RpcError` for a service
     or check that isn't there, as Consul does, since nobody can say who may remove it.
     """
-    if authorizer.decide(Resource.NODE, node, Access.WRITE).allowed:
-        return
     row = tables.nodes.get(node.lower())
+    spellings = {node, row.node.name} if row is not None else {node}
+    if all(authorizer.decide(Resource.NODE, name, Access.WRITE).allowed for name in spellings):
+        return
     if service_id:
         service = row.services.get(service_id.lower()) if row is not None else None
         if service is None:
@@ -256,13 +274,13 @@ def vet_deregistration(
         check = row.checks.get(check_id.lower()) if row is not None else None
         if check is None:
             raise RpcError(f"Unknown check '{check_id}'")
-        _vet_owner(node, check, authorizer)
+        _vet_owner(check, authorizer)
     else:
-        require(authorizer, Resource.NODE, node, Access.WRITE)
+        require_node(tables, authorizer, Resource.NODE, node, Access.WRITE)
 
 
-def _vet_owner(node: str, check: Check, authorizer: Authorizer) -> None:
+def _vet_owner(check: Check, authorizer: Authorizer) -> None:
     if check.service_name:
         require(authorizer, Resource.SERVICE, check.service_name, Access.WRITE)
     else:
-        require(authorizer, Resource.NODE, node, Access.WRITE)
+        require(authorizer, Resource.NODE, check.node, Access.WRITE)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.control import watch
 from meshnode.control.command import Command, SessionCreate, SessionDestroy
-from meshnode.control.endpoints.registration import duration
+from meshnode.control.endpoints.registration import duration, require_node
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import (
@@ -58,18 +58,18 @@ def session_fields(session: Session) -> dict[str, Any]:
 def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
     operation, session = text(body, "Op"), mapping(body, "Session")
     if operation == "create":
-        return _create(session, authorizer, moment)
+        return _create(state, session, authorizer, moment)
     if operation == "destroy":
         return _destroy(state, text(session, "ID"), authorizer, moment)
     raise RpcError(f'Invalid session operation "{operation}": use one of {", ".join(OPERATIONS)}')
 
 
-def _create(fields: Body, authorizer: Authorizer, moment: Moment) -> Command:
+def _create(state: StateMachine, fields: Body, authorizer: Authorizer, moment: Moment) -> Command:
     """Checks and lock delay are the defaults when the field is missing; empty ones are meant so."""
     node = text(fields, "Node")
     if not node:
         raise RpcError("Must provide Node")
-    require(authorizer, Resource.SESSION, node, Access.WRITE)
+    require_node(state.catalog.tables, authorizer, Resource.SESSION, node, Access.WRITE)
     session = Session(
         id=moment.new_id(),
         node=node,

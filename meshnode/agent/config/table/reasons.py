@@ -7,7 +7,6 @@ from typing import Final
 from meshnode.agent.config.key import Refused
 
 __all__ = [
-    "ACL",
     "AUTO_CONFIG",
     "CATALOG",
     "CHECKS",
@@ -31,9 +30,6 @@ CATALOG: Final = Refused(_LATER + "services come with the catalog")
 CHECKS: Final = Refused(_LATER + "checks come with the catalog")
 SESSIONS: Final = Refused(_LATER + "sessions come with the key-value store")
 WATCHES: Final = Refused(_LATER + "watches come with the catalog")
-ACL: Final = Refused(
-    _LATER + "there are no ACLs yet, and a policy that nothing enforces would only look safe"
-)
 CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
 XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
 DNS: Final = Refused(_LATER + "the DNS interface comes with the catalog")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.agent.config.key import Key, Kind
-from meshnode.agent.config.table.reasons import ACL, AUTO_CONFIG, LATER
+from meshnode.agent.config.key import Key, Kind, Refused
+from meshnode.agent.config.table.reasons import AUTO_CONFIG, CONNECT, ENTERPRISE, LATER
 
 __all__ = ["ACLS", "GOSSIP", "TLS"]
 
@@ -59,29 +59,46 @@ TLS: Final = (
     Key("auto_config", Kind.OPEN, {}, "Settings for clients from their servers.", AUTO_CONFIG),
 )  # fmt: skip
 
+_REPLICATION = Refused("ACLs are not copied between data centres: give each its own tokens")
+
 ACLS: Final = (
-    Key("acl_datacenter", _S, "", "Data centre in charge of ACLs.", ACL),
-    Key("acl_default_policy", _S, "allow", "What no rule mentions.", ACL),
-    Key("acl_down_policy", _S, "extend-cache", "What holds while the servers are away.", ACL),
-    Key("acl_ttl", _D, 30.0, "How long an answer is kept.", ACL),
-    Key("acl_master_token", _S, "", "Token with every right.", ACL, secret=True),
-    Key("acl_agent_master_token", _S, "", "Token for this agent's API while servers are away.", ACL, secret=True),
-    Key("acl_agent_token", _S, "", "Token of the agent's own work.", ACL, secret=True),
-    Key("acl_token", _S, "", "Token of requests that bring none.", ACL, secret=True),
-    Key("acl_replication_token", _S, "", "Token that ACLs are copied with.", ACL, secret=True),
-    Key("enable_acl_replication", _B, False, "Copy ACLs from the data centre in charge.", ACL),
-    Key("acl_enforce_version_8", _B, True, "Enforce node, service and event rules.", ACL),
-    Key("acl_enable_key_list_policy", _B, False, "Listing keys needs its own right.", ACL),
-    Key("acl", Kind.OBJECT, {}, "ACLs, as later releases write them."),
-    Key("acl.enabled", _B, False, "Whether there are ACLs.", ACL),
-    Key("acl.default_policy", _S, "allow", "What no rule mentions.", ACL),
-    Key("acl.down_policy", _S, "extend-cache", "What holds while the servers are away.", ACL),
-    Key("acl.policy_ttl", _D, 30.0, "How long a policy is kept.", ACL),
-    Key("acl.role_ttl", _D, 0.0, "How long a role is kept.", ACL),
-    Key("acl.token_ttl", _D, 30.0, "How long a token is kept.", ACL),
-    Key("acl.enable_key_list_policy", _B, False, "Listing keys needs its own right.", ACL),
-    Key("acl.enable_token_persistence", _B, False, "Keep tokens that the API set.", ACL),
-    Key("acl.enable_token_replication", _B, False, "Copy tokens from the primary data centre.", ACL),
-    Key("acl.tokens", Kind.OPEN, {}, "Tokens of the agent.", ACL, secret=True),
-    Key("default_intention_policy", _S, "", "What no intention mentions.", ACL),
+    Key("acl_datacenter", _S, "", "Data centre in charge of ACLs, which has to be this one: turns ACLs on."),
+    Key("acl_default_policy", _S, "allow", "What no rule mentions: `allow` or `deny`.", choices=("allow", "deny")),
+    Key("acl_down_policy", _S, "extend-cache", "What a client does with tokens while no server answers.",
+        choices=("allow", "deny", "extend-cache", "async-cache")),
+    Key("acl_ttl", _D, 30.0, "How long a client keeps what a token may do."),
+    Key("acl_master_token", _S, "", "Token with every right, made when the servers start.", secret=True, reload=True),
+    Key("acl_agent_master_token", _S, "", "Token for this agent's API while servers are away.", secret=True,
+        reload=True),
+    Key("acl_agent_token", _S, "", "Token of the agent's own work.", secret=True, reload=True),
+    Key("acl_token", _S, "", "Token of requests that bring none.", secret=True, reload=True),
+    Key("acl_replication_token", _S, "", "Token that ACLs are copied with.", _REPLICATION, secret=True),
+    Key("enable_acl_replication", _B, False, "Copy ACLs from the data centre in charge.", _REPLICATION),
+    Key("acl_enforce_version_8", _B, True, "Enforce node, service and event rules.",
+        Refused("node, service and event rules are always enforced")),
+    Key("acl_enable_key_list_policy", _B, False, "Listing keys needs its own right."),
+    Key("acl", Kind.OBJECT, {}, "ACLs, as later releases write them; wins over `acl_...`."),
+    Key("acl.enabled", _B, False, "Whether there are ACLs."),
+    Key("acl.default_policy", _S, "", "What no rule mentions.", shown="`acl_default_policy`",
+        choices=("", "allow", "deny")),
+    Key("acl.down_policy", _S, "", "What a client does with tokens while no server answers.",
+        shown="`acl_down_policy`", choices=("", "allow", "deny", "extend-cache", "async-cache")),
+    Key("acl.policy_ttl", _D, 30.0, "How long a policy is kept.", Refused("tokens are kept whole: set acl.token_ttl")),
+    Key("acl.role_ttl", _D, 0.0, "How long a role is kept.", Refused("tokens are kept whole: set acl.token_ttl")),
+    Key("acl.token_ttl", _D, 0.0, "How long a client keeps what a token may do.", shown="`acl_ttl`"),
+    Key("acl.enable_key_list_policy", _B, False, "Listing keys needs its own right."),
+    Key("acl.enable_token_persistence", _B, False, "Keep tokens that the API set, in `<data_dir>/acl-tokens.json`."),
+    Key("acl.enable_token_replication", _B, False, "Copy tokens from the primary data centre.", _REPLICATION),
+    Key("acl.tokens", Kind.OBJECT, {}, "Tokens of the agent; win over `acl_..._token`."),
+    Key("acl.tokens.initial_management", _S, "", "The same as `acl_master_token`.", secret=True, reload=True),
+    Key("acl.tokens.master", _S, "", "Its older name.", secret=True, reload=True),
+    Key("acl.tokens.agent_recovery", _S, "", "The same as `acl_agent_master_token`.", secret=True, reload=True),
+    Key("acl.tokens.agent_master", _S, "", "Its older name.", secret=True, reload=True),
+    Key("acl.tokens.agent", _S, "", "The same as `acl_agent_token`.", secret=True, reload=True),
+    Key("acl.tokens.default", _S, "", "The same as `acl_token`.", secret=True, reload=True),
+    Key("acl.tokens.replication", _S, "", "Token that ACLs are copied with.", _REPLICATION, secret=True),
+    Key("acl.tokens.config_file_service_registration", _S, "", "Token of configured services and checks.",
+        LATER, secret=True),
+    Key("acl.tokens.managed_service_provider", Kind.OPEN, (), "Tokens of a cloud provider.", ENTERPRISE),
+    Key("default_intention_policy", _S, "", "What no intention mentions.", CONNECT),
 )  # fmt: skip

@@ -193,6 +193,20 @@ def test_a_reload_applies_the_difference_only() -> None:
     assert (agent.runners.started, agent.state.generation) == (["c", "y"], generation)
 
 
+def test_a_check_may_move_from_one_service_to_another_and_to_the_node() -> None:
+    agent = LocalAgent()
+    db = ServiceDefinition("db", "db")
+    places = ["web", "db", "", "web", "", "db", "web"]
+    for place in places:
+        on_web = [check("c", "web")] if place == "web" else []
+        on_db = (check("c", "db"),) if place == "db" else ()
+        agent.services.reload([web(*on_web), replace(db, checks=on_db)], [] if place else [check("c")])
+        assert [(c.check_id, c.service_id) for c in agent.state.checks()] == [("c", place)]
+        assert list(agent.runners.running) == ["c"]
+    agent.services.reload([db], [check("c")])
+    assert [(c.check_id, c.service_id) for c in agent.state.checks()] == [("c", "")]
+
+
 def test_a_reload_brings_back_what_the_api_changed_or_removed() -> None:
     agent = LocalAgent()
     agent.services.load([web(port=80)], [check("x")])

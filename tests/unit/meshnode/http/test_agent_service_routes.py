@@ -310,6 +310,20 @@ def test_every_route_asks_for_its_right(
             assert list(api.json("/v1/agent/services", "token=root")) == ["db", "web1"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Name": "db", "Check": {"CheckID": "Service:web1", "TTL": "1s"}},
+        {"Name": "db", "Checks": [{"TTL": "1s"}, {"ID": "service:web1", "TTL": "1s"}]},
+        {"Name": "db", "ID": "web1x", "Check": {"TTL": "1s", "ID": "service:web1"}},
+    ],
+)
+def test_a_registration_does_not_take_a_check_from_another_service(body: Any) -> None:
+    api = guarded()
+    assert api.put(REGISTER, "token=other", body).status == 403
+    assert api.json("/v1/agent/checks", "token=root")["service:web1"]["ServiceID"] == "web1"
+
+
 def test_a_token_that_there_is_not_is_403() -> None:
     assert answer(guarded().get("/v1/agent/services", "token=nobody")) == (403, "ACL not found")
 

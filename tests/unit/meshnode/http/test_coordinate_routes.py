@@ -108,3 +108,9 @@ def test_who_may(api: StateApi, token: str, rows: int, node: int, update: int) -
     assert len(api.json("/v1/coordinate/nodes", token=token)) == rows
     assert api.get("/v1/coordinate/node/n1", token=token).status == node
     assert api.put("/v1/coordinate/update", {"Node": "n1", "Coord": COORD}, token=token).status == update
+
+
+def test_the_name_of_a_node_in_other_letters_takes_the_same_right(api: StateApi) -> None:
+    api.tokens = {"": Grants.of("node:N1:write")}
+    assert api.put("/v1/coordinate/update", {"Node": "N1", "Coord": COORD}).status == 403
+    assert api.get("/v1/coordinate/node/N1").status == 403

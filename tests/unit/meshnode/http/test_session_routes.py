@@ -196,6 +196,16 @@ def test_creating_and_destroying_take_session_write_on_the_node(token: str, stat
     assert (len(api.machine.sessions.every()[1]) == 1) == (status in {200, 403})
 
 
+def test_the_name_of_a_node_in_other_letters_takes_the_same_right() -> None:
+    api = with_nodes()
+    api.tokens = {
+        "": Grants.of("session:NODE1:write"),
+        "both": Grants.of("session:NODE1:write", "session:node1:write"),
+    }
+    assert api.put("/v1/session/create", {"Node": "NODE1"}).status == 403
+    assert api.put("/v1/session/create", {"Node": "NODE1"}, token="both").status == 200
+
+
 def test_a_session_that_is_not_there_is_unknown_to_who_may_not_do_everything() -> None:
     api = with_nodes()
     api.tokens = {"write": Grants.of("session:*:write")}

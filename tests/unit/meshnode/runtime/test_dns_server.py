@@ -213,7 +213,8 @@ def test_half_closing_clients_get_their_answers(run: Any) -> None:
             reader, writer = await asyncio.open_connection(where.host, where.port)
             writer.write((len(WEB).to_bytes(2, "big") + WEB) * 3)
             writer.write_eof()
-            assert (await reader.read()).count(WEB[12:]) == 3
+            async with asyncio.timeout(5):
+                assert (await reader.read()).count(WEB[12:]) == 3
             writer.close()
             await writer.wait_closed()
 

@@ -148,7 +148,7 @@ SAME: dict[str, Any] = {"Node": "n1", "Address": "10.0.0.1"}
 REGISTER: list[tuple[dict[str, Any], list[str]]] = [
     (SAME, []),
     ({**SAME, "ID": ID1}, []),
-    ({**SAME, "Node": "N1"}, ["node:N1:write"]),
+    ({**SAME, "Node": "N1"}, ["node:N1:write", "node:n1:write"]),
     ({**SAME, "Address": "10.0.0.9"}, ["node:n1:write"]),
     ({**SAME, "NodeMeta": {"a": "b"}}, ["node:n1:write"]),
     ({"Node": "n1", "SkipNodeUpdate": True}, []),
@@ -207,6 +207,10 @@ def test_a_check_that_belongs_nowhere_is_refused(check: dict[str, Any], sentence
         (("n1", "", "web-check"), ["service:db:write"], False),
         (("n1", "", "node-check"), ["service:*:write"], False),
         (("n1", "", "node-check"), ["node:n1:write"], True),
+        (("N1", "", ""), ["node:N1:write"], False),
+        (("N1", "", "node-check"), ["node:N1:write"], False),
+        (("N1", "", "node-check"), ["node:n1:write"], True),
+        (("N1", "", ""), ["node:N1:write", "node:n1:write"], True),
     ],
 )
 def test_a_deregistration_takes_these_rights(
