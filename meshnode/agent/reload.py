@@ -21,6 +21,13 @@ def reloaded(old: AgentConfig, new: AgentConfig) -> AgentConfig:
         ),
         tls=replace(new.tls, server_name=old.tls.server_name),
         http=new.http,
+        acls=replace(
+            old.acls,
+            master_token=new.acls.master_token,
+            agent_master_token=new.acls.agent_master_token,
+            agent_token=new.acls.agent_token,
+            default_token=new.acls.default_token,
+        ),
         limits=replace(new.limits, rpc_hold_timeout=old.limits.rpc_hold_timeout),
         logging=replace(old.logging, level=new.logging.level),
         telemetry=replace(old.telemetry, prefix_filter=new.telemetry.prefix_filter),

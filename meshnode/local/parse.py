@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from meshnode.base.errors import ConfigError
-from meshnode.catalog.model import CONNECT_PROXY, STATES, Weights
+from meshnode.catalog.model import STATES, Weights
 from meshnode.local.check_type import (
     DEFAULT_OUTPUT_BYTES,
     AliasCheck,
@@ -122,8 +122,8 @@ def _service(fields: DefinitionFields) -> ServiceDefinition:
     proxy = parse_proxy(fields.object("Proxy"))
     sidecar = connect.object("SidecarService")
     destination = fields.text("ProxyDestination")
-    if not destination and fields.text("Kind") == CONNECT_PROXY and proxy is not None:
-        destination = proxy.get("DestinationServiceName", "")
+    if not destination and proxy is not None:
+        destination = proxy["DestinationServiceName"]
     return ServiceDefinition(
         id=service_id,
         name=name,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from meshnode.base.json_fields import json_type
 from meshnode.local.fields import DefinitionFields
 
-__all__ = ["parse_managed_proxy", "parse_proxy"]
+__all__ = ["canonical_proxy", "parse_managed_proxy", "parse_proxy", "without_empty"]
 
 EXEC_MODES: Final = ("", "daemon", "script")
 UPSTREAM_TYPES: Final = ("", "service", "prepared_query")
@@ -25,11 +25,12 @@ def parse_managed_proxy(fields: DefinitionFields | None) -> dict[str, Any] | Non
     mode = fields.text("ExecMode")
     if mode not in EXEC_MODES:
         fields.refuse("ExecMode", f'"{mode[:40]}" can\'t be used: write daemon or script')
-    return {
+    body = {
         "ExecMode": mode or "daemon",
         "Command": list(fields.strings("Command")),
         "Config": _open(fields, "Config"),
     }
+    return without_empty(body)
 
 
 def parse_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
@@ -40,7 +41,7 @@ def parse_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
         ("DestinationServiceName", "DestinationServiceID", "LocalServiceAddress", "LocalServicePort", "Config",
          "Upstreams")
     )  # fmt: skip
-    return {
+    body = {
         "DestinationServiceName": fields.text("DestinationServiceName"),
         "DestinationServiceID": fields.text("DestinationServiceID"),
         "LocalServiceAddress": fields.text("LocalServiceAddress"),
@@ -48,6 +49,19 @@ def parse_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
         "Config": _open(fields, "Config"),
         "Upstreams": [_upstream(part) for part in fields.objects("Upstreams")],
     }
+    return canonical_proxy(body)
+
+
+def canonical_proxy(proxy: Mapping[str, Any]) -> dict[str, Any]:
+    """``proxy`` without what isn't set, in its upstreams too: two that mean the same are equal. The name stays."""
+    upstreams = [without_empty(upstream) for upstream in proxy.get("Upstreams") or ()]
+    name = proxy.get("DestinationServiceName", "")
+    return {"DestinationServiceName": name, **without_empty({**proxy, "Upstreams": upstreams})}
+
+
+def without_empty(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that are set."""
+    return {name: value for name, value in body.items() if value}
 
 
 def _upstream(fields: DefinitionFields) -> dict[str, Any]:

@@ -48,6 +48,8 @@ SCALE_THRESHOLD: Final = 128
 #: Seconds before a sync that failed is tried again.
 RETRY_INTERVAL: Final = 15.0
 _DENIED: Final = ("Permission denied", "ACL not found")
+#: What a server says of a removal when there is nothing to remove and the token isn't one for the whole node.
+_UNKNOWN: Final = ("Unknown service", "Unknown check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,8 @@ def apply(state: LocalState, step: Step, refusal: str = "") -> bool:
     other refusal nothing changes and the sync has failed.
     """
     denied = any(sentence in refusal for sentence in _DENIED)
-    if refusal and not denied:
+    gone = isinstance(step, RemoveService | RemoveCheck) and any(text in refusal for text in _UNKNOWN)
+    if refusal and not denied and not gone:
         return False
     match step:
         case RegisterService(_, service, checks):

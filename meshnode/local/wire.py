@@ -12,6 +12,7 @@ from typing import Any, Final
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.json_fields import JsonFields
 from meshnode.catalog.model import STATES, Check, CheckDefinition, Node, Service, Weights
+from meshnode.local.proxy import canonical_proxy, without_empty
 
 __all__ = [
     "deregistration",
@@ -157,7 +158,7 @@ def _service(fields: _ReplyFields) -> Service:
         proxy_destination=fields.text("ProxyDestination"),
         native=connect.boolean("Native"),
         managed_proxy=_managed(connect.object("Proxy")),
-        proxy=_plain(fields.object("Proxy")),
+        proxy=_proxy(fields.object("Proxy")),
     )
 
 
@@ -165,16 +166,19 @@ def _managed(fields: _ReplyFields | None) -> dict[str, Any] | None:
     if fields is None:
         return None
     mode, config = fields.value("ExecMode"), fields.object("Config")
-    return {
+    body = {
         "ExecMode": _EXEC_MODES.get(mode, "") if isinstance(mode, int) else fields.text("ExecMode"),
         "Command": list(fields.strings("Command")),
         "Config": dict(config.obj) if config is not None else {},
     }
+    return without_empty(body)
 
 
-def _plain(fields: _ReplyFields | None) -> dict[str, Any] | None:
+def _proxy(fields: _ReplyFields | None) -> dict[str, Any] | None:
     # A server of 1.3 and later sends an empty structure where there is none.
-    return dict(fields.obj) if fields is not None and any(fields.obj.values()) else None
+    if fields is None or not any(fields.obj.values()):
+        return None
+    return canonical_proxy({**fields.obj, "Upstreams": [part.obj for part in fields.objects("Upstreams")]})
 
 
 def _check(fields: _ReplyFields) -> Check:

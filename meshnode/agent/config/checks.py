@@ -10,6 +10,7 @@ import re
 import string
 from typing import Any, Final
 
+from meshnode.agent.config.checks_acl import settle_acls
 from meshnode.agent.config.merge import Settings
 from meshnode.base.address import split_host_port
 from meshnode.base.errors import ConfigError, MeshError
@@ -75,6 +76,7 @@ def settle(settings: Settings, *, dev: bool, hostname: str) -> Findings:
     _http(found)
     _numbers(found)
     _logging(found)
+    settle_acls(found)
     return found
 
 

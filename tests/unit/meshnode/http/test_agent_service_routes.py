@@ -72,7 +72,7 @@ def test_a_managed_proxy_is_shown_where_it_is_allowed() -> None:
     api.put(REGISTER, body=WEB | proxy)
     assert api.json("/v1/agent/services")["web1"]["Connect"] == {
         "Native": False,
-        "Proxy": {"ExecMode": "daemon", "Command": ["p"], "Config": {}},
+        "Proxy": {"ExecMode": "daemon", "Command": ["p"]},
     }
 
 

@@ -27,6 +27,7 @@ from meshnode.catalog.model import CheckDefinition as StoredDefinition
 from meshnode.catalog.store import Registration
 from meshnode.local.check_type import TtlCheck
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
+from meshnode.local.parse import parse_service
 from meshnode.local.state import LocalSettings, LocalState
 from meshnode.local.sync import (
     FULL_SYNC_INTERVAL,
@@ -257,6 +258,43 @@ def test_a_denied_removal_is_tried_again_at_the_next_full_sync() -> None:
     assert (server.services(), server.checks()) == ({}, {})
     assert state.service_entries == {}
     assert state.check_entries == {}
+
+
+def test_what_the_catalog_does_not_know_is_removed_already() -> None:
+    state = new_state()
+    state.add_service(web())
+    state.add_check(check("node"), 0)
+    server = synced(state)
+    state.remove_service("web")
+    state.remove_check("node")
+    for step, sentence in zip(steps(state), ("Unknown service 'web'", "Unknown check 'node'"), strict=True):
+        assert apply(state, step, f"rpc error making call: {sentence}")
+    assert not state.dirty
+    assert (state.service_entries, state.check_entries) == ({}, {})
+    assert server.calls == []
+
+
+def test_a_proxy_is_in_sync_once_it_is_registered() -> None:
+    state = new_state()
+    upstream = {"DestinationName": "db", "LocalBindPort": 9191, "Config": {"connect_timeout_ms": 5}}
+    for body in (
+        {
+            "Name": "p",
+            "Kind": "connect-proxy",
+            "Port": 1,
+            "Proxy": {"DestinationServiceName": "web", "Upstreams": [upstream]},
+        },
+        {
+            "Name": "managed",
+            "Port": 1,
+            "Connect": {"Proxy": {"ExecMode": "script", "Config": {"a": {"b": [1]}}}},
+        },
+        {"Name": "plain", "Connect": {"Proxy": {}}},
+    ):  # fmt: skip
+        state.add_service(parse_service(body))
+    server = synced(state)
+    assert full_sync(state, server) == []
+    assert server.calls == []
 
 
 def test_any_other_refusal_leaves_the_step_to_be_done() -> None:

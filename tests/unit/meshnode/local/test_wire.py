@@ -10,19 +10,21 @@ from hypothesis import strategies as st
 
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.catalog.model import CheckDefinition, Service, Weights
+from meshnode.control.endpoints.catalog_fields import node_fields, service_fields
+from meshnode.control.endpoints.registration import parse_service as read_by_server
 from meshnode.local.wire import parse_node_checks, parse_node_services, service_body
-from tests.support.local_catalog import NODE, node_reply, service_of, service_reply
+from tests.support.local_catalog import NODE
 
 SERVICE = Service(
     "web", "web1", tags=("a",), address="10.0.0.9", port=80, meta={"k": "v"}, weights=Weights(3, 2),
     enable_tag_override=True, native=True, managed_proxy={"ExecMode": "daemon", "Command": ["x"], "Config": {"a": 1}},
-    proxy={"DestinationServiceName": "db"},
+    proxy={"DestinationServiceName": "db"}, proxy_destination="db",
 )  # fmt: skip
 
 
 def test_a_service_is_the_same_after_the_way_to_the_catalog_and_back() -> None:
-    assert service_of(service_body(SERVICE)).same_as(SERVICE)
-    reply = {"NodeServices": {"Node": node_reply(NODE), "Services": {"web1": service_reply(SERVICE)}}}
+    assert read_by_server(service_body(SERVICE)).same_as(SERVICE)
+    reply = {"NodeServices": {"Node": node_fields(NODE), "Services": {"web1": service_fields(SERVICE)}}}
     node, (service,) = parse_node_services(reply)
     assert node is not None
     assert node.same_as(NODE)
@@ -42,7 +44,7 @@ def test_gos_nulls_and_numbers_are_read() -> None:
                "Proxy": {"DestinationServiceName": "", "Config": None, "Upstreams": None}}  # fmt: skip
     reply = {"NodeServices": {"Node": {"Node": "n", "TaggedAddresses": None}, "Services": {"w": service}}}
     _, (found,) = parse_node_services(reply)
-    assert found == Service("w", "w", managed_proxy={"ExecMode": "script", "Command": [], "Config": {}})
+    assert found == Service("w", "w", managed_proxy={"ExecMode": "script"})
     (check,) = parse_node_checks({"HealthChecks": [
         {"Node": "n", "CheckID": "c", "Status": "passing", "ServiceTags": None,
          "Definition": {"HTTP": "http://x", "Interval": 10_000_000_000, "Header": {"A": ["b"]}}},
