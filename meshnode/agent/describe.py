@@ -89,7 +89,9 @@ def _hidden(value: object) -> str | None:
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {
-            field.name: _plain(getattr(value, field.name)) if field.repr else _hidden(getattr(value, field.name))
+            field.name: _plain(getattr(value, field.name))
+            if field.repr
+            else _hidden(getattr(value, field.name))
             for field in fields(value)
         }
     if isinstance(value, Mapping):

@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Resource, require
+from meshnode.acl.model import master_token
 from meshnode.base.errors import MeshError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
-from meshnode.control.command import Command, Lead, ReapTombstones, SessionDestroy, UpdateCoordinates
+from meshnode.control.command import (
+    AclReapTokens,
+    AclTokenSet,
+    Command,
+    Lead,
+    ReapTombstones,
+    SessionDestroy,
+    UpdateCoordinates,
+)
+from meshnode.control.endpoints.session import session_fields
 from meshnode.control.log import LogError, StaleEpochError
 from meshnode.control.method import Body, mapping, text
 from meshnode.control.reconcile import MemberView, reconcile
@@ -34,6 +45,8 @@ MAX_COORDINATES: Final = 1024
 #: Seconds that deletions are remembered for those who block on a list (Consul's tombstone_ttl), and the steps of it.
 TOMBSTONE_TTL: Final = 900.0
 TOMBSTONE_STEP: Final = 30.0
+#: Seconds between looks for tokens whose time is over.
+TOKEN_INTERVAL: Final = 1.0
 #: Seconds until a duty that failed is tried again.
 RETRY_INTERVAL: Final = 1.0
 #: Seconds between looks at the session timers when nothing else wakes us.
@@ -50,7 +63,9 @@ class Leader:
         *,
         own_name: str,
         datacenter: str,
+        master_token: Callable[[], str],
     ) -> None:
+        self._master_token = master_token
         self._state = state
         self._members = members
         self._own_name = own_name
@@ -96,6 +111,7 @@ class Leader:
             self._end_sessions,
             self._write_coordinates,
             self._reap_tombstones,
+            self._keep_tokens,
         )
         self._tasks += [spawn(duty(state), name=duty.__name__.strip("_")) for duty in duties]
 
@@ -221,26 +237,24 @@ class Leader:
             if reaped and (graveyard.stones or graveyard.trees):
                 await self._try(state, ReapTombstones(reaped, self._epoch))
 
+    # Tokens
+
+    async def _keep_tokens(self, state: ClusterState) -> None:
+        """Make the management token that the configuration names, and end those whose time is over."""
+        while True:
+            now, secret = time.time(), self._master_token()
+            if secret and state.machine.acl.token_by_secret(secret) is None:
+                token = master_token(str(uuid.uuid4()), secret, now)
+                await self._try(state, AclTokenSet(token, create=True))
+            if 0 < state.machine.acl.next_expiration() <= now:
+                await self._try(state, AclReapTokens(now, self._epoch))
+            await asyncio.sleep(TOKEN_INTERVAL)
+
     def _leading(self) -> ClusterState:
         state = self._state()
         if state is None or not self._epoch:
             raise MeshError("this server doesn't lead")
         return state
-
-
-def session_fields(session: Any) -> dict[str, Any]:
-    """A session as Consul's struct; the lock delay in nanoseconds."""
-    return {
-        "ID": session.id,
-        "Name": session.name,
-        "Node": session.node,
-        "Checks": list(session.checks),
-        "LockDelay": int(session.lock_delay * 1_000_000_000),
-        "Behavior": session.behavior,
-        "TTL": session.ttl,
-        "CreateIndex": session.create_index,
-        "ModifyIndex": session.modify_index,
-    }
 
 
 def _coordinate(given: Body) -> Coordinate:

@@ -10,7 +10,16 @@ from typing import Final
 from meshnode.agent.local_changes import LocalChanges, ServerCall
 from meshnode.base.errors import MeshError
 from meshnode.local.state import LocalState
-from meshnode.local.sync import apply, call_of, compare, describe, full_sync_delay, retry_delay, steps
+from meshnode.local.sync import (
+    apply,
+    call_of,
+    compare,
+    describe,
+    full_sync_delay,
+    is_denied,
+    retry_delay,
+    steps,
+)
 from meshnode.local.wire import parse_node_checks, parse_node_services
 
 __all__ = ["MAX_FAILED_STEPS", "SERVER_UP_SPREAD", "CatalogSync"]
@@ -112,7 +121,7 @@ class CatalogSync:
                 failures.append(f"{describe(step)}: {refusal}")
                 if len(failures) == MAX_FAILED_STEPS:
                     break
-            elif refusal:
+            elif is_denied(refusal):
                 _log.warning("%s is blocked by ACLs: %s", describe(step), refusal)
             else:
                 _log.debug("in sync: %s", describe(step))

@@ -155,7 +155,7 @@ class RemoteExec:
                 # What a finished job left running in the background is meant to stay.
                 if not finished:
                     await child.end(JOB_GRACE)
-                child.close()
+                await child.close()
             return code if code >= 0 else 128 - code
 
     async def _follow(self, invitation: Invitation, job: Job, child: Child) -> int:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
+from meshnode.acl.authorizer import Authorizer
+from meshnode.acl.resolve import AclSettings, resolve
+from meshnode.acl.store import ACL
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.leader import Leader
 from meshnode.agent.pool import Pool
@@ -20,10 +22,11 @@ from meshnode.agent.state_owner import LOG_TAG, StateOwner
 from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
+from meshnode.control.endpoints.acl import bootstrap_methods
 from meshnode.control.endpoints.table import METHODS
 from meshnode.control.log import Log, LogHaltedError
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import ReadMethod
+from meshnode.control.method import Method, ReadMethod
 from meshnode.control.reconcile import MemberView
 from meshnode.control.servers import ServerInfo
 from meshnode.control.watch import WatchKey
@@ -54,6 +57,7 @@ class ServerRole:
         tls: TlsContexts,
         metrics: Metrics,
         fire: Callable[[str, bytes], None],
+        acl_settings: Callable[[], AclSettings],
         halt: Callable[[str], None],
         rng: random.Random,
     ) -> None:
@@ -64,6 +68,7 @@ class ServerRole:
         self._calls = calls
         self._rng = rng
         self._halt = halt
+        self.acl_settings = acl_settings
         identity = config.identity
         self.owner = StateOwner(
             own_id=node_id,
@@ -80,11 +85,12 @@ class ServerRole:
             lambda: member_views(lan.members),
             own_name=identity.node_name,
             datacenter=identity.datacenter,
+            master_token=lambda: self.acl_settings().master_token,
         )
         self.owner.on_leadership = self.leader.lead
         self.gateway = StateGateway(
             self.owner,
-            METHODS,
+            {**METHODS, **self._bootstrap_methods()},
             self._leader_methods(),
             client=client,
             datacenter=identity.datacenter,
@@ -130,7 +136,7 @@ class ServerRole:
     def watches_of(self, query: ReadServer) -> tuple[WatchKey, ...]:
         """What the answer to a read depends on."""
         method = METHODS[query.method]
-        return method.watches(query.body) if isinstance(method, ReadMethod) else ()
+        return (*method.watches(query.body), ACL) if isinstance(method, ReadMethod) else ()
 
     def may_answer(self) -> bool:
         """Whether memory may answer a default read: only the leader's may."""
@@ -148,8 +154,7 @@ class ServerRole:
 
     def authorizer(self, machine: StateMachine, token: str) -> Authorizer:
         """The rights of a token."""
-        del machine, token
-        return ALLOW_ALL
+        return resolve(machine.acl, token, self.acl_settings(), time.time())
 
     # The log
 
@@ -189,6 +194,13 @@ class ServerRole:
 
     # Methods
 
+    def _bootstrap_methods(self) -> dict[str, Method]:
+        data_dir = self._config.identity.data_dir
+        path = Path(data_dir, "acl-bootstrap-reset") if data_dir else None
+        return bootstrap_methods(
+            lambda: reset_index(path), has_master=lambda: bool(self.acl_settings().master_token)
+        )
+
     def _leader_methods(self) -> dict[str, LeaderMethod]:
         snapshots = StateSnapshots(lambda: self.owner.state)
         queries = QueryExecution(
@@ -226,3 +238,18 @@ def member_views(members: Sequence[MemberInfo]) -> list[MemberView]:
 def _port(tags: Mapping[str, str]) -> int:
     port = tags.get("port", "")
     return int(port) if port.isascii() and port.isdigit() else 0
+
+
+def reset_index(path: Path | None) -> int:
+    """The index that the operator wrote to have the first token made again; 0: nothing of the kind.
+
+    Source: Consul, "reset the ACL system": the refusal of a second bootstrap names the index to write.
+    """
+    if path is None:
+        return 0
+    try:
+        written = path.read_text().strip()
+    except OSError:
+        return 0
+    path.unlink(missing_ok=True)
+    return int(written) if written.isascii() and written.isdigit() and len(written) < 20 else 0

@@ -71,7 +71,9 @@ class AgentTokens:
             self._save()
         except OSError as error:
             self._set = before
-            raise MeshError(f"the token was not set: {self._path} can't be written: {error.strerror}") from None
+            raise MeshError(
+                f"the token was not set: {self._path} can't be written: {error.strerror}"
+            ) from None
 
     def _load(self) -> dict[str, str]:
         assert self._path is not None

@@ -194,7 +194,7 @@ class _Lock:
         finally:
             watching.cancel()
             ending.cancel()
-            child.close()
+            await child.close()
 
     async def _give_back(self, lock: Mutex | Semaphore) -> int:
         """Release and clean up; returns 1 when that failed."""

@@ -40,7 +40,8 @@ def _convert(value: Any, keys: _Keys, *, binary: bool) -> Any:
     if type(value) is bytes:
         return value if binary else value.decode("utf-8", "surrogateescape")
     if isinstance(value, list | tuple):
-        return [_convert(item, keys, binary=binary) for item in value]
+        inside = keys if keys is _Keys.TEXT else _Keys.FIELDS
+        return [_convert(item, inside, binary=binary) for item in value]
     if not isinstance(value, dict):
         return value
     converted = {}

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+from meshnode.acl.authorizer import Access, Resource
+from meshnode.http.authorize import authorizer_of
+from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
-from meshnode.http.effects import ForceLeave, Join, Leave, Reload, Steps, StreamLog, ask
+from meshnode.http.effects import ForceLeave, Join, Leave, Reload, SetAgentToken, Steps, StreamLog, ask
 from meshnode.http.errors import HttpError
 from meshnode.http.exposition import PROMETHEUS_TYPE, metrics_as_json, metrics_as_prometheus
+from meshnode.http.local_view import view_of
 from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.router import Answer
+from meshnode.http.router import Answer, Outcome
+from meshnode.http.view import MemberInfo
 
-__all__ = ["agent_self", "force_leave", "join", "leave", "members", "metrics", "monitor", "reload"]
+__all__ = ["agent_self", "force_leave", "join", "leave", "members", "metrics", "monitor", "reload", "token"]
 
+#: The tokens that an agent has, by their names of 1.2.3 and of later releases.
+TOKEN_NAMES: Final = (
+    *("acl_token", "acl_agent_token", "acl_agent_master_token", "acl_replication_token"),
+    *("default", "agent", "agent_master", "agent_recovery", "replication"),
+)
 ALL_SEGMENTS: Final = "_all"
 #: Log levels and the names that Consul's own tools also send.
 LOG_LEVELS: Final = {
@@ -41,7 +52,7 @@ def agent_self(context: Context, request: Request) -> Response:
     return context.json(request, body)
 
 
-def members(context: Context, request: Request) -> Response:
+def members(context: Context, request: Request) -> Outcome:
     """GET /v1/agent/members; ``wan`` counts with any value, but not without one (Consul 1.2.3)."""
     wan, segment = False, ""
     if request.raw_query:
@@ -51,8 +62,27 @@ def members(context: Context, request: Request) -> Response:
             raise HttpError(400, "Cannot provide a segment with wan=true")
         raise HttpError(500, "Network segments are not supported in this version of Consul")
     found = context.view.members(wan=wan)
+    if view_of(context).acl_enabled:
+        return _visible_members(context, request, found)
     slot = "members.wan" if wan else "members.lan"
     return context.json_of(request, slot, found, lambda: [member.as_json() for member in found])
+
+
+def _visible_members(context: Context, request: Request, found: Sequence[MemberInfo]) -> Steps[Answer]:
+    authorizer = yield from authorizer_of(context, request)
+    seen = [m for m in found if authorizer.decide(Resource.NODE, m.name, Access.READ).allowed]
+    return context.json(request, [member.as_json() for member in seen])
+
+
+def token(context: Context, request: Request) -> Steps[Answer]:
+    """PUT /v1/agent/token/:name with ``{"Token"}``: one of the agent's own tokens."""
+    if not view_of(context).acl_enabled:
+        raise HttpError(401, "ACL support disabled")
+    if request.param not in TOKEN_NAMES:
+        raise HttpError(404, f"Token {request.param!r} is unknown: use one of {', '.join(TOKEN_NAMES)}")
+    value = Fields(decode_object(request.body)).text("Token")
+    yield from ask(SetAgentToken(request.param, value))
+    return Response()
 
 
 def join(context: Context, request: Request) -> Steps[Answer]:

@@ -51,8 +51,10 @@ class AnswerCache:
 
     def keep(self, key: object, answer: Response, query: ReadServer, reply: Mapping[str, Any]) -> None:
         """Keep ``answer`` to ``query`` if it is short and came from memory: its reply says so."""
-        if not reply.get("FromMemory") or len(answer.body) > MAX_ANSWER_BYTES or key in self._kept:
+        if not reply.get("FromMemory") or len(answer.body) > MAX_ANSWER_BYTES:
             return
+        if key in self._kept:
+            self._drop(key)
         if len(self._kept) >= MAX_ANSWERS:
             oldest = next(iter(self._kept))
             self._watching.unwatch(self._kept.pop(oldest)[1])

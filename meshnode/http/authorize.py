@@ -7,10 +7,12 @@ from meshnode.catalog.model import Check, Service
 from meshnode.http.context import Context
 from meshnode.http.effects import ResolveToken, Steps, ask
 from meshnode.http.local_view import local_of, view_of
-from meshnode.http.message import Request
+from meshnode.http.message import Request, Response, StreamResponse
+from meshnode.http.router import Answer, Handler, Outcome
 
 __all__ = [
     "authorizer_of",
+    "guarded",
     "may_see_check",
     "may_see_service",
     "require_check_write",
@@ -23,6 +25,29 @@ def authorizer_of(context: Context, request: Request) -> Steps[Authorizer]:
     if not view_of(context).acl_enabled:
         return ALLOW_ALL
     return (yield from ask(ResolveToken(request.token)))
+
+
+def guarded(handler: Handler, resource: Resource, access: Access) -> Handler:
+    """``handler`` for those who have ``access``: to this agent's name for ``agent``, to all of it for the others."""
+
+    def guard(context: Context, request: Request) -> Outcome:
+        if not view_of(context).acl_enabled:
+            return handler(context, request)
+        name = context.view.node_name if resource is Resource.AGENT else ""
+        return _checked(context, request, handler, resource, name, access)
+
+    return guard
+
+
+def _checked(
+    context: Context, request: Request, handler: Handler, resource: Resource, name: str, access: Access
+) -> Steps[Answer]:
+    authorizer = yield from ask(ResolveToken(request.token))
+    require(authorizer, resource, name, access)
+    outcome = handler(context, request)
+    if isinstance(outcome, Response | StreamResponse):
+        return outcome
+    return (yield from outcome)
 
 
 def may_see_service(authorizer: Authorizer, service: Service) -> bool:

@@ -46,11 +46,11 @@ def decode_json(body: bytes) -> Any:
     text = body.decode("utf-8", "replace")
     try:
         value = _DECODER.decode(text)
+        return _without_surrogates(value) if "\\u" in text else value
     except json.JSONDecodeError as error:
         raise _failed(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise _failed("the JSON is nested too deeply") from None
-    return _without_surrogates(value) if "\\u" in text else value
 
 
 def _failed(message: str) -> HttpError:

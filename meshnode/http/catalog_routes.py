@@ -8,7 +8,7 @@ from typing import Any
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.discovery import named, nodes_query, read_rows, service_query
-from meshnode.http.effects import CallServer, Steps, ask
+from meshnode.http.effects import CallServer, ReadServer, Steps, ask
 from meshnode.http.filter.fields import CATALOG_NODE_SERVICES, CATALOG_NODES, CATALOG_SERVICE
 from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
@@ -18,6 +18,7 @@ from meshnode.http.state import read
 
 __all__ = [
     "connect",
+    "datacenters",
     "deregister",
     "node",
     "node_services",
@@ -110,3 +111,9 @@ def _write(context: Context, request: Request, method: str, body: dict[str, Any]
     body["Datacenter"] = wanted or context.view.datacenter
     yield from ask(CallServer(method, body, wanted, request.token))
     return context.json(request, value=True)
+
+
+def datacenters(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/catalog/datacenters: their names, nearest first."""
+    found = yield from ask(ReadServer("Catalog.ListDatacenters", {}, token=request.token))
+    return context.json(request, found)

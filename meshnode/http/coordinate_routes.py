@@ -10,11 +10,18 @@ from meshnode.base.json_fields import json_type
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.discovery import named
+from meshnode.http.effects import ReadServer, Steps, ask
 from meshnode.http.message import Request, Response
-from meshnode.http.router import Outcome
+from meshnode.http.router import Answer, Outcome
 from meshnode.http.state import flag, read, write
 
-__all__ = ["node", "nodes", "update"]
+__all__ = ["datacenters", "node", "nodes", "update"]
+
+
+def datacenters(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/coordinate/datacenters: the servers of each datacenter."""
+    found = yield from ask(ReadServer("Coordinate.ListDatacenters", {}, token=request.token))
+    return context.json(request, found)
 
 
 def nodes(context: Context, request: Request) -> Outcome:

@@ -8,7 +8,7 @@ cancelled when the client goes away; any other is carried to its end, and only i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "ReadServer",
     "Reload",
     "ResolveToken",
+    "SetAgentToken",
     "Steps",
     "StreamLog",
     "WaitForEvents",
@@ -113,6 +114,14 @@ class ResolveToken(Effect[Authorizer]):
 
     abandoned = True
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAgentToken(Effect[None]):
+    """Use ``token`` (empty: none) as the agent's token that the API calls ``name``."""
+
+    name: str
+    token: str = field(repr=False)
 
 
 class KeyVerb(Enum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshnode.acl.authorizer import Access, Resource
 from meshnode.http import (
     acl_legacy_routes,
     acl_routes,
@@ -24,6 +25,8 @@ from meshnode.http import (
     status_routes,
     txn_routes,
 )
+from meshnode.http.authorize import guarded
+from meshnode.http.local_routes import LOCAL_ROUTES
 from meshnode.http.router import Route
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "ROUTES"]
@@ -32,28 +35,19 @@ __all__ = ["MAX_SNAPSHOT_BYTES", "ROUTES"]
 MAX_SNAPSHOT_BYTES: Final = 256 * 1024 * 1024
 
 _AGENT: Final = (
-    Route("/v1/agent/self", {"GET": agent_routes.agent_self}),
+    *LOCAL_ROUTES,
+    Route("/v1/agent/self", {"GET": guarded(agent_routes.agent_self, Resource.AGENT, Access.READ)}),
     Route("/v1/agent/members", {"GET": agent_routes.members}),
-    Route("/v1/agent/join/:address", {"PUT": agent_routes.join}),
-    Route("/v1/agent/leave", {"PUT": agent_routes.leave}),
-    Route("/v1/agent/force-leave/:node", {"PUT": agent_routes.force_leave}),
-    Route("/v1/agent/reload", {"PUT": agent_routes.reload}),
-    Route("/v1/agent/monitor", {"GET": agent_routes.monitor}),
-    Route("/v1/agent/metrics", {"GET": agent_routes.metrics}),
-    Route("/v1/agent/maintenance", {"PUT": None}),
-    Route("/v1/agent/token/:name", {"PUT": None}),
-    Route("/v1/agent/services", {"GET": None}),
-    Route("/v1/agent/service/:id", {"GET": None}),
-    Route("/v1/agent/service/register", {"PUT": None}),
-    Route("/v1/agent/service/deregister/:id", {"PUT": None}),
-    Route("/v1/agent/service/maintenance/:id", {"PUT": None}),
-    Route("/v1/agent/checks", {"GET": None}),
-    Route("/v1/agent/check/register", {"PUT": None}),
-    Route("/v1/agent/check/deregister/:id", {"PUT": None}),
-    Route("/v1/agent/check/pass/:id", {"PUT": None}),
-    Route("/v1/agent/check/warn/:id", {"PUT": None}),
-    Route("/v1/agent/check/fail/:id", {"PUT": None}),
-    Route("/v1/agent/check/update/:id", {"PUT": None}),
+    Route("/v1/agent/join/:address", {"PUT": guarded(agent_routes.join, Resource.AGENT, Access.WRITE)}),
+    Route("/v1/agent/leave", {"PUT": guarded(agent_routes.leave, Resource.AGENT, Access.WRITE)}),
+    Route(
+        "/v1/agent/force-leave/:node",
+        {"PUT": guarded(agent_routes.force_leave, Resource.AGENT, Access.WRITE)},
+    ),
+    Route("/v1/agent/reload", {"PUT": guarded(agent_routes.reload, Resource.AGENT, Access.WRITE)}),
+    Route("/v1/agent/monitor", {"GET": guarded(agent_routes.monitor, Resource.AGENT, Access.READ)}),
+    Route("/v1/agent/metrics", {"GET": guarded(agent_routes.metrics, Resource.AGENT, Access.READ)}),
+    Route("/v1/agent/token/:name", {"PUT": guarded(agent_routes.token, Resource.AGENT, Access.WRITE)}),
     Route("/v1/agent/connect/authorize", {"POST": None}),
     Route("/v1/agent/connect/ca/roots", {"GET": None}),
     Route("/v1/agent/connect/ca/leaf/:service", {"GET": None}),
@@ -62,7 +56,7 @@ _AGENT: Final = (
 _CATALOG: Final = (
     Route("/v1/catalog/register", {"PUT": catalog_routes.register}),
     Route("/v1/catalog/deregister", {"PUT": catalog_routes.deregister}),
-    Route("/v1/catalog/datacenters", {"GET": None}),
+    Route("/v1/catalog/datacenters", {"GET": catalog_routes.datacenters}),
     Route("/v1/catalog/nodes", {"GET": catalog_routes.nodes}),
     Route("/v1/catalog/services", {"GET": catalog_routes.services}),
     Route("/v1/catalog/service/:service", {"GET": catalog_routes.service}),
@@ -74,7 +68,7 @@ _CATALOG: Final = (
     Route("/v1/health/service/:service", {"GET": health_routes.service}),
     Route("/v1/health/connect/:service", {"GET": health_routes.connect}),
     Route("/v1/health/state/:state", {"GET": health_routes.state}),
-    Route("/v1/coordinate/datacenters", {"GET": None}),
+    Route("/v1/coordinate/datacenters", {"GET": coordinate_routes.datacenters}),
     Route("/v1/coordinate/nodes", {"GET": coordinate_routes.nodes}),
     Route("/v1/coordinate/node/:node", {"GET": coordinate_routes.node}),
     Route("/v1/coordinate/update", {"PUT": coordinate_routes.update}),
@@ -144,10 +138,10 @@ _CLUSTER: Final = (
     Route(
         "/v1/operator/keyring",
         {
-            "GET": operator_routes.keyring_list,
-            "POST": operator_routes.keyring_write,
-            "PUT": operator_routes.keyring_write,
-            "DELETE": operator_routes.keyring_write,
+            "GET": guarded(operator_routes.keyring_list, Resource.KEYRING, Access.READ),
+            "POST": guarded(operator_routes.keyring_write, Resource.KEYRING, Access.WRITE),
+            "PUT": guarded(operator_routes.keyring_write, Resource.KEYRING, Access.WRITE),
+            "DELETE": guarded(operator_routes.keyring_write, Resource.KEYRING, Access.WRITE),
         },
     ),
     Route("/v1/operator/raft/configuration", {"GET": None}),
@@ -166,7 +160,10 @@ _STATE: Final = (
     Route("/v1/session/node/:node", {"GET": session_routes.node}),
     Route("/v1/session/list", {"GET": session_routes.session_list}),
     Route("/v1/query", {"GET": query_routes.list_all, "POST": query_routes.create}),
-    Route("/v1/query/:uuid", {"GET": query_routes.get, "PUT": query_routes.update, "DELETE": query_routes.delete}),
+    Route(
+        "/v1/query/:uuid",
+        {"GET": query_routes.get, "PUT": query_routes.update, "DELETE": query_routes.delete},
+    ),
     Route("/v1/query/:uuid/execute", {"GET": query_routes.execute}),
     Route("/v1/query/:uuid/explain", {"GET": query_routes.explain}),
 )

@@ -5,14 +5,17 @@ Source: Consul 1.2.3 (Connect.Proxy, a managed proxy) and 1.3 (Proxy, of a servi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from meshnode.base.json_fields import json_type
 from meshnode.local.fields import DefinitionFields
 
-__all__ = ["canonical_proxy", "parse_managed_proxy", "parse_proxy", "without_empty"]
+__all__ = ["MAX_CONFIG_DEPTH", "canonical_proxy", "parse_managed_proxy", "parse_proxy", "without_empty"]
 
+#: How deep the ``Config`` of a proxy may be nested: as deep as servers take it.
+MAX_CONFIG_DEPTH: Final = 32
 EXEC_MODES: Final = ("", "daemon", "script")
 UPSTREAM_TYPES: Final = ("", "service", "prepared_query")
 
@@ -98,4 +101,20 @@ def _open(fields: DefinitionFields, name: str) -> dict[str, Any]:
     value = fields.value(name)
     if value is not None and not isinstance(value, Mapping):
         fields.refuse(name, f"expected object, got {json_type(value)}")
+    if fault := _fault(value, 0):
+        fields.refuse(name, fault)
     return dict(value or {})
+
+
+def _fault(value: Any, depth: int) -> str:
+    """Why servers wouldn't keep ``value``, or nothing."""
+    if depth > MAX_CONFIG_DEPTH:
+        return f"is nested more than {MAX_CONFIG_DEPTH} deep"
+    if isinstance(value, Mapping | list | tuple):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return next(filter(None, (_fault(item, depth + 1) for item in inner)), "")
+    if isinstance(value, float) and not math.isfinite(value):
+        return "holds a number that is too large"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return "holds a whole number of more than 64 bits"
+    return ""

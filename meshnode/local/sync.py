@@ -35,6 +35,7 @@ __all__ = [
     "compare",
     "describe",
     "full_sync_delay",
+    "is_denied",
     "retry_delay",
     "steps",
 ]
@@ -238,13 +239,18 @@ def call_of(state: LocalState, step: Step, default_token: str) -> tuple[str, dic
     return "Catalog.Register", body
 
 
+def is_denied(refusal: str) -> bool:
+    """Whether a server's sentence means that the token doesn't allow it."""
+    return any(sentence in refusal for sentence in _DENIED)
+
+
 def apply(state: LocalState, step: Step, refusal: str = "") -> bool:
     """Note how a step went, and whether it is done; ``refusal`` is the server's sentence, empty for success.
 
     A step that access control denies counts as done, so that it isn't repeated before the next full sync; after any
     other refusal nothing changes and the sync has failed.
     """
-    denied = any(sentence in refusal for sentence in _DENIED)
+    denied = is_denied(refusal)
     gone = isinstance(step, RemoveService | RemoveCheck) and any(text in refusal for text in _UNKNOWN)
     if refusal and not denied and not gone:
         return False

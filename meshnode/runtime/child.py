@@ -88,12 +88,15 @@ class Child:
             self.send(signal.SIGKILL)
         return await self.wait()
 
-    def close(self) -> None:
-        """Kill what is left when it has not ended, and let go of the pipe."""
-        if self._process.returncode is None:
-            self.send(signal.SIGKILL)
-        if self._pipe is not None:
-            self._pipe.close()
+    async def close(self) -> None:
+        """Kill it if it has not ended, wait until it is gone, and let go of the pipe."""
+        try:
+            if self._process.returncode is None:
+                self.send(signal.SIGKILL)
+                await self.wait()
+        finally:
+            if self._pipe is not None:
+                self._pipe.close()
 
 
 async def start_program(
@@ -142,7 +145,7 @@ async def start_program(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
         )
     except BaseException:
-        Child(process, None, None, own_group=own_group).close()
+        await Child(process, None, None, own_group=own_group).close()
         raise
     return Child(process, reader, pipe, own_group=own_group)
 
@@ -175,5 +178,5 @@ async def run_program(
             await asyncio.wait_for(asyncio.shield(collecting), TRAILING_OUTPUT_TIMEOUT)
     finally:
         collecting.cancel()
-        child.close()
+        await child.close()
     return Ended(code, bytes(kept), total)

@@ -48,3 +48,15 @@ attributes:
     membership:
       - meshnode.lab.agent
 """
+
+    API = r"""
+options: {}
+attributes:
+  action_group:
+    description: >-
+      Use C(group/meshnode.lab.api) in C(module_defaults) to set O(address), O(token), O(ca_file), O(client_cert),
+      O(client_key) and the other options of the API for this module.
+    support: full
+    membership:
+      - meshnode.lab.api
+"""

@@ -64,6 +64,7 @@ def _get(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, 
 
 def _list(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     prefix = text(body, "Key")
+    require(authorizer, Resource.KEY, prefix, Access.LIST)
     index, entries = state.kv.under(prefix)
     if not authorizer.unrestricted:
         entries = [entry for entry in entries if _readable(authorizer, entry.key)]
@@ -71,6 +72,7 @@ def _list(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int,
 
 
 def _list_keys(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    require(authorizer, Resource.KEY, text(body, "Prefix"), Access.LIST)
     # ``Seperator`` is how Consul's own struct spells it.
     index, keys = state.kv.keys_under(text(body, "Prefix"), text(body, "Seperator"))
     if not authorizer.unrestricted:

@@ -125,6 +125,7 @@ def test_the_path_of_an_inner_object_is_in_the_error() -> None:
         (b'{"a":NaN}', "NaN is not JSON"),
         (b'{"a":-Infinity}', "-Infinity is not JSON"),
         (b"[" * 100_000, "the JSON is nested too deeply"),
+        (b"[" * 800 + b'"\\ud800"' + b"]" * 800, "the JSON is nested too deeply"),
         (
             b'{"a":' + b"1" * (MAX_NUMBER_CHARS + 1) + b"}",
             f"a number has more than {MAX_NUMBER_CHARS} digits",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
 from meshnode.catalog.model import CONNECT_PROXY, Weights
+from meshnode.control.endpoints.registration import config_fault
 from meshnode.local.check_type import (
     AliasCheck,
     CertificateCheck,
@@ -31,6 +32,7 @@ from meshnode.local.parse import (
     parse_check,
     parse_service,
 )
+from meshnode.local.proxy import MAX_CONFIG_DEPTH
 
 
 def refusal(read: Any, *arguments: Any) -> str:
@@ -298,6 +300,33 @@ def test_a_proxy_of_later_versions_is_read_with_its_destination() -> None:
     assert definition.proxy is not None
     assert definition.proxy["Upstreams"][0]["DestinationType"] == "service"
     assert definition_fault(definition, "n") == ""
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (nested(MAX_CONFIG_DEPTH), ""),
+        (nested(MAX_CONFIG_DEPTH + 1), "is nested more than 32 deep"),
+        ({"a": [2**64 - 1, -(2**63)]}, ""),
+        ({"a": [2**64]}, "holds a whole number of more than 64 bits"),
+        ({"a": float("inf")}, "holds a number that is too large"),
+    ],
+)
+def test_a_proxys_config_is_what_servers_take(config: Any, reason: str) -> None:
+    body = {"Name": "web", "Connect": {"Proxy": {"Config": config}}}
+    if reason:
+        assert refusal(parse_service, body) == f"Request decode failed: Connect.Proxy.Config: {reason}"
+    else:
+        proxy = parse_service(body).managed_proxy
+        assert proxy is not None
+        assert config_fault(proxy["Config"]) == ""
 
 
 @pytest.mark.parametrize(

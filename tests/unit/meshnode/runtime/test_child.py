@@ -108,14 +108,14 @@ async def test_cancelling_kills_the_whole_group(tmp_path: Path) -> None:
 async def test_ending_is_gentle_first_and_then_not(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
-    os.mkfifo(tmp_path / "never")
-    gentle = await start_program(
-        sh(f"trap 'exit 7' TERM; echo > {ready}; cat {tmp_path / 'never'}"), capture=False
-    )
+    script = "import signal, sys; signal.signal(15, {}); open(sys.argv[1], 'w').close(); signal.pause()"
+    exiting = script.format("lambda *_: sys.exit(7)")
+    gentle = await start_program((sys.executable, "-c", exiting, str(ready)), capture=False)
     await read_file(ready)
     assert await gentle.end(TIMEOUT) == 7
-    script = "import signal, sys; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').close(); signal.pause()"
-    stubborn = await start_program((sys.executable, "-c", script, str(ready)), capture=False)
+    stubborn = await start_program(
+        (sys.executable, "-c", script.format("signal.SIG_IGN"), str(ready)), capture=False
+    )
     await read_file(ready)
     assert await stubborn.end(0.05) == -9
     stubborn.send(signal.SIGTERM)  # it has ended: nothing happens
