@@ -7,12 +7,16 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from meshnode.acl.authorizer import Authorizer
+from meshnode.agent.access import Access
+from meshnode.agent.automation import Automation
 from meshnode.agent.config import AgentConfig, Loaded, compare
 from meshnode.agent.describe import describe_agent
+from meshnode.agent.dns_role import DnsRole
 from meshnode.agent.flood_join import FloodJoin
 from meshnode.agent.perform import Performer
 from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings, metric_names
@@ -21,7 +25,9 @@ from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
 from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.server_role import ServerRole
+from meshnode.agent.services_role import ServicesRole
 from meshnode.agent.state_file import files_digest
+from meshnode.agent.tokens import agent_tokens
 from meshnode.agent.user_events import UserEvents
 from meshnode.agent.view import View
 from meshnode.base.address import Address
@@ -88,7 +94,7 @@ class Agent:
         self.metrics = Metrics(self._clock(), metric_names(config))
         self.lan = self._pool(wan=False)
         self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
-        self.events = UserEvents(identity.node_name, dict)
+        self.events = UserEvents(identity.node_name, lambda: self.services.tags())  # noqa: PLW0108 - made below
         self.client = RpcClient(tls=self.tls)
         self.calls = ServerCalls(
             self.client,
@@ -101,20 +107,55 @@ class Agent:
             timeout=config.limits.rpc_hold_timeout,
         )
         self.server = self._server() if identity.server else None
+        self.access = self._access()
+        self.services = ServicesRole(
+            config,
+            node_id,
+            tls=self.tls,
+            call=self._call_server,
+            token=lambda: self.access.tokens.for_own_work,
+            members=lambda: len(self.lan.members),
+            rng=self._rng,
+        )
         self.view = View(
             node_name=identity.node_name,
             datacenter=identity.datacenter,
             lan=self.lan,
             wan=self.wan,
             server=self.server,
+            local=self.services.view,
+            access=self.access,
             events=self.events.buffer,
             metrics=self.metrics,
             settings=http_settings(config),
             describe=lambda: describe_agent(self),
         )
-        self.http = HttpServer(
-            Api(self.view, self._rng), self._performer().perform, explain=self._explain_https
+        self._performer = self._make_performer()
+        api = Api(self.view, self._rng)
+        self.http = HttpServer(api, self._performer.perform, explain=self._explain_https)
+        self._automation = Automation(
+            config,
+            api=api,
+            performer=self._performer,
+            access=self.access,
+            events=self.events,
+            lan=self.lan,
+            tls=self.tls,
+            rng=self._rng,
         )
+        self.dns = DnsRole(
+            config,
+            server=self.server,
+            lan=self.lan,
+            call=self._call_datacenter,
+            token=lambda: self.access.tokens.for_requests,
+            metrics=self.metrics,
+            clock=self._clock,
+            rng=self._rng,
+        )
+        if self.server is not None:
+            self.server.on_restored = self.dns.forget
+        self._servers_seen: frozenset[str] = frozenset()
         self._joining: list[asyncio.Task[Any]] = []
         self._leaving: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
@@ -137,8 +178,11 @@ class Agent:
             if self.server is not None:
                 await self.server.start()
             self._membership_changed()
+            self.services.start()
             await self.http.listen(*http_listeners(self.config, self._https_context))
+            await self.dns.start()
             await self._join_at_start()
+            await self._automation.start(self.config)
         except BaseException:
             await self.stop()
             raise
@@ -188,7 +232,10 @@ class Agent:
     async def stop(self) -> None:
         """Close everything, in the reverse order of the start. Safe to call again."""
         await cancel_and_wait(*self._joining)
+        await self._automation.stop()
+        await self.dns.stop(STOP_TIMEOUT)
         await self.http.stop(STOP_TIMEOUT)
+        await self.services.stop()
         if self.server is not None:
             await self.server.stop(STOP_TIMEOUT)
         await self.client.close()
@@ -200,9 +247,11 @@ class Agent:
         async with self._reloading:
             loaded = await asyncio.to_thread(self._load)
             config, settings = reloaded(self.config, loaded.config), http_settings(loaded.config)
+            self.services.check_reload(config)
             await asyncio.to_thread(self.tls.reload, config.tls_settings())
             # From here on nothing can fail.
             self._apply(config, replace(settings, pretty=config.dev))
+            await self._automation.reload(config)
             kept = compare(config, loaded.config).needs_restart
             for key in kept:
                 _log.warning("reload: %s takes effect only after a restart", key)
@@ -218,6 +267,8 @@ class Agent:
         self._logs.set_level(parse_level(config.logging.level))
         self.view.settings = settings
         self.metrics.rename(metric_names(config))
+        self.access.tokens.reload(config.acls)
+        self.services.reload(config)
         if config.limits != old.limits:
             self.calls.limit = self._limit(config)
         for pool in filter(None, (self.lan, self.wan)):
@@ -237,11 +288,33 @@ class Agent:
             tls=self.tls,
             metrics=self.metrics,
             fire=self._fire,
+            acl_settings=lambda: self.access.settings(),  # noqa: PLW0108 - made below
             halt=self._give_up,
             rng=self._rng,
         )
 
-    def _performer(self) -> Performer:
+    def _access(self) -> Access:
+        identity = self.config.identity
+        return Access(
+            lambda: self.config.acls,
+            agent_tokens(self.config),
+            node_name=identity.node_name,
+            datacenter=identity.datacenter,
+            local=self._local_rights,
+            call=self._call_server,
+        )
+
+    def _local_rights(self, token: str) -> Authorizer | None:
+        state = self.server.state if self.server is not None else None
+        return state.authorizer(token) if state is not None else None
+
+    async def _call_server(self, method: str, body: Mapping[str, Any]) -> Any:
+        return await self._performer.call(method, body)
+
+    async def _call_datacenter(self, method: str, body: Mapping[str, Any], datacenter: str) -> Any:
+        return await self._performer.call(method, body, datacenter)
+
+    def _make_performer(self) -> Performer:
         return Performer(
             datacenter=self.config.identity.datacenter,
             lan=self.lan,
@@ -249,6 +322,8 @@ class Agent:
             endpoints=self.server.endpoints if self.server is not None else None,
             calls=self.calls,
             events=self.events,
+            access=self.access,
+            local=self.services.performer,
             logs=self._logs,
             leave=self.leave,
             reload=self.reload,
@@ -338,6 +413,10 @@ class Agent:
             self.stopped.set()
 
     def _membership_changed(self) -> None:
+        alive = frozenset(server.name for server in self.lan.servers if server.alive)
+        if alive - self._servers_seen:
+            self.services.servers_changed()
+        self._servers_seen = alive
         if self.server is not None:
             self._joining.append(spawn(self.server.membership_changed(), name="membership change"))
         self.metrics.set_gauge("consul.serf.lan.members", len(self.lan.members), self.view.now)

@@ -74,7 +74,8 @@ class DnsSource:
         return server.state.machine
 
     def _sight(self) -> Sight:
-        assert self._server is not None and self._server.state is not None
+        assert self._server is not None
+        assert self._server.state is not None
         return Sight(self._authorizer(self._server.state.authorizer))
 
     def _authorizer(self, authorizer_of: Callable[[str], Authorizer]) -> Authorizer:

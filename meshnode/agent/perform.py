@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from meshnode.agent.access import Access
+from meshnode.agent.local_effects import LocalPerformer
 from meshnode.agent.log_stream import log_lines
 from meshnode.agent.pool import Pool
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
@@ -30,10 +32,13 @@ from meshnode.http.effects import (
     Leave,
     ReadServer,
     Reload,
+    ResolveToken,
+    SetAgentToken,
     StreamLog,
     WaitForEvents,
 )
 from meshnode.http.errors import HttpError, ServerCallError
+from meshnode.http.local_view import LocalEffect
 from meshnode.http.user_events import parse_filter
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.logs import LogHub
@@ -58,6 +63,8 @@ class Performer:
         calls: ServerCalls,
         events: UserEvents,
         logs: LogHub,
+        access: Access,
+        local: LocalPerformer,
         leave: Callable[[], Awaitable[bool]],
         reload: Callable[[], Awaitable[None]],
     ) -> None:
@@ -68,6 +75,8 @@ class Performer:
         self._calls = calls
         self._events = events
         self._logs = logs
+        self._access = access
+        self._local = local
         self._leave = leave
         self._reload = reload
 
@@ -75,8 +84,15 @@ class Performer:
         """Perform ``effect`` and return its outcome; raises :class:`MeshError` for what is expected to fail."""
         match effect:
             case CallServer(method, body, datacenter, token):
+                token = token or self._access.tokens.for_requests
                 fields = {**body, "Token": token} if token else body
-                return await self._call(method, fields, datacenter, repeatable=isinstance(effect, ReadServer))
+                return await self.call(method, fields, datacenter, repeatable=isinstance(effect, ReadServer))
+            case LocalEffect():
+                return await self._local.perform(effect)
+            case ResolveToken(token):
+                return await self._access.resolve(token)
+            case SetAgentToken(name, token):
+                return self._access.tokens.set(name, token)
             case Join(addresses, wan):
                 return await self._join(addresses, wan=wan)
             case Leave():
@@ -89,17 +105,18 @@ class Performer:
                 return await self._reload()
             case KeyOperation():
                 return await self._keys(effect)
-            case FireEvent(event, datacenter):
-                return await self._fire(event, datacenter)
+            case FireEvent(event, datacenter, token):
+                return await self._fire(event, datacenter, token)
             case WaitForEvents(generation, timeout):
                 return await self._events.wait(generation, timeout)
             case StreamLog(level):
                 return log_lines(self._logs, level)
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
 
-    async def _call(
-        self, method: str, body: Mapping[str, object], datacenter: str, *, repeatable: bool
+    async def call(
+        self, method: str, body: Mapping[str, object], datacenter: str = "", *, repeatable: bool = True
     ) -> Any:
+        """Call a server, this one if it is one. Raises :class:`MeshError`."""
         if self._endpoints is not None and datacenter in ("", self._datacenter):
             try:
                 return await self._endpoints.call(method, body)
@@ -158,7 +175,7 @@ class Performer:
             error="; ".join(reasons),
         )
 
-    async def _fire(self, event: UserEvent, datacenter: str) -> UserEvent:
+    async def _fire(self, event: UserEvent, datacenter: str, token: str) -> UserEvent:
         for pattern in (event.node_filter, event.service_filter, event.tag_filter):
             if pattern:
                 parse_filter(pattern)
@@ -167,8 +184,9 @@ class Performer:
             "Datacenter": datacenter or self._datacenter,
             "Name": identified.name,
             "Payload": serialize_event(identified),
+            "Token": token or self._access.tokens.for_requests,
         }
-        await self._call("Internal.EventFire", body, datacenter, repeatable=False)
+        await self.call("Internal.EventFire", body, datacenter, repeatable=False)
         return identified
 
 

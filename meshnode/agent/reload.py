@@ -21,6 +21,13 @@ def reloaded(old: AgentConfig, new: AgentConfig) -> AgentConfig:
         ),
         tls=replace(new.tls, server_name=old.tls.server_name),
         http=new.http,
+        local=replace(
+            old.local,
+            services=new.local.services,
+            checks=new.local.checks,
+            watches=new.local.watches,
+            discard_check_output=new.local.discard_check_output,
+        ),
         acls=replace(
             old.acls,
             master_token=new.acls.master_token,

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.agent.pool import Pool
 from meshnode.agent.state_gateway import StateGateway
 from meshnode.agent.wan_map import datacenter_coordinates, datacenters
@@ -48,6 +49,7 @@ class ServerEndpoints:
         *,
         gateway: StateGateway,
         calls: ServerCalls,
+        rights: Callable[[str], Authorizer],
         wan: Pool | None,
     ) -> None:
         self._view = view
@@ -55,6 +57,7 @@ class ServerEndpoints:
         self._datacenter = datacenter
         self._gateway = gateway
         self._calls = calls
+        self._rights = rights
         self._wan = wan
         self._methods: MethodTable[Callable[[Any], Any]] = MethodTable(
             {
@@ -104,6 +107,7 @@ class ServerEndpoints:
         name, payload = text_field(body, "Name"), bytes_field(body, "Payload")
         if not name:
             raise RpcError("Must provide event name")
+        require(self._rights(text_field(body, "Token")), Resource.EVENT, name, Access.WRITE)
         wanted = text_field(body, "Datacenter")
         if wanted and wanted != self._datacenter:
             raise RpcError(f"No path to datacenter {wanted}")

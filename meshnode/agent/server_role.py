@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meshnode.acl.authorizer import Authorizer
+from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
+from meshnode.acl.policy_authorizer import PolicyAuthorizer
 from meshnode.acl.resolve import AclSettings, resolve
 from meshnode.acl.store import ACL
 from meshnode.agent.config.model import AgentConfig
@@ -29,7 +30,7 @@ from meshnode.control.machine import StateMachine
 from meshnode.control.method import Method, ReadMethod
 from meshnode.control.reconcile import MemberView
 from meshnode.control.servers import ServerInfo
-from meshnode.control.watch import WatchKey
+from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.http.effects import ReadServer
 from meshnode.http.view import MemberInfo, MemberStatus
 from meshnode.runtime.cluster_state import ClusterState
@@ -69,6 +70,8 @@ class ServerRole:
         self._rng = rng
         self._halt = halt
         self.acl_settings = acl_settings
+        #: Called when the whole state was replaced.
+        self.on_restored: Callable[[], None] | None = None
         identity = config.identity
         self.owner = StateOwner(
             own_id=node_id,
@@ -79,6 +82,7 @@ class ServerRole:
             log_path=self._log_path,
             first=config.dev or identity.bootstrap,
             shared=config.state_log.engine == "etcd",
+            halt=halt,
         )
         self.leader = Leader(
             lambda: self.owner.state,
@@ -98,7 +102,13 @@ class ServerRole:
             rng=rng,
         )
         self.endpoints = ServerEndpoints(
-            self.owner.view, fire, identity.datacenter, gateway=self.gateway, calls=calls, wan=wan
+            self.owner.view,
+            fire,
+            identity.datacenter,
+            gateway=self.gateway,
+            calls=calls,
+            rights=self._rights,
+            wan=wan,
         )
         self._rpc = RpcServer(self.endpoints.handle, tls=tls, metrics=metrics)
         self._bind = Address(config.addresses.bind, config.ports.server)
@@ -171,9 +181,14 @@ class ServerRole:
             new_id=lambda: str(uuid.uuid4()),
             on_halt=self._halted,
         )
-        state.on_applied = self.leader.applied
+        state.on_applied = self._applied
         await state.start()
         return state
+
+    def _applied(self, touched: frozenset[WatchKey]) -> None:
+        self.leader.applied(touched)
+        if EVERYTHING in touched and self.on_restored is not None:
+            self.on_restored()
 
     def _log(self) -> Log:
         config = self._config
@@ -193,6 +208,13 @@ class ServerRole:
         self._halt(f"{error}. Restore a snapshot, or start this server with an empty data directory")
 
     # Methods
+
+    def _rights(self, token: str) -> Authorizer:
+        """The rights of a token here, for calls that every server answers; nobody's while there is no state."""
+        if not self.acl_settings().enabled:
+            return ALLOW_ALL
+        state = self.owner.state
+        return state.authorizer(token) if state is not None else PolicyAuthorizer([], default_allow=False)
 
     def _bootstrap_methods(self) -> dict[str, Method]:
         data_dir = self._config.identity.data_dir

@@ -7,16 +7,19 @@ the others take their clients' calls to it. That one is chosen once, when all th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from meshnode.base.errors import MeshError
 from meshnode.control.log import LeadershipChange
 from meshnode.control.servers import ServerInfo, elect
 from meshnode.control.status import ClusterView
 from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["LOG_TAG", "StateOwner"]
 
@@ -28,7 +31,8 @@ LOG_TAG: Final = "state_log"
 class StateOwner:
     """``servers`` are those of the datacenter, ``departed`` those that left it; ``open_state`` opens the log and leads.
 
-    ``announce`` sets our gossip tag. ``shared``: every server has the state, so it is opened at the start.
+    ``announce`` sets our gossip tag. ``halt`` stops the agent when a shared log can't be used.
+     ``shared``: every server has the state, so it is opened at the start.
     """
 
     def __init__(
@@ -42,7 +46,10 @@ class StateOwner:
         log_path: Path | None,
         first: bool,
         shared: bool,
+        halt: Callable[[str], None],
     ) -> None:
+        self._halt = halt
+        self._opener: asyncio.Task[None] | None = None
         self._own_id = own_id
         self._servers = servers
         self._departed = departed
@@ -59,11 +66,21 @@ class StateOwner:
 
     async def start(self) -> None:
         """Open the state if it is ours from the beginning."""
-        if self._shared or self._first or (self._log_path is not None and self._log_path.exists()):
+        if self._shared:
+            # The engine may come up later than we do; meanwhile there is no leader.
+            self._opener = spawn(self._open_shared(), name="open the shared log")
+        elif self._first or (self._log_path is not None and self._log_path.exists()):
             await self._open()
+
+    async def _open_shared(self) -> None:
+        try:
+            await self._open()
+        except MeshError as error:
+            self._halt(str(error))
 
     async def stop(self) -> None:
         """Lead no more and close the log."""
+        await cancel_and_wait(*filter(None, (self._opener,)))
         if self.state is not None:
             await self.state.stop()
 

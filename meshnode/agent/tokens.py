@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from meshnode.agent.config.model import Acls
+from meshnode.agent.config.model import Acls, AgentConfig
 from meshnode.base.errors import MeshError
 
-__all__ = ["TOKEN_NAMES", "AgentTokens"]
+__all__ = ["TOKEN_NAMES", "AgentTokens", "agent_tokens"]
 
 _log = logging.getLogger("meshnode.acl")
 #: Name in the API (1.2.3 and later) -> which token it is.
@@ -107,3 +107,9 @@ def _configured(acls: Acls) -> dict[str, str]:
         "agent": acls.agent_token,
         "agent_master": acls.agent_master_token,
     }
+
+
+def agent_tokens(config: AgentConfig) -> AgentTokens:
+    """The tokens of an agent that starts with ``config``."""
+    persists = config.acls.token_persistence and config.identity.data_dir
+    return AgentTokens(config.acls, Path(config.identity.data_dir, "acl-tokens.json") if persists else None)

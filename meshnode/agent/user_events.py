@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from meshnode.agent.remote_job import REMOTE_EXEC_EVENT
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.control.user_event import EVENT_PREFIX, parse_event
 from meshnode.gossip.serf.events import UserEventReceived
@@ -25,6 +26,8 @@ class UserEvents:
         self._node_name = node_name
         self._services = services
         self._arrived = asyncio.Event()
+        #: Called with the payload of an invitation to run a job; ``None``: they are passed over.
+        self.on_remote_exec: Callable[[bytes], None] | None = None
 
     def receive(self, received: UserEventReceived) -> None:
         """Take in an event from the LAN pool, unless it is not Consul's or not meant for this node."""
@@ -39,6 +42,8 @@ class UserEvents:
             return
         _log.debug("new event: %s (%s)", event.name, event.event_id)
         self.buffer.append(event)
+        if event.name == REMOTE_EXEC_EVENT and self.on_remote_exec is not None:
+            self.on_remote_exec(event.payload)
         arrived, self._arrived = self._arrived, asyncio.Event()
         arrived.set()
 

@@ -6,13 +6,16 @@ import asyncio
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from meshnode.agent.access import Access
 from meshnode.agent.pool import Pool
 from meshnode.agent.server_role import ServerRole
 from meshnode.base.metrics import Metrics
 from meshnode.http.answer_cache import AnswerCache
 from meshnode.http.effects import ReadServer
+from meshnode.http.local_view import LocalView
 from meshnode.http.user_events import EventBuffer
 from meshnode.http.view import AgentSelf, HttpSettings, MemberInfo
 
@@ -30,6 +33,8 @@ class View:
         lan: Pool,
         wan: Pool | None,
         server: ServerRole | None,
+        local: LocalView,
+        access: Access,
         events: EventBuffer,
         metrics: Metrics,
         settings: HttpSettings,
@@ -43,6 +48,8 @@ class View:
         self._lan = lan
         self._wan = wan
         self._server = server
+        self.local = local
+        self._access = access
         self.answers = (
             AnswerCache(server, server.watches_of, server.may_answer) if server is not None else None
         )
@@ -74,7 +81,16 @@ class View:
 
     def read_now(self, query: ReadServer) -> Mapping[str, Any] | None:
         """The reply to a read that memory can answer at once."""
-        return self._server.read_now(query) if self._server is not None else None
+        if self._server is None:
+            return None
+        if not query.token and self._access.enabled:
+            query = replace(query, token=self._access.tokens.for_requests)
+        return self._server.read_now(query)
+
+    @property
+    def acl_enabled(self) -> bool:
+        """Whether tokens count."""
+        return self._access.enabled
 
     def members(self, *, wan: bool) -> Sequence[MemberInfo]:
         """The members of a pool; a client has no WAN pool, so its list is empty."""

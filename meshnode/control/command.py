@@ -17,6 +17,7 @@ from meshnode.acl.model import Policy, Role, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.store import Registration
+from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.shape import Shape
@@ -32,6 +33,7 @@ __all__ = [
     "AclRoleSet",
     "AclTokenDelete",
     "AclTokenSet",
+    "AutopilotSet",
     "Command",
     "Deregister",
     "KvAcquire",
@@ -284,6 +286,15 @@ class RestoreCommit:
     epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class AutopilotSet:
+    """Replace the settings; ``expected``: only if they were last changed at that index (0: never). Result: whether."""
+
+    config: AutopilotConfig
+    expected: int | None = None
+    epoch: int = 0
+
+
 Command: TypeAlias = (
     KvPut
     | KvCas
@@ -302,6 +313,7 @@ Command: TypeAlias = (
     | Lead
     | RestoreChunk
     | RestoreCommit
+    | AutopilotSet
     | AclBootstrap
     | AclTokenSet
     | AclTokenDelete
@@ -333,6 +345,7 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     49: (Lead, 1),
     50: (RestoreChunk, 1),
     51: (RestoreCommit, 1),
+    52: (AutopilotSet, 1),
     64: (AclBootstrap, 1),
     65: (AclTokenSet, 1),
     66: (AclTokenDelete, 1),

@@ -24,6 +24,7 @@ from meshnode.acl.store import AclStore
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.store import Catalog, Written
 from meshnode.control import snapshot
+from meshnode.control.autopilot import AutopilotStore
 from meshnode.control.command import (
     AclBootstrap,
     AclPolicyDelete,
@@ -33,6 +34,7 @@ from meshnode.control.command import (
     AclRoleSet,
     AclTokenDelete,
     AclTokenSet,
+    AutopilotSet,
     Command,
     Deregister,
     KvAcquire,
@@ -97,6 +99,7 @@ class StateMachine:
         self.sessions = Sessions(self.kv, self._touched)
         self.acl = AclStore(self._touched)
         self.queries = PreparedQueries(self._touched)
+        self.autopilot = AutopilotStore(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -143,6 +146,8 @@ class StateMachine:
                 self._restoring.add(restore_id, position, data)
             case RestoreCommit(restore_id, chunks):
                 return self._become(index, self._restoring.take(restore_id, chunks))
+            case AutopilotSet(config, expected):
+                return self.autopilot.set(index, config, expected)
             case Lead(node_id):
                 self.leader = node_id
                 self._restoring.clear()
@@ -189,6 +194,7 @@ class StateMachine:
                 offset=self.offset,
                 acl=self.acl,
                 queries=self.queries,
+                autopilot=self.autopilot,
             )
         )
 
@@ -198,12 +204,12 @@ class StateMachine:
         touched: set[WatchKey] = self._touched
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
-        acl, queries = AclStore(touched), PreparedQueries(touched)
+        acl, queries, autopilot = AclStore(touched), PreparedQueries(touched), AutopilotStore(touched)
         self.last_index, self.epoch, self.leader, self.offset = snapshot.load(
-            data, catalog, kv, sessions, acl=acl, queries=queries
+            data, catalog, kv, sessions, acl=acl, queries=queries, autopilot=autopilot
         )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
-        self.queries = queries
+        self.queries, self.autopilot = queries, autopilot
         touched.add(EVERYTHING)
 
     def _apply_kv(

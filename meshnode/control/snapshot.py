@@ -21,6 +21,7 @@ from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Catalog
+from meshnode.control.autopilot import AutopilotConfig, AutopilotStore
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.shape import Shape
@@ -50,6 +51,7 @@ _POLICY: Final = Shape(Policy)
 _ROLE: Final = Shape(Role)
 _TOKEN: Final = Shape(Token)
 _QUERY: Final = Shape(PreparedQuery)
+_AUTOPILOT: Final = Shape(AutopilotConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def capture(
     offset: int,
     acl: AclStore,
     queries: PreparedQueries,
+    autopilot: AutopilotStore,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -126,6 +129,7 @@ def capture(
             ("acl-tokens", [row for row in acl.tokens() if row != ANONYMOUS], _TOKEN.pack),
             ("query-indexes", [("last", queries.index)] if queries.index else [], _as_it_is),
             ("queries", queries.every()[1], _QUERY.pack),
+            ("autopilot", [autopilot.config] if autopilot.index else [], _AUTOPILOT.pack),
         ),
     )
 
@@ -176,14 +180,21 @@ def _as_it_is(row: Any) -> Any:
 
 
 def load(
-    data: bytes, catalog: Catalog, kv: KvStore, sessions: Sessions, *, acl: AclStore, queries: PreparedQueries
+    data: bytes,
+    catalog: Catalog,
+    kv: KvStore,
+    sessions: Sessions,
+    *,
+    acl: AclStore,
+    queries: PreparedQueries,
+    autopilot: AutopilotStore,
 ) -> tuple[int, int, str, int]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch, the leader, the offset.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
     try:
-        return _load(data, catalog, kv, sessions, acl, queries)
+        return _load(data, catalog, kv, sessions, acl, queries, autopilot)
     except ConfigError as error:
         raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -197,6 +208,7 @@ def _load(
     sessions: Sessions,
     acl: AclStore,
     queries: PreparedQueries,
+    autopilot: AutopilotStore,
 ) -> tuple[int, int, str, int]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
@@ -229,6 +241,8 @@ def _load(
     for row in sections.pop("queries", ()):
         queries.load(_QUERY.unpack(row))
     queries.index = dict(_pairs(sections.pop("query-indexes", ()), int)).get("last", 0)
+    for row in sections.pop("autopilot", ()):
+        autopilot.load(_AUTOPILOT.unpack(row))
     if sections:
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"

@@ -18,6 +18,7 @@ watch key                touched by
 ``("coordinate", n)``    that node's
 ``("acl",)``             any token, policy or role
 ``("queries",)``         any prepared query
+``("autopilot",)``       the settings of Autopilot
 =======================  ======================================================================
 
 Writes touch two keys that nobody registers: ``("tree", prefix)``, every key under it, and ``EVERYTHING``, after a
@@ -53,6 +54,7 @@ SERVICES: Final[WatchKey] = ("services",)
 SESSIONS: Final[WatchKey] = ("sessions",)
 COORDINATES: Final[WatchKey] = ("coordinates",)
 QUERIES: Final[WatchKey] = ("queries",)
+AUTOPILOT: Final[WatchKey] = ("autopilot",)
 #: Touched when the whole state was replaced.
 EVERYTHING: Final[WatchKey] = ("everything",)
 

@@ -41,7 +41,7 @@ class _Derivation:
         for path in _SINGLE:
             self._attempt(path, self._single)
         self._attempt("client_addr", self._several)
-        for path in ("addresses.http", "addresses.https"):
+        for path in ("addresses.http", "addresses.https", "addresses.dns"):
             self._attempt(path, self._several)
         if not self.problems:
             self._defaults()
@@ -80,9 +80,10 @@ class _Derivation:
 
     def _several(self, path: str) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(self._expand(path)))
-        if path == "addresses.https" and any(map(_is_socket, found)):
+        if path != "addresses.http" and path.startswith("addresses.") and any(map(_is_socket, found)):
+            what = "HTTPS" if path == "addresses.https" else "DNS"
             raise self._settings.problem(
-                path, f"{path}: HTTPS is not served on Unix sockets: use addresses.http"
+                path, f"{path}: {what} is not served on Unix sockets: use addresses.http"
             )
         return found
 
@@ -124,7 +125,9 @@ class _Derivation:
             values[path] = values[path] or bind
         client = values["client_addr"]
         values["addresses.http"] = values["addresses.http"] or client
-        values["addresses.https"] = values["addresses.https"] or tuple(a for a in client if not _is_socket(a))
+        network = tuple(a for a in client if not _is_socket(a))
+        for path in ("addresses.https", "addresses.dns"):
+            values[path] = values[path] or network
 
     def _advertise(self, bind: str) -> str:
         """``bind``, or for 0.0.0.0 the only private IPv4 address, or for :: the only public IPv6 address."""

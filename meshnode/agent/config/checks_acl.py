@@ -46,7 +46,8 @@ def settle_acls(found: Findings) -> None:
         found.warnings.append("a management token is configured, and ACLs are off: everything is allowed")
     if settings["acl.enable_token_persistence"] and not settings["data_dir"]:
         found.problem(
-            "acl.enable_token_persistence", "acl.enable_token_persistence needs data_dir, where tokens are kept"
+            "acl.enable_token_persistence",
+            "acl.enable_token_persistence needs data_dir, where tokens are kept",
         )
     for path in _TOKENS:
         if not values[path].isprintable() or " " in values[path]:

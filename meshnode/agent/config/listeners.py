@@ -16,7 +16,7 @@ _ANY: Final = frozenset({"0.0.0.0", "::"})
 def check_listeners(settings: Settings, values: dict[str, Any], *, server: bool) -> list[ConfigError]:
     """``<X> address ... already configured for <Y>`` (Consul's text) for each listener that comes too late."""
     wanted: list[tuple[str, str, str, int]] = []  # name, key, address, port
-    for name, key in (("HTTP", "http"), ("HTTPS", "https")):
+    for name, key in (("HTTP", "http"), ("HTTPS", "https"), ("DNS", "dns")):
         wanted += [
             (name, f"ports.{key}", address, settings[f"ports.{key}"])
             for address in values[f"addresses.{key}"]

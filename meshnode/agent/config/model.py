@@ -19,6 +19,7 @@ __all__ = [
     "Acls",
     "Addresses",
     "AgentConfig",
+    "Dns",
     "Gossip",
     "GossipPool",
     "Http",
@@ -26,6 +27,7 @@ __all__ = [
     "Join",
     "JoinPool",
     "Limits",
+    "LocalConfig",
     "Logging",
     "Ports",
     "Process",
@@ -60,6 +62,7 @@ class Identity:
     server: bool = setting("server")
     bootstrap: bool = setting("bootstrap")
     bootstrap_expect: int = setting("bootstrap_expect")
+    disable_remote_exec: bool = setting("disable_remote_exec")
     protocol: int = setting("protocol")
 
 
@@ -86,6 +89,7 @@ class Addresses:
     client: tuple[str, ...] = setting("client_addr")
     http: tuple[str, ...] = setting("addresses.http")
     https: tuple[str, ...] = setting("addresses.https")
+    dns: tuple[str, ...] = setting("addresses.dns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,7 @@ class Http:
 
     block_endpoints: tuple[str, ...] = setting("http_config.block_endpoints")
     response_headers: Mapping[str, str] = setting("http_config.response_headers")
+    discovery_max_stale: float = setting("discovery_max_stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,47 @@ class Acls:
     agent_master_token: str = setting("acl.tokens.agent_recovery", secret=True)
     agent_token: str = setting("acl.tokens.agent", secret=True)
     default_token: str = setting("acl.tokens.default", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """Services, checks and watches of this agent, as they were written; ``local_config`` and ``watches`` read them."""
+
+    services: tuple[Mapping[str, Any], ...] = setting("services")
+    checks: tuple[Mapping[str, Any], ...] = setting("checks")
+    watches: tuple[Mapping[str, Any], ...] = setting("watches")
+    check_update_interval: float = setting("check_update_interval")
+    check_output_max_size: int = setting("check_output_max_size")
+    discard_check_output: bool = setting("discard_check_output")
+    enable_script_checks: bool = setting("enable_script_checks")
+    enable_local_script_checks: bool = setting("enable_local_script_checks")
+    enable_agent_tls_for_checks: bool = setting("enable_agent_tls_for_checks")
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """The DNS interface; ``domain`` is the identity's."""
+
+    alt_domain: str = setting("alt_domain")
+    #: ``host:port`` or ``host``.
+    recursors: tuple[str, ...] = setting("recursors")
+    allow_stale: bool = setting("dns_config.allow_stale")
+    max_stale: float = setting("dns_config.max_stale")
+    node_ttl: float = setting("dns_config.node_ttl")
+    #: Durations by service.
+    service_ttl: Mapping[str, float] = setting("dns_config.service_ttl")
+    enable_truncate: bool = setting("dns_config.enable_truncate")
+    only_passing: bool = setting("dns_config.only_passing")
+    recursor_timeout: float = setting("dns_config.recursor_timeout")
+    recursor_strategy: str = setting("dns_config.recursor_strategy")
+    disable_compression: bool = setting("dns_config.disable_compression")
+    udp_answer_limit: int = setting("dns_config.udp_answer_limit")
+    a_record_limit: int = setting("dns_config.a_record_limit")
+    node_meta_txt: bool = setting("dns_config.enable_additional_node_meta_txt")
+    soa_refresh: int = setting("dns_config.soa.refresh")
+    soa_retry: int = setting("dns_config.soa.retry")
+    soa_expire: int = setting("dns_config.soa.expire")
+    soa_min_ttl: int = setting("dns_config.soa.min_ttl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +354,8 @@ class AgentConfig:
     limits: Limits
     state_log: StateLog
     acls: Acls
+    local: LocalConfig
+    dns: Dns
     logging: Logging
     telemetry: Telemetry
 
@@ -320,6 +368,13 @@ class AgentConfig:
     def https_listeners(self) -> tuple[Address | Path, ...]:
         """Where HTTPS listens: always the network."""
         return _listeners(self.addresses.https, self.ports.https)
+
+    @property
+    def dns_listeners(self) -> tuple[Address, ...]:
+        """Where DNS listens, UDP and TCP; nowhere when its port is off."""
+        if self.ports.dns <= 0:
+            return ()
+        return tuple(Address(host, self.ports.dns) for host in self.addresses.dns)
 
     def keyring_file(self, *, wan: bool) -> Path | None:
         """File of the pool's gossip keys; ``None`` when keys stay in memory."""

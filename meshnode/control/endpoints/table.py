@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from meshnode.control.endpoints import acl, catalog, coordinate, health, internal, kv, prepared_query, session, txn
+from meshnode.control.endpoints import (
+    acl,
+    catalog,
+    coordinate,
+    health,
+    internal,
+    kv,
+    prepared_query,
+    session,
+    txn,
+)
 from meshnode.control.method import Method
 
 __all__ = ["METHODS"]

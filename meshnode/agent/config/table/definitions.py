@@ -53,6 +53,7 @@ CHECK: Final = (
     Key("alias_service", _S, "", "Service whose health this check has."),
     Key("timeout", _D, 0.0, "Time that a run has."),
     Key("ttl", _D, 0.0, "Time in which the state must be reported."),
+    Key("certificate", _S, "", "PEM file, or `host:port`, whose certificate is looked at."),
     Key("success_before_passing", _I, 0, "Successes in a row before it passes."),
     Key("failures_before_warning", _I, 0, "Failures in a row before it warns."),
     Key("failures_before_critical", _I, 0, "Failures in a row before it is critical."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind, Noted, Refused
-from meshnode.agent.config.table.reasons import CATALOG, ENTERPRISE, EXEC, SESSIONS
+from meshnode.agent.config.table.reasons import ENTERPRISE, SESSIONS, TRANSLATE
 
 __all__ = ["IDENTITY"]
 
@@ -30,7 +30,7 @@ IDENTITY: Final = (
     Key("leave_on_terminate", _B, None, "SIGTERM leaves the cluster.", shown="client `true`, server `false`"),
     Key("skip_leave_on_interrupt", _B, None, "SIGINT stops without leaving.", shown="client `false`, server `true`"),
     Key("rejoin_after_leave", _B, False, "Rejoin the known members although the node left before.", flag="rejoin"),
-    Key("disable_remote_exec", _B, True, "`false` lets `exec` run commands here.", EXEC),
+    Key("disable_remote_exec", _B, True, "`false` lets `exec` run commands here."),
     Key("disable_update_check", _B, True, "Whether to ask for new releases.", Noted(_NEVER_PHONES, True)),
     Key("disable_anonymous_signature", _B, True, "Whether that question is signed.", Noted(_NEVER_PHONES, True)),
     Key("enable_debug", _B, False, "Profiles under `/debug/pprof`.",
@@ -39,9 +39,9 @@ IDENTITY: Final = (
         Refused("network coordinates are part of every probe and can't be turned off")),
     Key("snapshot_agent", Kind.OPEN, {}, "Settings of the Enterprise snapshot agent, which shares the file.",
         Noted("meshnode has no snapshot agent: the block is skipped, as Consul does", {})),
-    Key("tagged_addresses", Kind.STRING_MAP, {}, "Further addresses of the node in the catalog.", CATALOG),
-    Key("translate_wan_addrs", _B, False, "Answer with WAN addresses for other data centres.", CATALOG),
-    Key("discovery_max_stale", _D, 0.0, "Staleness that catalog and health queries accept unasked.", CATALOG),
+    Key("tagged_addresses", Kind.STRING_MAP, {}, "Further addresses of the node in the catalog.", TRANSLATE),
+    Key("translate_wan_addrs", _B, False, "Answer with WAN addresses for other data centres.", TRANSLATE),
+    Key("discovery_max_stale", _D, 0.0, "Staleness that catalog and health queries accept unasked.", reload=True),
     Key("session_ttl_min", _D, 10.0, "Shortest TTL of a session.", SESSIONS),
     Key("non_voting_server", _B, False, "Server without a vote.", ENTERPRISE, flag="non-voting-server"),
     Key("segment", _S, "", "Network segment of a client.", ENTERPRISE, flag="segment"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind, Refused
-from meshnode.agent.config.table.reasons import CONNECT, DNS, LATER, XDS
+from meshnode.agent.config.table.reasons import CONNECT, LATER, XDS
 
 __all__ = ["JOINING", "NETWORK"]
 
@@ -23,7 +23,7 @@ NETWORK: Final = (
     Key("addresses", Kind.OBJECT, {}, "Addresses of single interfaces."),
     Key("addresses.http", _AA, "", "Addresses of HTTP; may hold `unix:///path`.", shown="`client_addr`"),
     Key("addresses.https", _AA, "", "Addresses of HTTPS.", shown="`client_addr`"),
-    Key("addresses.dns", _AA, "", "Addresses of DNS.", DNS),
+    Key("addresses.dns", _AA, "", "Addresses of DNS.", shown="`client_addr`"),
     Key("addresses.grpc", _AA, "", "Addresses of gRPC.", XDS),
     Key("unix_sockets", Kind.OBJECT, {}, "Ownership of the sockets that are created."),
     Key("unix_sockets.user", _S, "", "Owner: a name or a number."),
@@ -35,7 +35,7 @@ NETWORK: Final = (
     Key("ports.serf_lan", _P, 8301, "LAN gossip, TCP and UDP.", flag="serf-lan-port"),
     Key("ports.serf_wan", _P, 8302, "WAN gossip, TCP and UDP.", flag="serf-wan-port"),
     Key("ports.server", _P, 8300, "RPC of servers.", flag="server-port"),
-    Key("ports.dns", _P, -1, "DNS interface; 8600 in Consul.", DNS, flag="dns-port"),
+    Key("ports.dns", _P, 8600, "DNS interface, UDP and TCP.", flag="dns-port"),
     Key("ports.grpc", _P, -1, "xDS for Envoy; 8502 in Consul.", XDS),
     Key("ports.grpc_tls", _P, -1, "xDS over TLS.", XDS),
     Key("ports.proxy_min_port", _P, 20000, "First port of managed proxies.", CONNECT),

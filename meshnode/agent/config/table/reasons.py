@@ -9,32 +9,28 @@ from meshnode.agent.config.key import Refused
 __all__ = [
     "AUTO_CONFIG",
     "CATALOG",
-    "CHECKS",
     "CONNECT",
     "CONSTANT",
-    "DNS",
+    "DNS_CACHE",
     "ENTERPRISE",
-    "EXEC",
     "LATER",
     "LOG",
     "PROMETHEUS",
     "SESSIONS",
+    "TRANSLATE",
     "UI",
-    "WATCHES",
     "XDS",
 ]
 
 _LATER = "not in this release: "
 
-CATALOG: Final = Refused(_LATER + "services come with the catalog")
-CHECKS: Final = Refused(_LATER + "checks come with the catalog")
-SESSIONS: Final = Refused(_LATER + "sessions come with the key-value store")
-WATCHES: Final = Refused(_LATER + "watches come with the catalog")
+CATALOG: Final = Refused(_LATER + "config entries come with the service mesh")
+TRANSLATE: Final = Refused(_LATER + "addresses are not translated between data centres")
+SESSIONS: Final = Refused(_LATER + "the shortest TTL of a session is 10s")
 CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
 XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
-DNS: Final = Refused(_LATER + "the DNS interface comes with the catalog")
+DNS_CACHE: Final = Refused(_LATER + "DNS answers come from the servers, which is as fast")
 UI: Final = Refused(_LATER + "the web page comes with the catalog")
-EXEC: Final = Refused(_LATER + "remote execution comes with sessions and the key-value store")
 AUTO_CONFIG: Final = Refused(
     _LATER + "certificates are put on the nodes by the playbook or by `tls cert create`"
 )

@@ -1,0 +1,77 @@
+"""What the agent does by itself beside gossip and answering: watches, remote execution, telling where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from typing import Any
+
+from meshnode.agent.access import Access
+from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.coordinate_sync import CoordinateSync
+from meshnode.agent.perform import Performer
+from meshnode.agent.pool import Pool
+from meshnode.agent.remote_exec import RemoteExec, ServerJobStore
+from meshnode.agent.user_events import UserEvents
+from meshnode.agent.watch_handler import parse_watch
+from meshnode.agent.watches import InProcessApi, Watches
+from meshnode.http.api import Api
+from meshnode.runtime.tasks import cancel_and_wait, spawn
+from meshnode.runtime.tls import TlsContexts
+
+__all__ = ["Automation"]
+
+
+class Automation:
+    """Started last and stopped first: all of it asks the agent's other parts."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        api: Api,
+        performer: Performer,
+        access: Access,
+        events: UserEvents,
+        lan: Pool,
+        tls: TlsContexts,
+        rng: random.Random,
+    ) -> None:
+        identity = config.identity
+        self._tls = tls
+        self._watches = Watches(InProcessApi(api, performer.perform), self._context)
+        self._remote_exec: RemoteExec | None = None
+        if not identity.disable_remote_exec:
+            store = ServerJobStore(performer.call, identity.datacenter, access.tokens.for_own_work)
+            self._remote_exec = RemoteExec(identity.node_name, store)
+            events.on_remote_exec = self._remote_exec.handle_event
+        self._coordinates = CoordinateSync(
+            lan,
+            performer.call,
+            node_name=identity.node_name,
+            datacenter=identity.datacenter,
+            token=lambda: access.tokens.for_own_work,
+            rng=rng,
+        )
+        self._task: asyncio.Task[Any] | None = None
+
+    async def start(self, config: AgentConfig) -> None:
+        """Begin; the watches are those of ``config``."""
+        self._task = spawn(self._coordinates.run(), name="coordinate sync")
+        await self.reload(config)
+
+    async def reload(self, config: AgentConfig) -> None:
+        """Run the watches of ``config``; those that are the same go on."""
+        watches = [parse_watch(watch, f"watches[{i}]") for i, watch in enumerate(config.local.watches)]
+        await self._watches.apply(watches)
+
+    async def stop(self) -> None:
+        """End all of it. Safe to call again."""
+        await cancel_and_wait(*filter(None, (self._task,)))
+        await self._watches.stop()
+        if self._remote_exec is not None:
+            await self._remote_exec.stop()
+
+    def _context(self, skip_verify: bool) -> ssl.SSLContext:
+        return self._tls.checks_client(skip_verify=skip_verify)

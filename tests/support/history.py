@@ -1,0 +1,242 @@
+"""Concurrent clients of ``/v1/kv`` that write down what they asked, what was answered, and when.
+
+Two kinds of clients run at once. *Register* clients put, swap, delete and read a few shared keys; their history is for
+``linearizability``. *Ledger* clients only write, each time a new key: none of the acknowledged ones may ever be missing,
+and the longest time without an acknowledgement is the gap in writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import itertools
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.support.linearizability import Kind, Operation, Outcome
+from tests.support.mesh_agent import wait
+
+__all__ = ["Answer", "Workload", "ask"]
+
+#: Sentences of an error that says for sure that nothing was done; any other error leaves that open.
+NOT_DONE = (
+    "No cluster leader",
+    "No known Consul servers",
+    "disk is full",
+    "rate limit exceeded",
+    "database space exceeded",
+)
+IN_DOUBT = "may have been made or not"
+#: Seconds that a client waits for an answer.
+PATIENCE = 12.0
+
+
+class Answer(NamedTuple):
+    """``status`` is 0 without an answer; ``sent`` is false when no connection was made."""
+
+    status: int
+    body: bytes
+    sent: bool = True
+    index: int = 0
+
+    @property
+    def outcome(self) -> Outcome:
+        """What an answer other than 200 says of a write."""
+        text = self.body.decode(errors="replace")
+        refused = any(sentence in text for sentence in NOT_DONE) and IN_DOUBT not in text
+        return Outcome.FAILED if not self.sent or refused or 400 <= self.status < 500 else Outcome.UNKNOWN
+
+
+class Connection:
+    """Keeps one connection; a failure of any kind is an answer too."""
+
+    def __init__(self, host: str, timeout: float = PATIENCE) -> None:
+        self.host = host
+        self._http = http.client.HTTPConnection(host, 8500, timeout=timeout)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+        sent = False
+        try:
+            if self._http.sock is None:
+                self._http.connect()
+            sent = True
+            self._http.request(method, path, body or None)
+            with self._http.getresponse() as response:
+                index = int(response.headers.get("X-Consul-Index") or 0)
+                return Answer(response.status, response.read(), True, index)
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            return Answer(0, f"{type(error).__name__}: {error}".encode(), sent)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def ask(host: str, path: str, method: str = "GET", body: bytes = b"", timeout: float = PATIENCE) -> Answer:
+    """One request on a connection of its own."""
+    connection = Connection(host, timeout)
+    try:
+        return connection.ask(method, path, body)
+    finally:
+        connection.close()
+
+
+@dataclass
+class Workload:
+    """Runs while it is open. ``hosts`` are agents; a client goes to the next one when its own doesn't answer.
+
+    ``pause`` is what each client waits between operations, in seconds; ``patience`` for an answer.
+    """
+
+    hosts: Sequence[str]
+    prefix: str
+    registers: int = 4
+    clients: int = 4
+    writers: int = 2
+    pause: float = 0.005
+    patience: float = PATIENCE
+    seed: int = 1
+    history: list[Operation] = field(default_factory=list)
+    #: Key -> value of each acknowledged write of the ledger, and when the acknowledgements came.
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def __enter__(self) -> Workload:
+        self._ends = threading.Event()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self.began = time.monotonic()
+        runs = [(self._use_registers, n) for n in range(self.clients)]
+        runs += [(self._write_ledger, n) for n in range(self.clients, self.clients + self.writers)]
+        self._threads = [threading.Thread(target=run, args=(number,)) for run, number in runs]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+        self.ended = time.monotonic()
+
+    def goes_on(self, count: int = 30, timeout: float = 60.0) -> None:
+        """Wait until ``count`` more writes of the ledger were acknowledged."""
+        before = len(self.times)
+        wait(lambda: len(self.times) >= before + count, f"{count} more writes ({self.last_errors})", timeout)
+
+    def runs_for(self, seconds: float) -> None:
+        """Let it run."""
+        self._ends.wait(seconds)
+
+    def longest_gap(self, since: float = 0.0) -> float:
+        """The longest time without an acknowledged write of the ledger after ``since``, in seconds."""
+        times = sorted(self.times)
+        before = max((moment for moment in times if moment <= since), default=self.began)
+        moments = [before, *(moment for moment in times if moment > since), self.ended]
+        return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
+    @property
+    def last_errors(self) -> str:
+        """The commonest errors so far."""
+        return "; ".join(f"{count} x {error}" for error, count in self.errors.most_common(3))
+
+    def _write_ledger(self, client: int) -> None:
+        hosts = itertools.cycle(
+            self.hosts[client % len(self.hosts) :] + self.hosts[: client % len(self.hosts)]
+        )
+        connection = Connection(next(hosts), self.patience)
+        for number in itertools.count():
+            if self._ends.wait(self.pause):
+                break
+            key = f"{self.prefix}/ledger/{client}/{number:06d}"
+            answer = connection.ask("PUT", f"/v1/kv/{key}", str(number).encode())
+            if answer.status == 200:
+                with self._lock:
+                    self.times.append(time.monotonic())
+                    self.acknowledged[key] = str(number)
+                    self.outcomes["ledger ok"] += 1
+            else:
+                connection = self._failed(answer, connection, next(hosts), "ledger")
+        connection.close()
+
+    def _failed(self, answer: Answer, connection: Connection, host: str, what: str) -> Connection:
+        text = answer.body.decode(errors="replace")[:120]
+        with self._lock:
+            self.outcomes[f"{what} {answer.outcome.value}"] += 1
+            self.errors[f"{answer.status} {text}"] += 1
+        if answer.status:
+            self._ends.wait(0.05)
+            return connection
+        connection.close()
+        self._ends.wait(0.02)
+        return Connection(host, self.patience)
+
+    def _use_registers(self, client: int) -> None:
+        rng = random.Random(f"{self.seed}/{client}")
+        hosts = itertools.cycle(
+            self.hosts[client % len(self.hosts) :] + self.hosts[: client % len(self.hosts)]
+        )
+        connection = Connection(next(hosts), self.patience)
+        seen: dict[str, tuple[str | None, int]] = {}
+        while not self._ends.wait(self.pause):
+            key = f"{self.prefix}/register/{rng.randrange(self.registers)}"
+            kind = rng.choice((Kind.PUT, Kind.CAS, Kind.CAS, Kind.GET, Kind.GET, Kind.GET, Kind.DELETE))
+            if kind is Kind.CAS and key not in seen:
+                kind = Kind.GET
+            expected, index = seen.pop(key, (None, 0)) if kind is Kind.CAS else (None, 0)
+            value = None if kind is Kind.DELETE else f"{client}-{next(self._numbers)}"
+            invoked = time.monotonic()
+            answer = self._ask(connection, kind, key, value, index)
+            responded = time.monotonic()
+            outcome, shown = Outcome.OK, index
+            if kind is Kind.GET and answer.status in (200, 404):
+                value, shown = _read(answer)
+                seen[key] = value, shown
+            elif answer.status != 200:
+                outcome = answer.outcome
+                connection = self._failed(answer, connection, next(hosts), kind.value)
+            elif answer.body.strip() != b"true":
+                outcome = Outcome.REFUSED
+            operation = Operation(
+                client,
+                kind,
+                key,
+                value,
+                outcome,
+                invoked,
+                responded,
+                expected,
+                shown if kind is Kind.GET else 0,
+            )
+            with self._lock:
+                self.history.append(operation)
+                self.outcomes[f"{kind.value} {outcome.value}"] += outcome in (Outcome.OK, Outcome.REFUSED)
+        connection.close()
+
+    @staticmethod
+    def _ask(connection: Connection, kind: Kind, key: str, value: str | None, index: int) -> Answer:
+        path = f"/v1/kv/{key}"
+        match kind:
+            case Kind.GET:
+                return connection.ask("GET", f"{path}?consistent")
+            case Kind.DELETE:
+                return connection.ask("DELETE", path)
+            case Kind.CAS:
+                path += f"?cas={index}"
+        return connection.ask("PUT", path, (value or "").encode())
+
+
+def _read(answer: Answer) -> tuple[str | None, int]:
+    """The value and its index, as a ``cas`` wants them: none and 0 where there is no key."""
+    if answer.status == 404:
+        return None, 0
+    (entry,) = json.loads(answer.body)
+    return base64.b64decode(entry["Value"]).decode(), entry["ModifyIndex"]
