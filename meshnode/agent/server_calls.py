@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
@@ -50,6 +51,7 @@ class ServerEndpoints:
         gateway: StateGateway,
         calls: ServerCalls,
         rights: Callable[[str], Authorizer],
+        stats: Callable[[], Awaitable[dict[str, Any]]],
         wan: Pool | None,
     ) -> None:
         self._view = view
@@ -62,6 +64,7 @@ class ServerEndpoints:
         self._methods: MethodTable[Callable[[Any], Any]] = MethodTable(
             {
                 "Internal.EventFire": self._fire_event,
+                "Status.RaftStats": lambda _: stats(),
                 "Catalog.ListDatacenters": self._list_datacenters,
                 "Coordinate.ListDatacenters": self._list_coordinates,
             }
@@ -88,7 +91,8 @@ class ServerEndpoints:
                         method, body, wanted, repeatable=False, wait=block_time(body)
                     )
                 return await self._gateway.call(method, body)
-            return self._methods.find(method)(body)
+            answer = self._methods.find(method)(body)
+            return await answer if inspect.isawaitable(answer) else answer
         except RpcError:
             raise
         except MeshError as error:

@@ -15,6 +15,7 @@ from meshnode.acl.resolve import AclSettings, resolve
 from meshnode.acl.store import ACL
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.leader import Leader
+from meshnode.agent.operator_role import OperatorRole
 from meshnode.agent.pool import Pool
 from meshnode.agent.query_execution import QueryExecution
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
@@ -91,7 +92,10 @@ class ServerRole:
             datacenter=identity.datacenter,
             master_token=lambda: self.acl_settings().master_token,
         )
-        self.owner.on_leadership = self.leader.lead
+        self.operator = OperatorRole(
+            config, node_id, owner=self.owner, lan=lan, wan=wan, client=client, metrics=metrics
+        )
+        self.owner.on_leadership = self._led
         self.gateway = StateGateway(
             self.owner,
             {**METHODS, **self._bootstrap_methods()},
@@ -108,6 +112,7 @@ class ServerRole:
             gateway=self.gateway,
             calls=calls,
             rights=self._rights,
+            stats=self.operator.stats,
             wan=wan,
         )
         self._rpc = RpcServer(self.endpoints.handle, tls=tls, metrics=metrics)
@@ -134,6 +139,7 @@ class ServerRole:
     async def stop(self, timeout: float) -> None:
         """End the term, close the port, close the log. Safe to call again."""
         await self.leader.stop()
+        await self.operator.stop()
         await self._rpc.stop(timeout)
         await self.owner.stop()
 
@@ -207,6 +213,10 @@ class ServerRole:
     def _halted(self, error: LogHaltedError) -> None:
         self._halt(f"{error}. Restore a snapshot, or start this server with an empty data directory")
 
+    def _led(self, epoch: int) -> None:
+        self.leader.lead(epoch)
+        self.operator.lead(epoch)
+
     # Methods
 
     def _rights(self, token: str) -> Authorizer:
@@ -236,6 +246,7 @@ class ServerRole:
             "Session.Renew": self.leader.renew,
             "Coordinate.Update": self.leader.update_coordinate,
             **queries.methods,
+            **self.operator.methods,
             "Snapshot.Save": snapshots.save,
             "Snapshot.Restore": snapshots.restore,
         }

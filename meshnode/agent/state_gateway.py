@@ -40,7 +40,7 @@ _FORWARDED: Final = "Forwarded"
 _RETRY: Final = (0.05, 0.2)
 
 #: Calls beside the reads that any server with the state may answer when ``AllowStale`` is set.
-_STALE_FINE: Final = frozenset({"Snapshot.Save"})
+_STALE_FINE: Final = frozenset({"Operator.RaftGetConfiguration", "Snapshot.Save"})
 
 #: Something that only the leader can do, which is more than a command: (body, token) -> reply.
 LeaderMethod = Callable[[Body, str], Awaitable[Any]]

@@ -59,7 +59,7 @@ def fault(config: AutopilotConfig) -> str:
 
 
 class AutopilotStore:
-    """The settings in the state machine; Consul's defaults until somebody sets them. Writes touch ``("autopilot",)``."""
+    """The settings in the state machine, Consul's defaults until somebody sets them. Touches ``("autopilot",)``."""
 
     def __init__(self, touched: set[WatchKey]) -> None:
         self._touched: Final = touched

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from meshnode.base.duration import format_nanoseconds
 from meshnode.control.autopilot import DEFAULT, AutopilotConfig, fault
@@ -26,6 +26,8 @@ __all__ = [
     "raft_remove_peer",
     "raft_transfer_leader",
 ]
+
+T = TypeVar("T")
 
 MAX_INDEX: Final = 2**64 - 1
 _DURATIONS: Final = ("LastContactThreshold", "ServerStabilizationTime")
@@ -94,18 +96,14 @@ def autopilot_set(context: Context, request: Request) -> Steps[Answer]:
 
 
 def _config(fields: Fields) -> AutopilotConfig:
-    defaults: dict[str, Any] = {
-        "CleanupDeadServers": DEFAULT.cleanup_dead_servers,
-        "LastContactThreshold": DEFAULT.last_contact_threshold,
-        "MaxTrailingLogs": DEFAULT.max_trailing_logs,
-        "ServerStabilizationTime": DEFAULT.server_stabilization_time,
-    }
-    readers = {bool: fields.boolean, int: fields.integer, float: fields.duration}
-    given = [
-        readers[type(default)](name) if fields.has(name) else default for name, default in defaults.items()
-    ]
+    def given(read: Callable[[str], T], name: str, default: T) -> T:
+        return read(name) if fields.has(name) else default
+
     return AutopilotConfig(
-        *given,
+        given(fields.boolean, "CleanupDeadServers", DEFAULT.cleanup_dead_servers),
+        given(fields.duration, "LastContactThreshold", DEFAULT.last_contact_threshold),
+        given(fields.integer, "MaxTrailingLogs", DEFAULT.max_trailing_logs),
+        given(fields.duration, "ServerStabilizationTime", DEFAULT.server_stabilization_time),
         redundancy_zone_tag=fields.text("RedundancyZoneTag"),
         disable_upgrade_migration=fields.boolean("DisableUpgradeMigration"),
         upgrade_version_tag=fields.text("UpgradeVersionTag"),

@@ -20,6 +20,7 @@ from meshnode.http import (
     kv_routes,
     operator_routes,
     query_routes,
+    raft_routes,
     session_routes,
     snapshot_routes,
     status_routes,
@@ -144,10 +145,14 @@ _CLUSTER: Final = (
             "DELETE": guarded(operator_routes.keyring_write, Resource.KEYRING, Access.WRITE),
         },
     ),
-    Route("/v1/operator/raft/configuration", {"GET": None}),
-    Route("/v1/operator/raft/peer", {"DELETE": None}),
-    Route("/v1/operator/autopilot/configuration", {"GET": None, "PUT": None}),
-    Route("/v1/operator/autopilot/health", {"GET": None}),
+    Route("/v1/operator/raft/configuration", {"GET": raft_routes.raft_configuration}),
+    Route("/v1/operator/raft/peer", {"DELETE": raft_routes.raft_remove_peer}),
+    Route("/v1/operator/raft/transfer-leader", {"POST": raft_routes.raft_transfer_leader}),
+    Route(
+        "/v1/operator/autopilot/configuration",
+        {"GET": raft_routes.autopilot_get, "PUT": raft_routes.autopilot_set},
+    ),
+    Route("/v1/operator/autopilot/health", {"GET": raft_routes.autopilot_health}),
 )
 _STATE: Final = (
     Route("/v1/kv/*key", {"GET": kv_routes.get, "PUT": kv_routes.put, "DELETE": kv_routes.delete}),

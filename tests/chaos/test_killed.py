@@ -61,7 +61,7 @@ def test_the_leader_of_etcd_is_killed(lab: Lab) -> None:
         number = lab.etcd.leader()
         lab.etcd.kill(number)
         settle(lab, load)
-        lab.etcd.launch(number)
+        lab.launch_etcd(number)
         settle(lab, load)
     judge("kill -9 of etcd's leader", load, lab.hosts, within=BOUND)
 
@@ -74,7 +74,7 @@ def test_a_member_of_etcd_and_the_leader_are_killed_together(lab: Lab) -> None:
         lab.etcd.kill(number)
         lab.wait_leader(first)
         settle(lab, load)
-        lab.etcd.launch(number)
+        lab.launch_etcd(number)
         lab.restart(first)
         settle(lab, load)
     judge("kill -9 of the leader and of etcd's leader at once", load, lab.hosts, within=2 * BOUND)
@@ -106,7 +106,7 @@ def test_all_nodes_are_killed_at_once_and_start_again(lab: Lab) -> None:
         for number in range(3):
             lab.etcd.kill(number)
         for number in range(3):
-            lab.etcd.launch(number)
+            lab.launch_etcd(number)
         lab.restart(*lab.names)
         settle(lab, load)
     judge("kill -9 of everything at once", load, lab.hosts, within=30)

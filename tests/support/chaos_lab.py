@@ -12,12 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshnode.base.address import Address
+from tests.support.certs import make_ca, make_cert
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.history import Workload, ask
 from tests.support.linearizability import violations
 from tests.support.mesh_agent import Mesh, MeshAgent, wait
+from tests.support.network import Network
 
-__all__ = ["CLIENT", "SECONDS", "SERVERS", "Lab", "etcd_log", "judge", "kept", "lab_on_etcd"]
+__all__ = [
+    "CLIENT",
+    "SECONDS",
+    "SERVERS",
+    "Lab",
+    "add_agent",
+    "etcd_log",
+    "judge",
+    "kept",
+    "lab_in_network",
+    "lab_on_etcd",
+    "raise_lab",
+]
 
 SERVERS = ("server1", "server2", "server3")
 CLIENT = "client1"
@@ -32,6 +47,20 @@ class Lab:
     mesh: Mesh
     etcd: EtcdCluster
     names: list[str] = field(default_factory=lambda: [*SERVERS, CLIENT])
+    network: Network | None = None
+
+    def inside(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Where the processes of ``name`` (an agent, or ``etcd0``) are started."""
+        return self.network.inside(name) if self.network is not None else contextlib.nullcontext()
+
+    def launch(self, name: str) -> None:
+        """Start an agent that was added."""
+        with self.inside(name):
+            self.mesh[name].launch()
+
+    def launch_etcd(self, number: int) -> None:
+        with self.inside(f"etcd{number}"):
+            self.etcd.launch(number)
 
     def host(self, name: str) -> str:
         return self.mesh[name].host
@@ -62,7 +91,7 @@ class Lab:
     def restart(self, *names: str) -> None:
         """Start agents that were killed and wait until all see all."""
         for name in names:
-            self.mesh[name].launch()
+            self.launch(name)
         self.mesh.wait_alive(*self.names)
         self.wait_leader()
 
@@ -88,23 +117,56 @@ def add_agent(lab: Lab, name: str, number: int, **config: Any) -> MeshAgent:
     return lab.mesh.add(name, number, server=server, retry_join=join, **(extra | config))
 
 
+def raise_lab(lab: Lab) -> None:
+    """Add and start all agents, and wait for a leader."""
+    wait(lambda: lab.etcd.leader() >= 0, "etcd has a leader", 60)
+    for number, name in enumerate(lab.names, 1):
+        add_agent(lab, name, number)
+        lab.launch(name)
+    lab.mesh.wait_alive(*lab.names)
+    lab.wait_leader()
+
+
 @contextlib.contextmanager
-def lab_on_etcd(directory: Path, etcd: EtcdCluster | None = None) -> Iterator[Lab]:
-    """The whole of it, up and with a leader; ``etcd`` to use one that runs already."""
+def lab_on_etcd(directory: Path) -> Iterator[Lab]:
+    """The whole of it on loopback, up and with a leader."""
     etcd_files, mesh_files = directory / "etcd", directory / "mesh"
-    mesh_files.mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        if etcd is None:
-            etcd_files.mkdir()
-            etcd = stack.enter_context(etcd_cluster(etcd_files, 3))
-        mesh = stack.enter_context(Mesh.new(mesh_files))
-        wait(lambda: etcd.leader() >= 0, "etcd has a leader", 60)
+    for made in (etcd_files, mesh_files):
+        made.mkdir(parents=True)
+    with etcd_cluster(etcd_files, 3) as etcd, Mesh.new(mesh_files) as mesh:
         lab = Lab(mesh, etcd)
-        for number, name in enumerate(lab.names, 1):
-            add_agent(lab, name, number).launch()
-        mesh.wait_alive(*lab.names)
-        lab.wait_leader()
+        raise_lab(lab)
         yield lab
+
+
+@contextlib.contextmanager
+def lab_in_network(directory: Path, *bad_wires: str) -> Iterator[Lab]:
+    """The same with a network namespace for each agent and each member of etcd."""
+    with Network.new() as network, Mesh.new(directory) as mesh:
+        members = [
+            network.add(f"etcd{number}", 11 + number, bad_wire=f"etcd{number}" in bad_wires)
+            for number in range(3)
+        ]
+        etcd = EtcdCluster(
+            directory, [Address(host, 2379) for host in members], [Address(host, 2380) for host in members]
+        )
+        ca = make_ca()
+        ca.write(directory, "ca")
+        make_cert(["etcd", *members], ca).write(directory, "member")
+        make_cert(["server1"], ca).write(directory, "client")
+        mesh.network = network.prefix
+        lab = Lab(mesh, etcd, network=network)
+        for number, name in enumerate(lab.names, 1):
+            network.add(name, number, bad_wire=name in bad_wires)
+        try:
+            for number in range(3):
+                lab.launch_etcd(number)
+            raise_lab(lab)
+            yield lab
+        finally:
+            for process in etcd.processes.values():
+                process.kill()
+                process.wait(20)
 
 
 def kept(host: str, prefix: str, how: str = "consistent") -> dict[str, str]:

@@ -48,6 +48,7 @@ class FakeView:
     wan: tuple[MemberInfo, ...] = (member("node1.dc1"),)
     leader_address: str = "10.0.0.1:8300"
     answers: None = None
+    acl_enabled: bool = False
 
     def read_now(self, _query: object) -> None:
         return None

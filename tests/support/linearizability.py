@@ -33,7 +33,7 @@ class Kind(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """What the client knows of it. ``REFUSED``: a ``cas`` that was answered with false. ``FAILED``: not done, surely."""
+    """What the client knows of it. ``REFUSED``: a ``cas`` answered with false. ``FAILED``: not done, surely."""
 
     OK = "ok"
     REFUSED = "refused"

@@ -43,10 +43,11 @@ _COUNTS: Final = {
     "gossip_lan.gossip_nodes": 1, "gossip_lan.suspicion_mult": 1, "gossip_lan.retransmit_mult": 1,
     "gossip_wan.gossip_nodes": 1, "gossip_wan.suspicion_mult": 1, "gossip_wan.retransmit_mult": 1,
     "retry_max": 0, "retry_max_wan": 0, "log_rotate_bytes": 0, "log_rotate_max_files": 0,
-    "limits.rpc_max_burst": 0,
+    "limits.rpc_max_burst": 0, "autopilot.max_trailing_logs": 0,
 }  # fmt: skip
 _NOT_NEGATIVE: Final = (
     "performance.leave_drain_time", "performance.rpc_hold_timeout", "log_rotate_duration",
+    "autopilot.last_contact_threshold",
     "telemetry.prometheus_retention_time",
 )  # fmt: skip
 

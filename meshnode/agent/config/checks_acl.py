@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from meshnode.agent.config.checks import Findings
 
-__all__ = ["settle_acls"]
+__all__ = ["SAME", "settle_acls"]
 
 #: The setting that counts -> others that say the same, in the order in which they are asked.
-_SAME: Final = {
+SAME: Final = {
     "acl.default_policy": ("acl_default_policy",),
     "acl.down_policy": ("acl_down_policy",),
     "acl.token_ttl": ("acl_ttl",),
@@ -20,13 +20,13 @@ _SAME: Final = {
     "acl.tokens.agent": ("acl_agent_token",),
     "acl.tokens.default": ("acl_token",),
 }
-_TOKENS: Final = tuple(path for path in _SAME if path.startswith("acl.tokens."))
+_TOKENS: Final = tuple(path for path in SAME if path.startswith("acl.tokens."))
 
 
 def settle_acls(found: Findings) -> None:
     """Fold the spellings, and refuse what would only look safe."""
     settings, values = found.settings, found.values
-    for path, others in _SAME.items():
+    for path, others in SAME.items():
         values[path] = settings[path] or next(filter(None, map(settings.__getitem__, others)), settings[path])
     datacenter = settings["acl_datacenter"].lower()
     own = settings["datacenter"].lower()

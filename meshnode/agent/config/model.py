@@ -19,6 +19,7 @@ __all__ = [
     "Acls",
     "Addresses",
     "AgentConfig",
+    "Autopilot",
     "Dns",
     "Gossip",
     "GossipPool",
@@ -310,6 +311,15 @@ class StateLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Autopilot:
+    """How a new cluster cares for its servers; later ``consul operator autopilot set-config`` says."""
+
+    cleanup_dead_servers: bool = setting("autopilot.cleanup_dead_servers")
+    last_contact_threshold: float = setting("autopilot.last_contact_threshold")
+    max_trailing_logs: int = setting("autopilot.max_trailing_logs")
+
+
+@dataclass(frozen=True, slots=True)
 class Logging:
     """Where log lines go; ``level`` is one of TRACE, DEBUG, INFO, WARN, ERR."""
 
@@ -353,6 +363,7 @@ class AgentConfig:
     http: Http
     limits: Limits
     state_log: StateLog
+    autopilot: Autopilot
     acls: Acls
     local: LocalConfig
     dns: Dns

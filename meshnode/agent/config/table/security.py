@@ -99,6 +99,6 @@ ACLS: Final = (
     Key("acl.tokens.replication", _S, "", "Token that ACLs are copied with.", _REPLICATION, secret=True),
     Key("acl.tokens.config_file_service_registration", _S, "", "Token of configured services and checks.",
         LATER, secret=True),
-    Key("acl.tokens.managed_service_provider", Kind.OPEN, (), "Tokens of a cloud provider.", ENTERPRISE),
+    Key("acl.tokens.managed_service_provider", Kind.OBJECTS, (), "Tokens of a cloud provider.", ENTERPRISE),
     Key("default_intention_policy", _S, "", "What no intention mentions.", CONNECT),
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meshnode.acl.authorizer import ALLOW_ALL
 from meshnode.agent.server_calls import (
     MAX_SERVERS_TRIED,
     ServerCalls,
@@ -141,7 +142,9 @@ def endpoints(fired: list[tuple[str, bytes]]) -> ServerEndpoints:
 def made(view: Any, fire: Any) -> ServerEndpoints:
     nothing: Any = None
     gateway: Any = ()
-    return ServerEndpoints(view, fire, "dc1", gateway=gateway, calls=nothing, wan=None)
+    return ServerEndpoints(
+        view, fire, "dc1", gateway=gateway, calls=nothing, rights=lambda _: ALLOW_ALL, wan=None
+    )
 
 
 def answer(served: ServerEndpoints, method: str, body: Any) -> Any:

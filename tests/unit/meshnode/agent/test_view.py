@@ -33,9 +33,11 @@ class SomePool:
 def view_of(server: Any, wan: Any) -> View:
     async def make() -> View:
         lan: Any = SomePool()
+        nothing: Any = None
         describe: Any = lambda: "described"  # noqa: E731
         return View(
-            node_name="node1", datacenter="dc1", lan=lan, wan=wan, server=server, events=EventBuffer(),
+            node_name="node1", datacenter="dc1", lan=lan, wan=wan, server=server, local=nothing, access=nothing,
+            events=EventBuffer(),
             metrics=Metrics(0.0), settings=HttpSettings(), describe=describe,
         )  # fmt: skip
 

@@ -29,7 +29,7 @@ def test_the_banner_is_consuls() -> None:
         "         Node name: 'n1'\n"
         "        Datacenter: 'dc1' (Segment: '<all>')\n"
         "            Server: true (Bootstrap: true)\n"
-        "       Client Addr: [127.0.0.1] (HTTP: 8500, HTTPS: -1, DNS: -1)\n"
+        "       Client Addr: [127.0.0.1] (HTTP: 8500, HTTPS: -1, DNS: 8600)\n"
         "      Cluster Addr: 172.17.0.2 (LAN: 8301, WAN: 8302)\n"
         "           Encrypt: Gossip: true, TLS-Outgoing: false, TLS-Incoming: false\n"
         "\n"

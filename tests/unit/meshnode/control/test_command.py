@@ -15,6 +15,7 @@ from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
 from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
 from meshnode.catalog.store import Registration
 from meshnode.control import command as commands
+from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.command import (
     AclBootstrap,
     AclPolicyDelete,
@@ -24,6 +25,7 @@ from meshnode.control.command import (
     AclRoleSet,
     AclTokenDelete,
     AclTokenSet,
+    AutopilotSet,
     Command,
     Deregister,
     KvAcquire,
@@ -37,9 +39,9 @@ from meshnode.control.command import (
     QueryDelete,
     QuerySet,
     ReapTombstones,
+    Register,
     RestoreChunk,
     RestoreCommit,
-    Register,
     SessionCreate,
     SessionDestroy,
     Txn,
@@ -137,6 +139,7 @@ SAMPLES: list[Command] = [
     QueryDelete("id"),
     RestoreChunk("r", 3, b"\x00\xff", 4),
     RestoreCommit("r", 4, 5),
+    AutopilotSet(AutopilotConfig(False, 0.5, 9, 10.0, "", False, "", 3, 4), 4, 5),
 ]
 
 
@@ -205,6 +208,10 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
             "91a33130730000c3",
         ),
         (QueryDelete("id"), "935101a26964"),
+        (
+            AutopilotSet(AutopilotConfig(False, 0.5, 9), 4, 5),
+            "95340199c2cb3fe000000000000009cb4024000000000000a0c2a000000405",
+        ),
     ],
 )
 def test_the_bytes_do_not_change_between_releases(command: Command, golden: str) -> None:
@@ -235,6 +242,7 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         49: "Lead",
         50: "RestoreChunk",
         51: "RestoreCommit",
+        52: "AutopilotSet",
         64: "AclBootstrap",
         65: "AclTokenSet",
         66: "AclTokenDelete",

@@ -57,7 +57,7 @@ def test_every_known_route_that_is_not_built_says_so() -> None:
 
 def test_head_is_get_without_its_body_where_there_is_a_get() -> None:
     assert answer("HEAD", "/v1/agent/self").status == 200
-    assert answer("HEAD", "/v1/snapshot").status == 501
+    assert answer("HEAD", "/v1/connect/ca/roots").status == 501
     assert answer("HEAD", "/v1/agent/leave").status == 405
 
 

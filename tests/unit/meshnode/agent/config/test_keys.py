@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from meshnode.agent.config.assemble import model_settings
+from meshnode.agent.config.checks_acl import SAME
 from meshnode.agent.config.key import WORKS, Kind, Noted, Refused
 from meshnode.agent.config.keys import KEYS, SECTIONS, SHAPES, children, defaults
 from meshnode.agent.config.model import SETTING, AgentConfig
@@ -106,13 +107,18 @@ def test_no_flag_is_there_twice() -> None:
 
 
 def test_each_key_works_and_reaches_the_model_or_says_why_not() -> None:
-    reached = model_settings()
+    reached = {
+        *model_settings(),
+        *(other for others in SAME.values() for other in others),
+        "acl_enable_key_list_policy",
+    }
+    reached |= {"service", "check"}  # join their lists
     for path, row in KEYS.items():
         if isinstance(row.status, Refused | Noted):
             assert len(row.status.reason) > 10, path
         elif row.kind is not Kind.OBJECT:
             assert path in reached, f"{path} works by the table, but no field of the model has it"
-    assert reached <= set(defaults())
+    assert model_settings() <= set(defaults())
 
 
 def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:
@@ -120,6 +126,10 @@ def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:
         "encrypt": bytes | None,
         "tls_cipher_suites": tuple[str, ...],
         "leave_on_terminate": bool,
+        "services": tuple[typing.Mapping[str, typing.Any], ...],
+        "checks": tuple[typing.Mapping[str, typing.Any], ...],
+        "watches": tuple[typing.Mapping[str, typing.Any], ...],
+        "dns_config.service_ttl": typing.Mapping[str, float],
     }
     by_kind: dict[Kind, typing.Any] = {
         **{kind: typ for kind, typ in _TYPES.items() if typ in (str, bool, int, float)},
@@ -133,7 +143,7 @@ def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:
         for part in fields(cls):
             path = part.metadata.get(SETTING)
             if path:
-                wanted = expected.get(path, by_kind[KEYS[path].kind])
+                wanted = expected.get(path) or by_kind[KEYS[path].kind]
                 assert str(hints[part.name]).replace("collections.abc", "typing") == str(wanted), path
             elif is_dataclass(hints[part.name]):
                 check(hints[part.name])

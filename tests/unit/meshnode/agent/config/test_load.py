@@ -200,25 +200,17 @@ def test_all_mistakes_of_all_sources_are_reported_at_once(directory: Path) -> No
     [
         ({"ui": True}, "ui = true: not in this release: the web page"),
         ({"connect": {"enabled": True}}, "connect.enabled = true: not in this release: the service mesh"),
-        ({"ports": {"dns": 8600}}, "ports.dns = 8600: not in this release: the DNS interface"),
         ({"ports": {"grpc": 8502}}, "ports.grpc = 8502: not in this release"),
-        ({"recursors": ["8.8.8.8"]}, "recursors: not in this release"),
-        ({"domain": "example."}, 'domain = "example.": not in this release'),
-        ({"service": {"name": "web"}}, "service: not in this release: services come with the catalog"),
-        ({"services": [{"name": "web"}]}, "services: not in this release"),
-        ({"check": {"ttl": "10s"}}, "check: not in this release: checks come with the catalog"),
-        ({"watches": [{"type": "key"}]}, "watches: not in this release"),
-        ({"acl_datacenter": "dc1"}, 'acl_datacenter = "dc1": not in this release'),
-        ({"acl_default_policy": "deny"}, 'acl_default_policy = "deny": not in this release'),
-        ({"acl": {"enabled": True}}, "acl.enabled = true: not in this release"),
         ({"raft_protocol": 2}, "raft_protocol = 2: the replicated log is an engine's"),
         ({"performance": {"raft_multiplier": 1}}, "performance.raft_multiplier = 1: the replicated log"),
         (
-            {"autopilot": {"cleanup_dead_servers": False}},
-            "autopilot.cleanup_dead_servers = false: the replicated log",
+            {"autopilot": {"server_stabilization_time": "5s"}},
+            "autopilot.server_stabilization_time = 5: the replicated log",
         ),
+        ({"acl_replication_token": "x"}, "acl_replication_token: ACLs are not copied"),
+        ({"dns_config": {"use_cache": True}}, "dns_config.use_cache = true: not in this release"),
+        ({"translate_wan_addrs": True}, "translate_wan_addrs = true: not in this release"),
         ({"enable_debug": True}, "enable_debug = true: there is no Go runtime"),
-        ({"disable_remote_exec": False}, "disable_remote_exec = false: not in this release"),
         ({"segment": "x"}, 'segment = "x": a key of Consul Enterprise'),
         ({"non_voting_server": True}, "non_voting_server = true: a key of Consul Enterprise"),
         ({"license_path": "/x"}, 'license_path = "/x": a key of Consul Enterprise'),
@@ -254,9 +246,54 @@ def test_a_refused_key_may_have_its_harmless_value(settings: dict[str, Any]) -> 
 
 
 def test_a_refused_token_is_not_shown() -> None:
-    said = complaint(fragment(acl_master_token="3f7a2c1e-secret"))
-    assert "acl_master_token: not in this release" in said
+    said = complaint(fragment(acl_replication_token="3f7a2c1e-secret"))
+    assert "acl_replication_token: ACLs are not copied" in said
     assert "3f7a2c1e" not in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"service": {"port": 80}}, "services[0]"),
+        ({"services": [{"name": "web"}, {"name": "WEB"}]}, "services[1]"),
+        ({"check": {"name": "x", "ttl": "10s", "http": "http://x"}}, "checks[0]"),
+        ({"watches": [{"type": "key"}]}, "watches[0]"),
+        ({"watches": [{"type": "kee", "key": "x"}]}, "watches[0].type"),
+        ({"domain": "exa mple."}, 'domain: "exa mple." is not a domain name'),
+        ({"recursors": ["dns.example"]}, "recursors[0]"),
+        ({"dns_config": {"udp_answer_limit": 0}}, "dns_config.udp_answer_limit cannot be 0"),
+        ({"dns_config": {"service_ttl": {"web": "soon"}}}, "dns_config.service_ttl.web"),
+        ({"acl_datacenter": "dc2"}, 'acl_datacenter: "dc2" is another data centre than this one, "dc1"'),
+        ({"acl_default_policy": "deny"}, "acl_default_policy: ACLs are off, so nothing is denied"),
+        ({"acl": {"default_policy": "deny"}}, "acl.default_policy: ACLs are off"),
+        (
+            {"acl": {"enabled": True, "tokens": {"default": "a b"}}},
+            "acl.tokens.default: a token has no spaces",
+        ),
+    ],
+)
+def test_a_bad_value_of_a_service_a_watch_dns_or_acls_is_named(
+    settings: dict[str, Any], message: str
+) -> None:
+    assert message in complaint(fragment(**settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"acl_datacenter": "DC1", "acl_default_policy": "deny", "acl_master_token": "m", "acl_token": "d"},
+        {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": "m", "default": "d"}}},
+        {
+            "acl": {"enabled": True, "default_policy": "deny", "tokens": {"initial_management": "m"}},
+            "acl_token": "d",
+        },
+    ],
+)
+def test_both_spellings_of_acls_are_one(settings: dict[str, Any]) -> None:
+    acls = read(fragment(**settings)).config.acls
+    assert (acls.enabled, acls.datacenter, acls.default_policy) == (True, "dc1", "deny")
+    assert (acls.master_token, acls.default_token, acls.down_policy) == ("m", "d", "extend-cache")
+    assert "'m'" not in repr(acls)
 
 
 def test_a_key_without_effect_is_noted() -> None:

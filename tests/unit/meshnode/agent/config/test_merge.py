@@ -41,6 +41,6 @@ def test_what_nobody_set_has_its_default_and_no_place() -> None:
 
 
 def test_an_empty_list_adds_nothing_to_a_refused_one() -> None:
-    (refusal,) = merged('services = [{ name = "a" }]', "services = []").refusals()
-    assert refusal.key == "services"
-    assert merged("services = []", "services = []").refusals() == []
+    (refusal,) = merged('segments = [{ name = "a" }]', "segments = []").refusals()
+    assert refusal.key == "segments"
+    assert merged("segments = []", "segments = []").refusals() == []
