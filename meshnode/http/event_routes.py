@@ -5,13 +5,16 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from meshnode.acl.authorizer import ALLOW_ALL, Access, Authorizer, Resource
 from meshnode.base.errors import MeshError
 from meshnode.control.user_event import UserEvent
+from meshnode.http.authorize import authorizer_of
 from meshnode.http.blocking import BlockingQuery, index_headers, parse_blocking
 from meshnode.http.context import Context
 from meshnode.http.effects import FireEvent, Steps, WaitForEvents, ask
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Request, Response
+from meshnode.http.local_view import view_of
+from meshnode.http.message import Request, Response, StreamResponse
 from meshnode.http.router import Answer, Outcome
 from meshnode.http.user_events import check_filters, event_index
 
@@ -55,23 +58,38 @@ def fire(context: Context, request: Request) -> Steps[Answer]:
 
 def event_list(context: Context, request: Request) -> Outcome:
     """GET /v1/event/list; blocks while the index *equals* the one that the client has."""
+    if view_of(context).acl_enabled:
+        return _visible_list(context, request)
+    return _list(context, request)
+
+
+def _visible_list(context: Context, request: Request) -> Steps[Answer]:
+    authorizer = yield from authorizer_of(context, request)
+    outcome = _list(context, request, authorizer)
+    return outcome if isinstance(outcome, Response | StreamResponse) else (yield from outcome)
+
+
+def _list(context: Context, request: Request, authorizer: Authorizer = ALLOW_ALL) -> Outcome:
     wanted = parse_blocking(request)
     name = request.query.get("name") if request.raw_query else ""
     if wanted.index and wanted.index == event_index(context.view.events.named(name)):
-        return _wait_for_other(context, request, name, wanted)
-    return _listed(context, request, name)
+        return _wait_for_other(context, request, name, wanted, authorizer)
+    return _listed(context, request, name, authorizer)
 
 
-def _wait_for_other(context: Context, request: Request, name: str, wanted: BlockingQuery) -> Steps[Answer]:
+def _wait_for_other(
+    context: Context, request: Request, name: str, wanted: BlockingQuery, authorizer: Authorizer
+) -> Steps[Answer]:
     deadline = context.view.now + wanted.timeout(context.rng)
     while event_index(context.view.events.named(name)) == wanted.index:
         left = deadline - context.view.now
         if left <= 0:
             break
         yield from ask(WaitForEvents(context.view.events.generation, left))
-    return _listed(context, request, name)
+    return _listed(context, request, name, authorizer)
 
 
-def _listed(context: Context, request: Request, name: str) -> Response:
+def _listed(context: Context, request: Request, name: str, authorizer: Authorizer) -> Response:
     events = context.view.events.named(name)
-    return context.json(request, [event_as_json(e) for e in events], index_headers(event_index(events)))
+    shown = [e for e in events if authorizer.decide(Resource.EVENT, e.name, Access.READ).allowed]
+    return context.json(request, [event_as_json(e) for e in shown], index_headers(event_index(events)))

@@ -1,7 +1,7 @@
 # Copyright: the meshnode authors
 # GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller half of M(meshnode.lab.mesh_acl_bootstrap): the secret goes from the node's answer to a file, and nowhere else."""
+"""Controller half of M(meshnode.lab.mesh_acl_bootstrap): the secret goes from the answer to a file, nowhere else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class ActionModule(ActionBase):
                 return {**result, **self._ask(task_vars), "dest": str(path)}
             return {**result, **self._bootstrap(path, task_vars)}
         except OSError as error:
-            raise AnsibleActionFail(f"dest: {error.filename}: {error.strerror}: name a place to write to") from None
+            raise AnsibleActionFail(
+                f"dest: {error.filename}: {error.strerror}: name a place to write to"
+            ) from None
 
     def _ask(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(

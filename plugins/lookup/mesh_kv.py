@@ -109,4 +109,6 @@ def _text(pair: _kv.Pair, b64: bool) -> str:
     try:
         return pair.value.decode()
     except UnicodeDecodeError:
-        raise mesh_api.MeshApiError(f"{pair.key}: its value is not text: set b64=true to get base64") from None
+        raise mesh_api.MeshApiError(
+            f"{pair.key}: its value is not text: set b64=true to get base64"
+        ) from None

@@ -88,7 +88,9 @@ def ensure_token(api: MeshApi, options: Mapping[str, Any], *, pretend: bool) -> 
     for name in ("accessor_id", "secret_id"):
         if options[name] is not None and not _UUID.fullmatch(options[name]):
             shown = f"{options[name][:64]!r} " if name == "accessor_id" else ""
-            raise MeshApiError(f"{name}: {shown}is not a UUID: write one, such as the output of the filter to_uuid")
+            raise MeshApiError(
+                f"{name}: {shown}is not a UUID: write one, such as the output of the filter to_uuid"
+            )
     if options["expiration_ttl"] is not None:
         parse_duration(options["expiration_ttl"], "expiration_ttl", 60, 86400)
     found = _find_token(api, options["accessor_id"], options["secret_id"])
@@ -152,18 +154,19 @@ def _known(api: MeshApi) -> bool:
     return api.request("GET", "/v1/acl/token/self", accept=(200, 403, 404)).status == 200
 
 
-def bootstrap(api: MeshApi) -> dict[str, Any] | None:
-    """The first token, or ``None`` when the cluster has had it already."""
+def bootstrap(api: MeshApi) -> dict[str, Any]:
+    """The first token; raises :class:`MeshApiError` when the cluster gave it before."""
     answer = api.request("PUT", "/v1/acl/bootstrap", accept=(200, 403))
     if answer.status == 200:
         made: dict[str, Any] = answer.json()
-        if not (made.get("SecretID") or made.get("ID")):
-            raise MeshApiError("/v1/acl/bootstrap: answered without a token: does address name an agent?")
-        return made
-    if "bootstrap no longer allowed" in answer.text:
-        return None
-    api.request("PUT", "/v1/acl/bootstrap")  # not about having been done: fails with its reason
-    return None
+        if made.get("SecretID") or made.get("ID"):
+            return made
+        raise MeshApiError("/v1/acl/bootstrap: answered without a token: does address name an agent?")
+    text = " ".join(answer.text.split())[:500]
+    raise MeshApiError(
+        f"{answer.url}: 403 {text}: the first token is given once: put the file of dest back, or reset the bootstrap "
+        "with a file acl-bootstrap-reset in the data directory of the leader that holds the reset index"
+    )
 
 
 # What differs
@@ -178,7 +181,8 @@ def _fields(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[
             made[name] = sorted(link.get("Name") or link["ID"] for link in value or [])
         elif name == "ServiceIdentities":
             made[name] = _identities(
-                {"name": one["ServiceName"], "datacenters": one.get("Datacenters") or []} for one in value or []
+                {"name": one["ServiceName"], "datacenters": one.get("Datacenters") or []}
+                for one in value or []
             )
         elif name == "Datacenters":
             made[name] = sorted(value or [])
@@ -225,6 +229,7 @@ def _body(whole: Mapping[str, Any]) -> dict[str, Any]:
             body[name] = [{"ID": one} if _UUID.fullmatch(one) else {"Name": one} for one in body[name]]
     if "ServiceIdentities" in body:
         body["ServiceIdentities"] = [
-            {"ServiceName": one["name"], "Datacenters": one["datacenters"]} for one in body["ServiceIdentities"]
+            {"ServiceName": one["name"], "Datacenters": one["datacenters"]}
+            for one in body["ServiceIdentities"]
         ]
     return body

@@ -76,7 +76,9 @@ def check_key(key: str, option: str) -> str:
     if key.startswith("/"):
         raise MeshApiError(f"{option}: {key!r} starts with a slash: leave the slash out")
     if "\0" in key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        raise MeshApiError(f"{option}: a key has at most {MAX_KEY_BYTES} bytes and no NUL: write a shorter one")
+        raise MeshApiError(
+            f"{option}: a key has at most {MAX_KEY_BYTES} bytes and no NUL: write a shorter one"
+        )
     if any(part in {".", ".."} for part in key.split("/")):
         raise MeshApiError(f"{option}: {key!r} has a part that is . or ..: name it otherwise")
     return key
@@ -88,7 +90,9 @@ def wish_from(options: Mapping[str, Any]) -> Wish:
     if flags is not None and not 0 <= flags <= MAX_FLAGS:
         raise MeshApiError(f"flags: {flags} is out of range: write a number from 0 to {MAX_FLAGS}")
     if options["cas"] is not None and options["cas"] < 0:
-        raise MeshApiError(f"cas: {options['cas']} is no index: write the modify_index of the key, or 0 for no key")
+        raise MeshApiError(
+            f"cas: {options['cas']} is no index: write the modify_index of the key, or 0 for no key"
+        )
     if options["tree"] is not None:
         return _tree_wish(options)
     if options["exclusive"]:
@@ -120,13 +124,17 @@ def _value(options: Mapping[str, Any]) -> bytes:
 
 def _bounded(value: bytes, option: str) -> bytes:
     if len(value) > MAX_VALUE_BYTES:
-        raise MeshApiError(f"{option}: has {len(value)} bytes: a value has at most {MAX_VALUE_BYTES}, split it")
+        raise MeshApiError(
+            f"{option}: has {len(value)} bytes: a value has at most {MAX_VALUE_BYTES}, split it"
+        )
     return value
 
 
 def _tree_wish(options: Mapping[str, Any]) -> Wish:
     if options["state"] == "absent":
-        raise MeshApiError("tree: goes with state=present: delete a tree with key, recurse=true and state=absent")
+        raise MeshApiError(
+            "tree: goes with state=present: delete a tree with key, recurse=true and state=absent"
+        )
     if options["cas"] is not None or options["recurse"]:
         raise MeshApiError("cas and recurse: go with key: leave them out beside tree")
     prefix = check_key(options["prefix"], "prefix").rstrip("/")
@@ -155,7 +163,9 @@ def _flat(tree: Mapping[Any, Any], above: str, where: str, depth: int) -> Iterat
             yield above + str(name), str(value).encode("utf-8", "surrogateescape"), here
         else:
             what = "empty" if value is None else f"a {type(value).__name__}"
-            raise MeshApiError(f"{here}: is {what}: write text, a number or a mapping (or use the filter to_json)")
+            raise MeshApiError(
+                f"{here}: is {what}: write text, a number or a mapping (or use the filter to_json)"
+            )
 
 
 # What is there
@@ -182,7 +192,9 @@ def _pairs(rows: Any) -> list[Pair]:
             for row in rows
         ]  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise MeshApiError("/v1/kv: answered with something else than keys: does address name an agent?") from None
+        raise MeshApiError(
+            "/v1/kv: answered with something else than keys: does address name an agent?"
+        ) from None
 
 
 # What to do
@@ -212,7 +224,9 @@ def plan(api: MeshApi, wish: Wish) -> Change:
         for pair in (*puts, *deletes):
             if pair.index != wish.cas:
                 now = f"has modify_index {pair.index}" if pair.index else "is not there"
-                raise MeshApiError(f"cas: {pair.key} {now}, not {wish.cas}: read the key again, and decide again")
+                raise MeshApiError(
+                    f"cas: {pair.key} {now}, not {wish.cas}: read the key again, and decide again"
+                )
     return Change(tuple(puts), tuple(deletes), known, wish.doomed if wish.prefix is not None else None)
 
 
@@ -235,7 +249,9 @@ def apply(api: MeshApi, change: Change) -> None:
             errors = answer.json().get("Errors") or [{}]
             at = int(errors[0].get("OpIndex") or 0)
             key = batch[min(at, len(batch) - 1)]["KV"]["Key"]
-            raise MeshApiError(f"{key}: was changed by another one just now ({errors[0].get('What')}): run again")
+            raise MeshApiError(
+                f"{key}: was changed by another one just now ({errors[0].get('What')}): run again"
+            )
 
 
 def _batches(change: Change) -> Iterator[list[dict[str, Any]]]:

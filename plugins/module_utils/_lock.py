@@ -108,7 +108,9 @@ class Lock:
         if holder is None or not self._ours(holder):
             return Outcome(False, "", holder)
         if not pretend:
-            self.api.put(path_of("kv", self.wish.key), self._content(), release=holder.session, flags=LOCK_FLAGS)
+            self.api.put(
+                path_of("kv", self.wish.key), self._content(), release=holder.session, flags=LOCK_FLAGS
+            )
             self._destroy(holder.session)
         return Outcome(True, "", holder)
 
@@ -123,7 +125,9 @@ class Lock:
             return None
         row = rows[0]
         if row["Flags"] != LOCK_FLAGS and row["Value"]:
-            raise MeshApiError(f"key: {self.wish.key} holds a value that is no lock: take another key for the lock")
+            raise MeshApiError(
+                f"key: {self.wish.key} holds a value that is no lock: take another key for the lock"
+            )
         session = row.get("Session")
         if not session:
             return None

@@ -100,7 +100,8 @@ def _meta(meta: Mapping[str, Any]) -> dict[str, str]:
             raise MeshApiError(f"meta.{key}: is written by this module: take another name")
         if len(str(key)) > MAX_META_KEY or len(str(value)) > MAX_META_VALUE:
             raise MeshApiError(
-                f"meta.{str(key)[:40]}: is too long: a key has at most {MAX_META_KEY} characters, a value {MAX_META_VALUE}"
+                f"meta.{str(key)[:40]}: is too long: a key has at most {MAX_META_KEY} "
+                f"characters, a value {MAX_META_VALUE}"
             )
         made[str(key)] = str(value)
     return made
@@ -162,7 +163,9 @@ def look(api: MeshApi, service_id: str) -> Found | None:
     )
 
 
-def difference(found: Found | None, wanted: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def difference(
+    found: Found | None, wanted: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is and what is to be, where they differ; definitions of checks are shown by their digest."""
     before = _comparable(found.service, found.check_ids) if found else {}
     after: dict[str, Any] = {}

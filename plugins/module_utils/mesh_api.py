@@ -133,7 +133,9 @@ class MeshApi:
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout <= 3600:
-            raise MeshApiError(f"timeout: {self.timeout:g} is out of range: write seconds from above 0 to 3600")
+            raise MeshApiError(
+                f"timeout: {self.timeout:g} is out of range: write seconds from above 0 to 3600"
+            )
         if not 0 <= self.retries <= 100:
             raise MeshApiError(f"retries: {self.retries} is out of range: write a number from 0 to 100")
         if self.token and not (self.token.isascii() and self.token.isprintable()):
@@ -192,7 +194,9 @@ class MeshApi:
 
     # One exchange
 
-    def _once(self, method: str, target: str, data: bytes | None, token: str | None, timeout: float) -> Answer:
+    def _once(
+        self, method: str, target: str, data: bytes | None, token: str | None, timeout: float
+    ) -> Answer:
         url = self._endpoint.text + target.partition("?")[0]
         headers = {"X-Consul-Token": token} if token else {}
         if data is not None or method != "GET":
@@ -255,7 +259,9 @@ class MeshApi:
 
     def _refusal(self, answer: Answer, retries: int) -> MeshApiError:
         text = " ".join(answer.text.split())[:MAX_SHOWN_CHARS]
-        shown = f"{answer.url}: {answer.status} {text or http.client.responses.get(answer.status, '')}".rstrip()
+        shown = (
+            f"{answer.url}: {answer.status} {text or http.client.responses.get(answer.status, '')}".rstrip()
+        )
         return MeshApiError(f"{shown}: {_fix(answer, text, retries)}".removesuffix(": "), answer.status, text)
 
 
@@ -288,7 +294,9 @@ class _Endpoint:
         except ValueError as error:
             raise MeshApiError(f"address: {text!r} is not an address ({error}): {fix}") from None
         if parts.username is not None or parts.password is not None:
-            raise MeshApiError("address: has a user or a password in it: leave it out, and give a token as token")
+            raise MeshApiError(
+                "address: has a user or a password in it: leave it out, and give a token as token"
+            )
         strange = not text.isprintable() or " " in text or parts.query or parts.fragment
         if parts.scheme not in {"http", "https"} or not host or strange or parts.path.strip("/"):
             raise MeshApiError(f"address: {text!r} is not an address: {fix}")

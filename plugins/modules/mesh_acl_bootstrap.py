@@ -92,11 +92,6 @@ def main() -> None:
         made = _acl.bootstrap(mesh_api.api_from(module.params))
     except mesh_api.MeshApiError as error:
         module.fail_json(msg=f"mesh_acl_bootstrap: {error}")
-    if made is None:
-        module.fail_json(
-            msg=f"dest: {module.params['dest']} is not there, and the cluster gave its first token before: "
-            "put the file back, or reset the bootstrap (see acl-bootstrap-reset in the data directory of the leader)"
-        )
     result["accessor_id"] = made.get("AccessorID", "")
     result["_secret"] = made.get("SecretID") or made.get("ID")
     module.exit_json(**result)

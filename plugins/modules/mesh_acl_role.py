@@ -109,9 +109,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        outcome = _acl.ensure_role(
-            mesh_api.api_from(module.params), module.params, pretend=module.check_mode
-        )
+        outcome = _acl.ensure_role(mesh_api.api_from(module.params), module.params, pretend=module.check_mode)
     except mesh_api.MeshApiError as error:
         module.fail_json(msg=f"role {module.params['name']}: {error}")
     result: dict[str, t.Any] = {"changed": outcome.changed, "id": outcome.found.get("ID", "")}

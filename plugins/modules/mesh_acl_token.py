@@ -159,7 +159,10 @@ def main() -> None:
         )
     except mesh_api.MeshApiError as error:
         module.fail_json(msg=f"token {module.params['accessor_id'] or 'by secret_id'}: {error}")
-    result: dict[str, t.Any] = {"changed": outcome.changed, "accessor_id": outcome.found.get("AccessorID", "")}
+    result: dict[str, t.Any] = {
+        "changed": outcome.changed,
+        "accessor_id": outcome.found.get("AccessorID", ""),
+    }
     if outcome.changed:
         result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
     if module.params["reveal"]:

@@ -64,8 +64,8 @@ options:
     default: false
   tree:
     description:
-      - Keys and values below O(prefix). A mapping in it is a folder. Numbers are written as they are, booleans as V(true)
-        and V(false); lists are refused, write them with the filter P(ansible.builtin.to_json#filter).
+      - Keys and values below O(prefix). A mapping in it is a folder. Numbers are written as they are, booleans as
+        V(true) and V(false); lists are refused, write them with the filter P(ansible.builtin.to_json#filter).
     type: dict
   prefix:
     description:
@@ -208,9 +208,9 @@ def main() -> None:
     )
     if not module.params["sensitive"]:
         _reveal(module)
-    if module.params["key"] is not None and module.params["state"] == "present":
-        if module.params["value"] is None and module.params["value_b64"] is None:
-            module.fail_json(msg="value: is missing: give value or value_b64, or state=absent")
+    values = {module.params[name] for name in ("value", "value_b64")}
+    if module.params["key"] is not None and module.params["state"] == "present" and values == {None}:
+        module.fail_json(msg="mesh_kv: value: is missing: give value or value_b64, or state=absent")
     try:
         result = ensure(module)
     except mesh_api.MeshApiError as error:

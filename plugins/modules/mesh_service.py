@@ -13,7 +13,8 @@ version_added: 0.1.0
 author:
   - The meshnode authors (@meshnode)
 description:
-  - Registers a service at the agent that is asked, with its checks, or takes it away. Run it on the node of the service.
+  - Registers a service at the agent that is asked, with its checks, or takes it away. Run it on the
+    node of the service.
   - The service becomes what the task says. What the task leaves out gets its default, as in a registration by API.
   - An agent does not show how it runs its checks. A digest of their definitions is kept in the service's meta
     C(ansible-checks), so that a changed interval is noticed. A service that was registered otherwise is registered

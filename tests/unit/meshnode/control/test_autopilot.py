@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import msgpack
 import pytest
 
 from meshnode.base.errors import RemoteProtocolError
@@ -58,7 +57,7 @@ def test_a_snapshot_has_them_and_one_without_them_gives_the_defaults() -> None:
     assert copy.autopilot.config == DEFAULT
 
 
-@pytest.mark.parametrize("row", [[], [1] * 9, "text", [True, "0.2", 250, 10.0, "", False, "", 0, 0]])
+@pytest.mark.parametrize("row", [{}, [1] * 9, "text", [True, "0.2", 250, 10.0, "", False, "", 0, 0]])
 def test_a_snapshot_with_other_things_in_their_place_is_refused(row: Any) -> None:
     machine = StateMachine()
     machine.apply(1, KvPut("a", b"1"))
@@ -68,7 +67,6 @@ def test_a_snapshot_with_other_things_in_their_place_is_refused(row: Any) -> Non
     with pytest.raises(RemoteProtocolError):
         machine.restore(whole.removesuffix(end) + frame("autopilot", [row]) + frame("end", [2]))
     assert machine.kv.get("a")[1] is not None
-    assert msgpack.packb(row)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,18 @@ def test_the_embedded_log_survives_no_failure_of_its_server() -> None:
 
 @pytest.mark.parametrize(
     ("alive", "failed", "removed"),
-    [(1, 0, 0), (1, 1, 0), (2, 1, 0), (3, 1, 1), (4, 1, 1), (3, 2, 0), (4, 2, 0), (5, 2, 2), (0, 3, 0)],
+    [
+        (1, 0, 0),
+        (1, 1, 0),
+        (2, 1, 0),
+        (3, 1, 1),
+        (4, 1, 1),
+        (2, 2, 0),
+        (3, 2, 0),
+        (4, 2, 2),
+        (5, 2, 2),
+        (0, 3, 0),
+    ],
 )
 def test_failed_servers_go_while_they_are_fewer_than_half(alive: int, failed: int, removed: int) -> None:
     peers = [peer(number) for number in range(alive)]

@@ -1,0 +1,20 @@
+"""Real agents for tests: a mesh on loopback, for the length of a ``with`` block. The public API for test suites.
+
+In: how many servers and clients, and with what. Out: running processes (``python -m meshnode agent ...``) and a small
+client for each. It knows the rest of the package only by its command line and its HTTP API.
+
+``mesh``           a cluster: start it, wait for it, end it
+``agent``          one agent of it: process, log, requests
+``api``            requests to an agent on the standard library
+``addresses``      addresses on loopback that nobody else uses
+``credentials``    the mesh's own CA, certificates, gossip key and management token
+``guard``          the process that cleans up when the test's process is killed
+``waiting``        wait for a condition with a deadline
+``pytest_plugin``  the fixtures ``mesh`` and ``mesh_agent``
+"""
+
+from meshnode.testing.agent import AgentError, MeshAgent
+from meshnode.testing.api import Answer, ApiError
+from meshnode.testing.mesh import Mesh
+
+__all__ = ["AgentError", "Answer", "ApiError", "Mesh", "MeshAgent"]
