@@ -85,6 +85,7 @@ def dns_config(config: AgentConfig) -> DnsConfig:
         datacenter=config.identity.datacenter,
         domain=config.identity.domain,
         alt_domain=dns.alt_domain,
+        translate_wan_addrs=dns.translate_wan_addrs,
         allow_stale=dns.allow_stale,
         max_stale=dns.max_stale,
         node_ttl=dns.node_ttl,

@@ -140,6 +140,7 @@ def http_settings(config: AgentConfig) -> HttpSettings:
         response_headers=config.http.response_headers,
         prometheus_retention=config.telemetry.prometheus_retention_time,
         pretty=config.dev,
+        translate_wan_addrs=config.dns.translate_wan_addrs,
         discovery_max_stale=config.http.discovery_max_stale,
     )
 

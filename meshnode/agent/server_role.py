@@ -25,6 +25,7 @@ from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.control.endpoints.acl import bootstrap_methods
+from meshnode.control.endpoints.session import session_methods
 from meshnode.control.endpoints.table import METHODS
 from meshnode.control.log import Log, LogHaltedError
 from meshnode.control.machine import StateMachine
@@ -98,7 +99,11 @@ class ServerRole:
         self.owner.on_leadership = self._led
         self.gateway = StateGateway(
             self.owner,
-            {**METHODS, **self._bootstrap_methods()},
+            {
+                **METHODS,
+                **session_methods(identity.session_ttl_min),
+                **self._bootstrap_methods(),
+            },
             self._leader_methods(),
             client=client,
             datacenter=identity.datacenter,

@@ -121,7 +121,11 @@ def _node(config: AgentConfig, node_id: str) -> Node:
         address=addresses.advertise,
         id=node_id,
         datacenter=identity.datacenter,
-        tagged_addresses={"lan": addresses.advertise, "wan": addresses.advertise_wan},
+        tagged_addresses={
+            **identity.tagged_addresses,
+            "lan": addresses.advertise,
+            "wan": addresses.advertise_wan,
+        },
         meta=dict(identity.node_meta),
     )
 

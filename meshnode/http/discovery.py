@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from meshnode.control.near import CALLER, OWN_AGENT
@@ -13,6 +14,7 @@ from meshnode.http.message import Request
 from meshnode.http.query_routes import caller_address
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, node_meta, read
+from meshnode.http.translate import translated
 
 __all__ = ["named", "nodes_query", "read_rows", "service_query"]
 
@@ -60,4 +62,8 @@ def read_rows(
 ) -> Outcome:
     """Answer with the list in the field ``name`` of the reply, as far as ``?filter=`` leaves it."""
     keep = filtered(request, fields)
-    return read(context, request, method, body, lambda reply: keep(reply[name]), discovery=True)
+
+    def shown(reply: Mapping[str, Any]) -> Any:
+        return translated(context, request, keep(reply[name]))
+
+    return read(context, request, method, body, shown, discovery=True)

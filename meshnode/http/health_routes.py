@@ -14,6 +14,7 @@ from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, read
+from meshnode.http.translate import translated
 
 __all__ = ["checks", "connect", "node", "service", "state"]
 
@@ -54,7 +55,8 @@ def _instances(context: Context, request: Request, *, connect: bool) -> Outcome:
 
     def shown(reply: Mapping[str, Any]) -> Any:
         found = reply["Nodes"]
-        return keep([row for row in found if _all_pass(row["Checks"])] if passing else found)
+        rows = keep([row for row in found if _all_pass(row["Checks"])] if passing else found)
+        return translated(context, request, rows)
 
     return read(context, request, "Health.ServiceNodes", body, shown, discovery=True)
 

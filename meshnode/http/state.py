@@ -25,6 +25,7 @@ from meshnode.http.effects import CallServer, ReadServer, Steps, ask
 from meshnode.http.errors import HttpError
 from meshnode.http.message import Headers, Request, Response
 from meshnode.http.router import Answer, Outcome
+from meshnode.http.translate import TRANSLATED
 
 __all__ = ["Render", "flag", "node_meta", "read", "write"]
 
@@ -137,6 +138,8 @@ def _answer(
 ) -> Response:
     cache = context.view.answers
     headers = _headers(reply, consistency)
+    if context.view.settings.translate_wan_addrs:
+        headers = (*headers, *TRANSLATED)
     if key is not None and cache is not None:
         kept = cache.get(key)
         # The index of a table may move although nothing that is shown does; who blocks on it must see it move.

@@ -78,7 +78,8 @@ class HttpSettings:
     """Configuration of the API; a reload gives a new object.
 
     ``pretty`` is the default of ``?pretty`` (true with ``-dev``); ``prometheus_retention`` is in seconds, 0 is off;
-    ``discovery_max_stale`` seconds that catalog and health reads may be old unasked.
+    ``discovery_max_stale`` seconds that catalog and health reads may be old unasked;
+    ``translate_wan_addrs`` shows nodes of other datacenters with their WAN addresses.
     """
 
     block_endpoints: tuple[str, ...] = ()
@@ -86,6 +87,7 @@ class HttpSettings:
     prometheus_retention: float = 0.0
     pretty: bool = False
     discovery_max_stale: float = 0.0
+    translate_wan_addrs: bool = False
 
     def __post_init__(self) -> None:
         for name, value in self.response_headers.items():

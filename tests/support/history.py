@@ -1,8 +1,8 @@
 """Concurrent clients of ``/v1/kv`` that write down what they asked, what was answered, and when.
 
 Two kinds of clients run at once. *Register* clients put, swap, delete and read a few shared keys: a history for
-``linearizability``. *Ledger* clients write a new key each time: no acknowledged one may ever be missing, and the longest
-time without an acknowledgement is the gap in writes.
+``linearizability``. *Ledger* clients write a new key each time: no acknowledged one may ever be missing, and the
+longest time without an acknowledgement is the gap in writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from tests.support.linearizability import Kind, Operation, Outcome
 from tests.support.mesh_agent import wait
 
-__all__ = ["Answer", "Workload", "ask"]
+__all__ = ["Answer", "Connection", "Workload", "ask"]
 
 #: Sentences of an error that says for sure that nothing was done; any other error leaves that open.
 NOT_DONE = (

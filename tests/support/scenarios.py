@@ -124,8 +124,9 @@ def snapshot_goes_to_new_machines(old: Lab, directory: Path, keys: int = 200) ->
         holder = before["session/list"][0]["ID"]
         again = ask(new.host(CLIENT), "/v1/kv/restored/0000?acquire=" + holder, "PUT", b"x")
         assert again.body.strip() == b"true", "a session from before can't lock"
-        new.mesh[new.leader()].kill()
-        new.wait_leader(new.leader())
+        first = new.leader()
+        new.mesh[first].kill()
+        new.wait_leader(first)
         assert len(kept(new.host(CLIENT), "restored/")) == keys + 3
     print(
         f"\nsnapshot on new machines: {len(saved.body)} bytes, {keys} keys; index {index}, next {entry['CreateIndex']}"

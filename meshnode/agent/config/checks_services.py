@@ -16,6 +16,8 @@ __all__ = ["DNS_PORT", "settle_dns", "settle_services"]
 
 #: Port of a recursor that is named without one.
 DNS_PORT: Final = 53
+#: Seconds: the longest TTL that a session may have.
+MAX_TTL: Final = 86400.0
 _DOMAIN: Final = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
 )
@@ -42,6 +44,8 @@ def settle_services(found: Findings) -> None:
         found.problem("check_output_max_size", "check_output_max_size must be positive")
     if settings["check_update_interval"] < 0:
         found.problem("check_update_interval", "check_update_interval cannot be negative")
+    if not 0 < settings["session_ttl_min"] <= MAX_TTL:
+        found.problem("session_ttl_min", f"session_ttl_min must be longer than 0s and at most {MAX_TTL:g}s")
     if settings["discovery_max_stale"] < 0:
         found.problem("discovery_max_stale", "discovery_max_stale cannot be negative")
 

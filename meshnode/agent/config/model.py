@@ -63,6 +63,8 @@ class Identity:
     server: bool = setting("server")
     bootstrap: bool = setting("bootstrap")
     bootstrap_expect: int = setting("bootstrap_expect")
+    tagged_addresses: Mapping[str, str] = setting("tagged_addresses")
+    session_ttl_min: float = setting("session_ttl_min")
     disable_remote_exec: bool = setting("disable_remote_exec")
     protocol: int = setting("protocol")
 
@@ -275,6 +277,7 @@ class Dns:
     """The DNS interface; ``domain`` is the identity's."""
 
     alt_domain: str = setting("alt_domain")
+    translate_wan_addrs: bool = setting("translate_wan_addrs")
     #: ``host:port`` or ``host``.
     recursors: tuple[str, ...] = setting("recursors")
     allow_stale: bool = setting("dns_config.allow_stale")

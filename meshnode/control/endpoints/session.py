@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
@@ -27,10 +28,17 @@ from meshnode.control.method import (
     texts,
 )
 from meshnode.control.watch import WatchKey
-from meshnode.kv.sessions import RELEASE, Session, session_fault
+from meshnode.kv.sessions import MIN_TTL, RELEASE, Session, session_fault
 from meshnode.rpc.method import RpcError
 
-__all__ = ["DEFAULT_CHECKS", "DEFAULT_LOCK_DELAY", "METHODS", "OPERATIONS", "session_fields"]
+__all__ = [
+    "DEFAULT_CHECKS",
+    "DEFAULT_LOCK_DELAY",
+    "METHODS",
+    "OPERATIONS",
+    "session_fields",
+    "session_methods",
+]
 
 #: ``Op`` of ``Session.Apply``.
 OPERATIONS: Final = ("create", "destroy")
@@ -55,16 +63,20 @@ def session_fields(session: Session) -> dict[str, Any]:
     }
 
 
-def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
+def _apply(
+    min_ttl: float, state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment
+) -> Command:
     operation, session = text(body, "Op"), mapping(body, "Session")
     if operation == "create":
-        return _create(state, session, authorizer, moment)
+        return _create(min_ttl, state, session, authorizer, moment)
     if operation == "destroy":
         return _destroy(state, text(session, "ID"), authorizer, moment)
     raise RpcError(f'Invalid session operation "{operation}": use one of {", ".join(OPERATIONS)}')
 
 
-def _create(state: StateMachine, fields: Body, authorizer: Authorizer, moment: Moment) -> Command:
+def _create(
+    min_ttl: float, state: StateMachine, fields: Body, authorizer: Authorizer, moment: Moment
+) -> Command:
     """Checks and lock delay are the defaults when the field is missing; empty ones are meant so."""
     node = text(fields, "Node")
     if not node:
@@ -79,7 +91,7 @@ def _create(state: StateMachine, fields: Body, authorizer: Authorizer, moment: M
         behavior=text(fields, "Behavior") or RELEASE,
         ttl=text(fields, "TTL"),
     )
-    if fault := session_fault(session):
+    if fault := session_fault(session, min_ttl):
         raise RpcError(fault)
     return SessionCreate(session)
 
@@ -135,8 +147,13 @@ def _node_watch(body: Body) -> tuple[WatchKey, ...]:
     return (watch.sessions_of(text(body, "Node")),)
 
 
+def session_methods(min_ttl: float) -> dict[str, Method]:
+    """The methods that depend on ``session_ttl_min``, in seconds."""
+    return {"Session.Apply": WriteMethod(partial(_apply, min_ttl), _applied)}
+
+
 METHODS: Final[Mapping[str, Method]] = {
-    "Session.Apply": WriteMethod(_apply, _applied),
+    **session_methods(MIN_TTL),
     "Session.Get": ReadMethod(_one_watch, _get),
     "Session.List": ReadMethod(_all_watch, _list),
     "Session.NodeSessions": ReadMethod(_node_watch, _of_node),

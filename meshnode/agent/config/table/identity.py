@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind, Noted, Refused
-from meshnode.agent.config.table.reasons import ENTERPRISE, SESSIONS, TRANSLATE
+from meshnode.agent.config.table.reasons import ENTERPRISE
 
 __all__ = ["IDENTITY"]
 
@@ -39,10 +39,10 @@ IDENTITY: Final = (
         Refused("network coordinates are part of every probe and can't be turned off")),
     Key("snapshot_agent", Kind.OPEN, {}, "Settings of the Enterprise snapshot agent, which shares the file.",
         Noted("meshnode has no snapshot agent: the block is skipped, as Consul does", {})),
-    Key("tagged_addresses", Kind.STRING_MAP, {}, "Further addresses of the node in the catalog.", TRANSLATE),
-    Key("translate_wan_addrs", _B, False, "Answer with WAN addresses for other data centres.", TRANSLATE),
+    Key("tagged_addresses", Kind.STRING_MAP, {}, "Further addresses of the node in the catalog."),
+    Key("translate_wan_addrs", _B, False, "Answer with WAN addresses for other data centres."),
     Key("discovery_max_stale", _D, 0.0, "Staleness that catalog and health queries accept unasked.", reload=True),
-    Key("session_ttl_min", _D, 10.0, "Shortest TTL of a session.", SESSIONS),
+    Key("session_ttl_min", _D, 10.0, "Shortest TTL of a session."),
     Key("non_voting_server", _B, False, "Server without a vote.", ENTERPRISE, flag="non-voting-server"),
     Key("segment", _S, "", "Network segment of a client.", ENTERPRISE, flag="segment"),
     Key("segments", Kind.OBJECTS, (), "Network segments of a server.", ENTERPRISE, shape="segment"),

@@ -16,8 +16,6 @@ __all__ = [
     "LATER",
     "LOG",
     "PROMETHEUS",
-    "SESSIONS",
-    "TRANSLATE",
     "UI",
     "XDS",
 ]
@@ -25,8 +23,6 @@ __all__ = [
 _LATER = "not in this release: "
 
 CATALOG: Final = Refused(_LATER + "config entries come with the service mesh")
-TRANSLATE: Final = Refused(_LATER + "addresses are not translated between data centres")
-SESSIONS: Final = Refused(_LATER + "the shortest TTL of a session is 10s")
 CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
 XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
 DNS_CACHE: Final = Refused(_LATER + "DNS answers come from the servers, which is as fast")

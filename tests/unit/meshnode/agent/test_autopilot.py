@@ -75,7 +75,9 @@ class Care:
             await until(lambda: len(self.pauses) > before, "a look", interval=0.001)  # noqa: B023
 
     def gauge(self, name: str) -> float:
-        return next(value for key, value in self.metrics.present.gauges.items() if key.name.endswith(name))
+        return next(
+            value for key, value in self.metrics.latest(1.0).gauges.items() if key.name.endswith(name)
+        )
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ def test_to_whom_it_is_not_handed_it_says_why(
 
 
 READS = ("RaftGetConfiguration", "ServerHealth")
-WRITES = (
+WRITES: tuple[tuple[str, dict[str, str]], ...] = (
     ("RaftRemovePeerByID", {"ID": "id2"}),
     ("RaftRemovePeerByAddress", {"Address": "10.0.0.2:8300"}),
     ("TransferLeader", {}),

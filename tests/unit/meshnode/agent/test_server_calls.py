@@ -143,8 +143,12 @@ def made(view: Any, fire: Any) -> ServerEndpoints:
     nothing: Any = None
     gateway: Any = ()
     return ServerEndpoints(
-        view, fire, "dc1", gateway=gateway, calls=nothing, rights=lambda _: ALLOW_ALL, wan=None
+        view, fire, "dc1", gateway=gateway, calls=nothing, rights=lambda _: ALLOW_ALL, stats=stats, wan=None
     )
+
+
+async def stats() -> dict[str, Any]:
+    return {"LastContact": "never", "LastTerm": 0, "LastIndex": 0}
 
 
 def answer(served: ServerEndpoints, method: str, body: Any) -> Any:
@@ -156,6 +160,12 @@ def test_status_calls_are_answered_from_the_view() -> None:
     assert answer(served, "Status.Leader", {}) == "10.0.0.1:8300"
     assert answer(served, "Status.Peers", None) == ["10.0.0.1:8300", "10.0.0.2:8300"]
     assert answer(served, "Status.Ping", b"") == {}
+
+
+def test_a_server_tells_how_it_stands_to_the_log() -> None:
+    assert answer(endpoints([]), "Status.RaftStats", {}) == {
+        "LastContact": "never", "LastTerm": 0, "LastIndex": 0,
+    }  # fmt: skip
 
 
 def test_an_event_is_fired_under_consuls_prefix() -> None:

@@ -209,7 +209,6 @@ def test_all_mistakes_of_all_sources_are_reported_at_once(directory: Path) -> No
         ),
         ({"acl_replication_token": "x"}, "acl_replication_token: ACLs are not copied"),
         ({"dns_config": {"use_cache": True}}, "dns_config.use_cache = true: not in this release"),
-        ({"translate_wan_addrs": True}, "translate_wan_addrs = true: not in this release"),
         ({"enable_debug": True}, "enable_debug = true: there is no Go runtime"),
         ({"segment": "x"}, 'segment = "x": a key of Consul Enterprise'),
         ({"non_voting_server": True}, "non_voting_server = true: a key of Consul Enterprise"),
