@@ -13,7 +13,7 @@ from meshnode.agent.pool import Pool
 from meshnode.agent.state_gateway import LeaderMethod
 from meshnode.agent.state_owner import StateOwner
 from meshnode.base.metrics import Metrics
-from meshnode.control.autopilot import AutopilotConfig
+from meshnode.control.autopilot import MAX_NUMBER, AutopilotConfig
 from meshnode.control.endpoints.operator import stats_fields
 from meshnode.control.server_health import LogStats, Peer
 from meshnode.runtime.rpc_client import RpcClient
@@ -50,7 +50,9 @@ class OperatorRole:
             own_id=node_id,
             shared=self._shared,
             initial=AutopilotConfig(
-                settings.cleanup_dead_servers, settings.last_contact_threshold, settings.max_trailing_logs
+                settings.cleanup_dead_servers,
+                settings.last_contact_threshold,
+                min(settings.max_trailing_logs, MAX_NUMBER),
             ),
             metrics=metrics,
             clock=asyncio.get_running_loop().time,

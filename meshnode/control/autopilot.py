@@ -13,9 +13,9 @@ from typing import Final
 from meshnode.base.duration import format_duration
 from meshnode.control.watch import AUTOPILOT, WatchKey
 
-__all__ = ["DEFAULT", "AutopilotConfig", "AutopilotStore", "fault"]
+__all__ = ["DEFAULT", "MAX_NUMBER", "AutopilotConfig", "AutopilotStore", "fault"]
 
-#: Consul's unsigned numbers and durations end there.
+#: The largest number, and the largest count of nanoseconds: those of Go's int64.
 MAX_NUMBER: Final = 2**63 - 1
 
 

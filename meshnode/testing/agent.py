@@ -107,8 +107,9 @@ class MeshAgent:
     ) -> Any:
         """The answer of ``/v1/...`` as Python values; raises :class:`~meshnode.testing.api.ApiError` for 400 and up.
 
-        ``body``: bytes and text are sent as they are, everything else as JSON. ``token`` is the management token of a
-        mesh with ACLs when left out; an empty one is none. The value is ``None`` for an empty body, text for plain text.
+        ``body``: bytes and text are sent as they are, everything else as JSON. ``token``, when left out, is the
+        management token of a mesh with ACLs; an empty one is none. The value of an empty body is ``None``, and plain
+        text stays text.
         """
         answer = self.request(path, method=method, body=body, query=query, token=token, timeout=timeout)
         return checked(answer, f"{self.name}: {method} {path}").value
@@ -178,15 +179,16 @@ class MeshAgent:
     def wait_running(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until it says that it runs; raises :class:`AgentError` when it exits instead, or takes too long."""
         try:
-            wait_until(lambda: self._said_running() or not self.running, lambda: "", timeout)
+            wait_until(lambda: self._said_running() or not self.running, timeout)
         except TimeoutError:
             raise self.error(f"was not running after {timeout:g} s") from None
         if not self.running:
             raise self.error("exited instead of running")
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
-        """End it with SIGTERM, as a service manager does, and return its exit code; others see it fail (a server) or leave.
+        """End it with SIGTERM, as a service manager does, and return its exit code.
 
+        A client leaves the cluster first; a server doesn't, and others see it fail.
         Raises :class:`AgentError`, and kills it, if it takes longer than ``timeout`` seconds.
         """
         if self._process is None:
@@ -226,7 +228,7 @@ class MeshAgent:
             return next((line for line in self.log.splitlines() if text in line), "")
 
         try:
-            return wait_until(find, lambda: "", timeout)
+            return wait_until(find, timeout)
         except TimeoutError:
             raise self.error(f"did not log {text!r} within {timeout:g} s") from None
 

@@ -1,4 +1,4 @@
-"""What a mesh of one's own is sealed with: a CA, certificates, a gossip key, a management token. All in its directory."""
+"""What a mesh is sealed with: a CA of its own, certificates, a gossip key, a management token."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from meshnode.base.errors import ConfigError, MeshError
+from meshnode.pki.leaf import Role
 from meshnode.testing import guard
 from meshnode.testing.addresses import Listen, Reservation
 from meshnode.testing.agent import MeshAgent
@@ -36,14 +37,14 @@ _FAST: Final = {
 class Mesh:
     """``with Mesh(servers=1, clients=1) as mesh:`` starts the agents, waits until they are healthy, and ends them.
 
-    ``servers`` and ``clients`` are numbers for each of ``datacenters``, which are joined over the WAN. ``secure``: gossip
-    is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by default;
+    ``servers`` and ``clients`` are numbers for each of ``datacenters``, which are joined over the WAN. ``secure``:
+    gossip is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by default;
     ``token`` is a management token, which the agents' ``api`` sends. ``config`` is merged into every agent's
     configuration. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for, and
     :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
 
-    With several servers the first to be elected keeps the log and the others forward to it; while it is down there is no
-    leader. Everything is in ``directory``, mode 0700, which is removed at the end.
+    With several servers the first to be elected keeps the log and the others forward to it; while it is down there is
+    no leader. Everything is in ``directory``, mode 0700, which is removed at the end.
     """
 
     def __init__(
@@ -163,8 +164,8 @@ class Mesh:
     def wait_healthy(self, timeout: float = HEALTHY_TIMEOUT) -> None:
         """Wait until the agents that run are one healthy cluster in each datacenter.
 
-        That is: each answers, sees exactly them alive, knows the leader, and each is in the catalog and passing; servers
-        see the servers of all datacenters. Raises :class:`~meshnode.testing.agent.AgentError` about the agent that is
+        That is: each answers, sees exactly them alive, knows the leader, and each is in the catalog and passing;
+        servers see the servers of all datacenters. Raises :class:`~meshnode.testing.agent.AgentError` about the agent that is
         the last obstacle, or that ran before and exited by itself.
         """
         for agent in self.agents:
@@ -178,7 +179,7 @@ class Mesh:
 
             before = agent.running
             try:
-                wait_until(healthy, lambda: "", timeout)
+                wait_until(healthy, timeout)
             except TimeoutError:
                 raise agent.error(f"is not healthy after {timeout:g} s: {found[0]}") from None
             if before and not agent.running:
@@ -268,7 +269,7 @@ class Mesh:
     def _seal(
         credentials: Credentials, name: str, datacenter: str, place: Listen, *, server: bool
     ) -> dict[str, Any]:
-        role = "server" if server else "client"
+        role: Role = "server" if server else "client"
         certificate, key = credentials.issue(name, role, datacenter, place.host)
         return {
             "encrypt": credentials.gossip_key,

@@ -1,7 +1,7 @@
 """Fixtures for pytest: ``mesh`` makes meshes for a module, ``mesh_agent`` is one server ready to use.
 
-Installed with the package as the plugin ``meshnode``. When a test fails that used one of them, its report has the end of
-every agent's log.
+Installed with the package as the plugin ``meshnode``. When a test fails that used one of them, its report has the end
+of every agent's log.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ T = TypeVar("T")
 POLL_INTERVAL: Final = 0.02
 
 
-def wait_until(condition: Callable[[], T], what: Callable[[], str], timeout: float) -> T:
-    """The first truthy result of ``condition``; raises :class:`TimeoutError` with ``what()`` after ``timeout`` seconds."""
+def wait_until(condition: Callable[[], T], timeout: float) -> T:
+    """The first truthy result of ``condition``; raises :class:`TimeoutError` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not (result := condition()):
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"after {timeout:g} s: {what()}")
+            raise TimeoutError(f"waited {timeout:g} s")
         time.sleep(POLL_INTERVAL)
     return result

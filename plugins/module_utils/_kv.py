@@ -95,6 +95,8 @@ def wish_from(options: Mapping[str, Any]) -> Wish:
         )
     if options["tree"] is not None:
         return _tree_wish(options)
+    if options["prefix"] is not None:
+        raise MeshApiError("prefix: goes with tree: give both, or a key")
     if options["exclusive"]:
         raise MeshApiError("exclusive: goes with tree and prefix: give both, or leave it out")
     key = check_key(options["key"], "key")
@@ -137,6 +139,8 @@ def _tree_wish(options: Mapping[str, Any]) -> Wish:
         )
     if options["cas"] is not None or options["recurse"]:
         raise MeshApiError("cas and recurse: go with key: leave them out beside tree")
+    if options["prefix"] is None:
+        raise MeshApiError("prefix: is missing: name the folder that the tree is for, such as app/")
     prefix = check_key(options["prefix"], "prefix").rstrip("/")
     if not prefix:
         raise MeshApiError("prefix: is empty: name the folder that the tree is for, such as app/")

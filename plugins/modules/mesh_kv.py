@@ -202,7 +202,6 @@ def main() -> None:
         argument_spec=ARGUMENT_SPEC,
         required_one_of=[("key", "tree")],
         mutually_exclusive=[("key", "tree"), ("value", "value_b64", "tree")],
-        required_by={"tree": "prefix", "prefix": "tree"},
         required_together=mesh_api.REQUIRED_TOGETHER,
         supports_check_mode=True,
     )

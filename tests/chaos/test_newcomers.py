@@ -29,21 +29,42 @@ def write_many(host: str, count: int, threads: int = 16) -> None:
         thread.join()
 
 
+def snapshots_of(lab: Lab, name: str) -> int:
+    return lab.mesh[name].log.count("written as a snapshot")
+
+
+def write_until_snapshot(lab: Lab, leader: str) -> None:
+    before = snapshots_of(lab, leader)
+    write_many(lab.host(leader), MANY // 2)
+    wait(lambda: snapshots_of(lab, leader) > before, "a snapshot", 30)
+
+
+def oldest_entry(lab: Lab) -> int:
+    """The first index that the log in etcd has, as etcd's own tool shows it."""
+    key = lab.etcd.etcdctl("get", "--prefix", "--keys-only", "--limit=1", "meshnode/dc1/entries/").strip()
+    return int(key.rpartition("/")[2], 16)
+
+
 def test_a_server_that_was_away_for_long_catches_up_by_snapshot(lab: Lab) -> None:
     leader = lab.leader()
     away = next(name for name in SERVERS if name != leader)
     agent = lab.mesh[away]
     restored = agent.log.count("state restored from the snapshot")
+    assert oldest_entry(lab) == 1
     agent.signal(signal.SIGSTOP)
     try:
-        # Two halves, so that the leader looks at the length of its log in between.
-        for _ in range(2):
-            snapshots = lab.mesh[leader].log.count("written as a snapshot")
-            write_many(lab.host(leader), MANY // 2)
-            wait(lambda: lab.mesh[leader].log.count("written as a snapshot") > snapshots, "a snapshot", 30)
+        write_until_snapshot(lab, leader)
+        write_until_snapshot(lab, leader)
+        wait(lambda: oldest_entry(lab) > MANY // 3, "the log is compacted", 30)
+        for number in range(
+            3
+        ):  # what etcd had ready for it on an open connection is gone with the connection
+            lab.etcd.kill(number)
+            lab.launch_etcd(number)
+            wait(lambda: ask(lab.host(leader), "/v1/kv/many/0", "PUT", b"x").status == 200, "it writes", 30)
     finally:
         agent.signal(signal.SIGCONT)
-    expected = kept(lab.host(leader), "many/")
+    expected = kept(lab.host(CLIENT), "many/")
     wait(lambda: kept(agent.host, "many/", "stale") == expected, f"{away} has caught up", 60)
     assert agent.log.count("state restored from the snapshot") > restored
     lab.mesh.wait_alive(*lab.names)

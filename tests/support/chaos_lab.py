@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,25 +117,25 @@ def add_agent(lab: Lab, name: str, number: int, **config: Any) -> MeshAgent:
     return lab.mesh.add(name, number, server=server, retry_join=join, **(extra | config))
 
 
-def raise_lab(lab: Lab) -> None:
-    """Add and start all agents, and wait for a leader."""
+def raise_lab(lab: Lab, environments: Mapping[str, dict[str, str]] | None = None) -> None:
+    """Add and start all agents, each with its own environment, and wait for a leader."""
     wait(lambda: lab.etcd.leader() >= 0, "etcd has a leader", 60)
     for number, name in enumerate(lab.names, 1):
-        add_agent(lab, name, number)
+        add_agent(lab, name, number).environment = (environments or {}).get(name, {})
         lab.launch(name)
     lab.mesh.wait_alive(*lab.names)
     lab.wait_leader()
 
 
 @contextlib.contextmanager
-def lab_on_etcd(directory: Path) -> Iterator[Lab]:
+def lab_on_etcd(directory: Path, environments: Mapping[str, dict[str, str]] | None = None) -> Iterator[Lab]:
     """The whole of it on loopback, up and with a leader."""
     etcd_files, mesh_files = directory / "etcd", directory / "mesh"
     for made in (etcd_files, mesh_files):
         made.mkdir(parents=True)
     with etcd_cluster(etcd_files, 3) as etcd, Mesh.new(mesh_files) as mesh:
         lab = Lab(mesh, etcd)
-        raise_lab(lab)
+        raise_lab(lab, environments)
         yield lab
 
 

@@ -336,6 +336,8 @@ def test_a_key_without_effect_is_noted() -> None:
         ({"gossip_lan": {"probe_timeout": "2s"}}, "gossip_lan.probe_timeout cannot be longer than gossip_lan."),
         ({"gossip_lan": {"gossip_nodes": 0}}, "gossip_lan.gossip_nodes cannot be 0: the least is 1"),
         ({"performance": {"leave_drain_time": "-1s"}}, "performance.leave_drain_time cannot be negative"),
+        ({"autopilot": {"last_contact_threshold": "-1s"}}, "autopilot.last_contact_threshold cannot be negative"),
+        ({"autopilot": {"max_trailing_logs": -1}}, "autopilot.max_trailing_logs cannot be -1: the least is 0"),
         ({"verify_incoming": True}, "VerifyIncoming set, and no CA certificate provided!"),
         ({"verify_incoming_rpc": True, "ca_file": "/x"}, "VerifyIncoming set, and no Cert/Key pair provided!"),
         ({"verify_outgoing": True}, "VerifyOutgoing set, and no CA certificate provided!"),
