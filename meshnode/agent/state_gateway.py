@@ -102,7 +102,9 @@ class StateGateway:
                 if state is not None and (state.leads or self._stale_read(state, name, body)):
                     return await self._here(state, name, body)
                 leader = self._holder.leader()
-                if leader is not None and not body.get(_FORWARDED):
+                # Ourselves: we lead and are still catching up.
+                elsewhere = leader is not None and (state is None or leader.node_id != state.log.node_id)
+                if leader is not None and elsewhere and not body.get(_FORWARDED):
                     return await self._at(leader, name, body)
             except (NotLeaderError, StaleEpochError, ServerUnreachableError, TlsRefusedError) as error:
                 _log.debug("%s: %s", name, error)

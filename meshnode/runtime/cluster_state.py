@@ -16,7 +16,16 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Authorizer
 from meshnode.base.errors import MeshError
 from meshnode.control.command import Command, parse_command, serialize_command
-from meshnode.control.log import Entry, Log, LogHaltedError, LogUnavailableError, NotLeaderError, Snapshot
+from meshnode.control.log import (
+    Entry,
+    LeadershipChange,
+    Log,
+    LogError,
+    LogHaltedError,
+    LogUnavailableError,
+    NotLeaderError,
+    Snapshot,
+)
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import NANOSECONDS, Body, Moment, ReadMethod, WriteMethod, integer
 from meshnode.control.watch import WatchKey, WatchTable
@@ -29,6 +38,8 @@ __all__ = ["ClusterState", "SnapshotPolicy"]
 _log = logging.getLogger("meshnode.state")
 #: The longest that a read blocks, jitter included (Consul's maximum of 10 minutes and a sixteenth).
 MAX_BLOCK: Final = 640.0
+#: Seconds between attempts to see the end of the log.
+RETRY_INTERVAL: Final = 0.1
 #: The longest silence that is told, in seconds.
 MAX_CONTACT: Final = 86400.0
 
@@ -75,12 +86,15 @@ class ClusterState:
         self._snapshot_ends: list[int] = []
         self._snapshots: asyncio.Task[None] | None = None
         self._stopping: asyncio.Future[None] | None = None
+        self._ready_epoch = 0
+        self._catching_up: asyncio.Task[None] | None = None
 
     # Life
 
     async def start(self) -> None:
         """Open the log, restore what it has, and follow it. Raises ``LogError``."""
         self._stopping = asyncio.get_running_loop().create_future()
+        self.log.subscribe(self._led)
         await self.log.start()
         await self._replica.start()
         self._batcher.start()
@@ -90,15 +104,36 @@ class ClusterState:
         """End every wait, then the log. Safe to call again."""
         if self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
-        await cancel_and_wait(*filter(None, (self._snapshots,)))
+        await cancel_and_wait(*filter(None, (self._snapshots, self._catching_up)))
         await self._batcher.stop()
         await self._replica.stop()
         await self.log.stop()
 
     @property
     def leads(self) -> bool:
-        """Whether this server leads now."""
-        return self.log.leadership.leader == self.log.node_id
+        """Whether this server leads now, and knows everything that earlier leaders wrote."""
+        leadership = self.log.leadership
+        return leadership.leader == self.log.node_id and leadership.epoch == self._ready_epoch
+
+    def _led(self, change: LeadershipChange) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            self._catching_up = None
+        if change.leader == self.log.node_id:
+            self._catching_up = spawn(self._catch_up(change.epoch), name=f"catch up for epoch {change.epoch}")
+
+    async def _catch_up(self, epoch: int) -> None:
+        while self.log.leadership.epoch == epoch:
+            try:
+                await self._replica.barrier()
+            except LogHaltedError:
+                return
+            except LogError as error:
+                _log.warning("this server leads and can't see the end of the log yet: %s", error)
+                await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                self._ready_epoch = epoch
+                return
 
     @property
     def last_contact(self) -> float:

@@ -38,9 +38,9 @@ class Mesh:
     """``with Mesh(servers=1, clients=1) as mesh:`` starts the agents, waits until they are healthy, and ends them.
 
     ``servers`` and ``clients`` are numbers for each of ``datacenters``, which are joined over the WAN. ``secure``:
-    gossip is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by default;
-    ``token`` is a management token, which the agents' ``api`` sends. ``config`` is merged into every agent's
-    configuration. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for, and
+    gossip is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by
+    default; ``token`` is a management token, which the agents' ``api`` sends. ``config`` is merged into every agent's
+    configuration, objects key by key. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for, and
     :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
 
     With several servers the first to be elected keeps the log and the others forward to it; while it is down there is
@@ -165,8 +165,8 @@ class Mesh:
         """Wait until the agents that run are one healthy cluster in each datacenter.
 
         That is: each answers, sees exactly them alive, knows the leader, and each is in the catalog and passing;
-        servers see the servers of all datacenters. Raises :class:`~meshnode.testing.agent.AgentError` about the agent that is
-        the last obstacle, or that ran before and exited by itself.
+        servers see the servers of all datacenters. Raises :class:`~meshnode.testing.agent.AgentError` about the agent
+        that is the last obstacle, or that ran before and exited by itself.
         """
         for agent in self.agents:
             found = [""]
@@ -258,7 +258,7 @@ class Mesh:
             name,
             place,
             self.directory,
-            config | self._config,
+            _merged(config, self._config),
             datacenter=datacenter,
             server=server,
             token=self.token,
@@ -307,6 +307,19 @@ def _access_control(token: str, datacenter: str) -> dict[str, Any]:
         "acl_master_token": token,
         "acl_agent_token": token,
     }
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: {**below[key], **above[key]}
+        for key in below.keys() & above.keys()
+        if _objects(below[key], above[key])
+    }
+    return {**below, **above, **both}
+
+
+def _objects(*values: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
 
 
 def _alive(members: list[dict[str, Any]]) -> set[str]:

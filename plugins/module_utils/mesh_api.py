@@ -258,7 +258,7 @@ class MeshApi:
         return context
 
     def _refusal(self, answer: Answer, retries: int) -> MeshApiError:
-        text = " ".join(answer.text.split())[:MAX_SHOWN_CHARS]
+        text = " ".join(answer.text.split())[:MAX_SHOWN_CHARS].rstrip(".")
         shown = (
             f"{answer.url}: {answer.status} {text or http.client.responses.get(answer.status, '')}".rstrip()
         )
@@ -374,6 +374,8 @@ def _fix(answer: Answer, text: str, retries: int) -> str:
     """What to do about a refusal, or nothing when its text says all there is."""
     if NO_LEADER in text:
         return f"asked {retries + 1} times: bring enough servers up to elect a leader, or raise retries"
+    if "to an HTTPS server" in text:
+        return "write https:// in address"
     if "ACL support disabled" in text:
         return "this cluster has no ACLs: set acl.enabled in the configuration of its agents"
     if "ACL not found" in text:

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.meshnode.lab.plugins.module_utils import mesh_api
 
 ROOT = Path(__file__).parents[3]
 GROUPS: dict[str, list[str]] = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]
-SHARED = {"agent": {"name", "config_dir", "install_dir", "state_file"}, "store": {"store", "cluster"}}
+API = set(mesh_api.API_OPTIONS)
+SHARED = {
+    "api": API,
+    "agent": {"name", "config_dir", "install_dir", "state_file"},
+    "store": {"store", "cluster"},
+}
 
 
 def documentation(module: str) -> dict[str, Any]:
@@ -25,6 +31,8 @@ def documentation(module: str) -> dict[str, Any]:
         and isinstance(node.value, ast.Constant)
     ]
     loaded: dict[str, Any] = yaml.safe_load(str(text))
+    if "meshnode.lab.mesh_api" in loaded["extends_documentation_fragment"]:
+        loaded["options"] |= dict.fromkeys(API)
     return loaded
 
 

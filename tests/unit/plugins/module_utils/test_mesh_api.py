@@ -139,7 +139,10 @@ def test_an_answer_has_a_size(monkeypatch: pytest.MonkeyPatch, stub: StubAgent) 
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
         (b"\x15\x03\x03\x00\x02\x02\x50", "does the port speak TLS? Then write https://"),
         (b"", "does not speak HTTP (RemoteDisconnected): is it an agent"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<h>", "something else than JSON: does address name an"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<h>",
+            "something else than JSON: does address name an",
+        ),
     ],
 )
 def test_a_stranger_at_the_address_is_told(answer: bytes, message: str) -> None:
@@ -176,7 +179,19 @@ def test_a_socket_file_is_an_address(tmp_path: Path) -> None:
     assert "can't reach the agent" in refusal(MeshApi(f"unix://{tmp_path}/other.sock"))
 
 
-ADDRESSES = ["", "http://", "ftp://h:1", "h:99999", "h:x", "unix://", "unix://a", "http://h/v1", "h?x=1", "a b", "h\n"]
+ADDRESSES = [
+    "",
+    "http://",
+    "ftp://h:1",
+    "h:99999",
+    "h:x",
+    "unix://",
+    "unix://a",
+    "http://h/v1",
+    "h?x=1",
+    "a b",
+    "h\n",
+]
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -245,7 +260,7 @@ def test_tls_to_a_plain_port_and_the_other_way_round(open_agent: ApiAgent) -> No
     plain = {**open_agent.secure, "address": f"https://{open_agent.agent.host}:8500"}
     assert "does that port speak TLS? Else write http://" in refusal(MeshApi(**plain))
     secure = f"http://{open_agent.agent.host}:10443"
-    assert "does the port speak TLS? Then write https://" in refusal(MeshApi(secure))
+    assert refusal(MeshApi(secure)).endswith("an HTTP request to an HTTPS server: write https:// in address")
 
 
 @pytest.mark.parametrize("option", ["ca_file", "client_cert", "client_key"])
@@ -277,7 +292,9 @@ def test_modules_and_plugins_read_the_same_variables() -> None:
     described = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     of_plugins = {name: option["env"][0]["name"] for name, option in plugin.items()}
     of_modules = {
-        name: option["fallback"][1][0] for name, option in mesh_api.API_OPTIONS.items() if "fallback" in option
+        name: option["fallback"][1][0]
+        for name, option in mesh_api.API_OPTIONS.items()
+        if "fallback" in option
     }
     assert of_plugins == of_modules
     for name, variable in of_modules.items():

@@ -137,7 +137,9 @@ def test_a_change_by_another_one_in_between_is_not_lost(open_agent: ApiAgent, ru
     api = mesh_api.MeshApi(**open_agent.plain)
     change = _kv.plan(api, _kv.Wish({name: b"mine"}))
     run(key=name, value="theirs")
-    with pytest.raises(mesh_api.MeshApiError, match=f"{name}: was changed by another one just now .*: run again"):
+    with pytest.raises(
+        mesh_api.MeshApiError, match=f"{name}: was changed by another one just now .*: run again"
+    ):
         _kv.apply(api, change)
     assert stored(open_agent, name) == {name: "theirs"}
 
@@ -192,7 +194,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"key": "a", "value": "x", "prefix": "p"}, "prefix: goes with tree: give both, or a key"),
     ({}, "one of the following is required: key, tree"),
     ({"key": "a", "value": "x", "timeout": 0}, "timeout: 0 is out of range: write seconds"),
-    ({"key": "a", "value": "x", "address": "ftp://h"}, "address: 'ftp://h' is not an address: write host:port"),
+    (
+        {"key": "a", "value": "x", "address": "ftp://h"},
+        "address: 'ftp://h' is not an address: write host:port",
+    ),
 ]
 
 

@@ -128,7 +128,9 @@ def test_during_the_lock_delay_it_is_waited_and_told(run: Run, open_agent: ApiAg
     ticks = iter(range(1000))
     lock = lock_of(open_agent, key, wait_timeout=4.0)
     lock.clock, lock.sleep = (lambda: float(next(ticks))), slept.append
-    with pytest.raises(MeshApiError, match="is not free yet after 4 s, its lock delay runs: raise wait_timeout"):
+    with pytest.raises(
+        MeshApiError, match="is not free yet after 4 s, its lock delay runs: raise wait_timeout"
+    ):
         lock.hold(pretend=False)
     assert slept
     assert set(slept) == {1.0}
@@ -137,7 +139,10 @@ def test_during_the_lock_delay_it_is_waited_and_told(run: Run, open_agent: ApiAg
 def test_a_session_that_ended_is_a_lost_lock(run: Run, open_agent: ApiAgent, key: str) -> None:
     session = run(key=key)["session"]
     open_agent.agent.api(f"/v1/session/destroy/{session}", "PUT")
-    assert "is gone, its TTL ran out or its node failed, and the lock with it" in run(key=key, session=session)["msg"]
+    assert (
+        "is gone, its TTL ran out or its node failed, and the lock with it"
+        in run(key=key, session=session)["msg"]
+    )
     assert not run(key=key, session=session, state="released")["changed"]
 
 
@@ -177,7 +182,8 @@ def test_a_bad_value_is_named_with_its_fix(run: Run, args: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("15s", 15), ("10m", 600), ("1h30m", 5400), ("500ms", 0.5), ("20", 20), (" 1.5s ", 1.5)]
+    ("text", "seconds"),
+    [("15s", 15), ("10m", 600), ("1h30m", 5400), ("500ms", 0.5), ("20", 20), (" 1.5s ", 1.5)],
 )
 def test_durations_are_read_as_consul_reads_them(text: str, seconds: float) -> None:
     assert parse_duration(text, "x") == seconds

@@ -56,7 +56,11 @@ def test_a_service_is_registered_once_and_goes_once(run: Run, open_agent: ApiAge
     found = open_agent.agent.get("/v1/agent/services")[name]
     assert (found["Port"], found["Address"], found["Tags"]) == (8080, "10.0.0.9", ["v1", "a"])
     assert found["Weights"] == {"Passing": 5, "Warning": 2}
-    assert {key: found["Meta"][key] for key in ("version", "n", "on")} == {"version": "1.4", "n": "3", "on": "true"}
+    assert {key: found["Meta"][key] for key in ("version", "n", "on")} == {
+        "version": "1.4",
+        "n": "3",
+        "on": "true",
+    }
     checks = checks_of(open_agent, name)
     assert set(checks) == {f"service:{name}:1", f"service:{name}:2"}
     assert checks[f"service:{name}:2"]["Status"] == "passing"
@@ -119,8 +123,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"name": "w", "checks": [{"name": "c"}]}, "checks[0]: says not how to check: write one of http, tcp"),
     ({"name": "w", "checks": [HTTP, {**HTTP, "tcp": "h:1"}]}, "checks[1]: http and tcp exclude each other"),
     ({"name": "w", "checks": [{"tcp": "h:1"}]}, "checks[0].interval: is missing: write how often to check"),
-    ({"name": "w", "checks": [{"ttl": "soon"}]}, "checks[0].ttl: 'soon' is not a duration: write one such as 15s"),
-    ({"name": "w", "checks": [{"ttl": "1s", "id": "a"}, {"ttl": "2s", "id": "a"}]}, "checks: the id a comes twice"),
+    (
+        {"name": "w", "checks": [{"ttl": "soon"}]},
+        "checks[0].ttl: 'soon' is not a duration: write one such as 15s",
+    ),
+    (
+        {"name": "w", "checks": [{"ttl": "1s", "id": "a"}, {"ttl": "2s", "id": "a"}]},
+        "checks: the id a comes twice",
+    ),
     ({"name": "w", "meta": {"a": ["b"]}}, "meta.a: is not text: write text or a number"),
     ({"name": "w", "meta": {"a": "x" * 513}}, "meta.a: is too long: a key has at most 128"),
     ({"name": "w", "meta": {str(n): "" for n in range(64)}}, "meta: has 64 pairs: at most 63"),
