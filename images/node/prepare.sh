@@ -21,7 +21,7 @@ for unit in console-getty.service getty.target systemd-logind.service systemd-ud
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
 systemctl set-default multi-user.target >/dev/null
-systemctl disable ssh.service ssh.socket serf.service 2>/dev/null || true
+systemctl disable etcd.service ssh.service ssh.socket serf.service 2>/dev/null || true
 
 # No two nodes share an identity: each makes its own when it first needs one.
 rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id

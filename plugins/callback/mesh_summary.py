@@ -15,7 +15,7 @@ description:
   - Prints a line for each play with its number, and at the end a row for each node and the commands that come next.
   - The rows come from M(ansible.builtin.set_stats).
     Its data holds C(mesh_summary), by node, or with C(per_host) the node's own row.
-    A row may have C(role), C(state), C(address), C(encrypted), C(gossip_key) (a fingerprint)
+    A row may have C(role), C(state), C(address), C(log), C(encrypted), C(gossip_key) (a fingerprint)
     and C(certificate_expires).
   - The next commands come from C(mesh_next) in the same data, a list of lines.
   - What looks like a key, a token or a PEM block is never shown.

@@ -1,7 +1,7 @@
 # Copyright: the meshnode authors
 # GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that turn an inventory into the nodes of a lab."""
+"""Filters that turn an inventory into the nodes of a lab, and into decisions about them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,25 @@ def lab_summary(nodes: list[dict[str, Any]], servers: Iterable[str]) -> dict[str
     }
 
 
+ENGINES = ("auto", "embedded", "etcd")
+
+
+def log_engine(wanted: str, servers: Iterable[str]) -> str:
+    """The engine of the replicated log: embedded or etcd; auto is etcd where there are two servers or more."""
+    if wanted not in ENGINES:
+        raise AnsibleFilterError(f"mesh_state_log: {wanted!r} is not known: write {', '.join(ENGINES)}")
+    if wanted != "auto":
+        return wanted
+    return "etcd" if len(list(servers)) > 1 else "embedded"
+
+
 class FilterModule:
     """The filters by name."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"lab_nodes": lab_nodes, "lab_problems": lab_problems, "lab_summary": lab_summary}
+        return {
+            "lab_nodes": lab_nodes,
+            "lab_problems": lab_problems,
+            "lab_summary": lab_summary,
+            "log_engine": log_engine,
+        }

@@ -21,6 +21,7 @@ from typing import Any
 UNIT_DIGEST = "MESHNODE_UNIT_DIGEST"
 CONFIG_SUFFIXES = (".json", ".hcl")
 MAX_STATE_BYTES = 64 * 1024
+NOT_RUNNING = "the agent is not running"
 
 
 def config_files(folder: str) -> list[str]:
@@ -161,7 +162,7 @@ def drift(layout: Layout, agent: Running | None = None) -> Drift:
     """Compare what runs with what is on disk."""
     agent = agent or running(layout)
     if not agent.pid:
-        return Drift(restart=["the agent is not running"])
+        return Drift(restart=[NOT_RUNNING])
     found = Drift()
     if agent.config_digest != digest_on_disk(config_files(layout.config_dir)):
         found.restart.append("the configuration on disk is not the one that the agent runs with")

@@ -39,6 +39,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._wheels import (
 FORMAT = 1
 #: Archives and layers kept in the cache, the newest ones.
 KEEP = 6
+#: What servers need beyond the rest; in every node's package, so that there is one.
+EXTRAS = ("etcd",)
 #: Sources of extension modules: a node has no compiler.
 NOT_SHIPPED = (".c", ".cc", ".h", ".pxd", ".pyi", ".pyx")
 
@@ -68,7 +70,7 @@ sys.exit(main())
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What is packed: the sources under C(root/meshnode) and what pyproject.toml asks for at run time."""
+    """What is packed: the sources under C(root/meshnode) and what pyproject.toml asks for on any node."""
 
     version: str
     requirements: tuple[str, ...]
@@ -92,7 +94,10 @@ def load_project(root: Path) -> Project:
     """Read the project at C(root); raises PackageError when it is not one."""
     try:
         table = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-        version, requirements = str(table["version"]), tuple(sorted(table["dependencies"]))
+        version = str(table["version"])
+        extras = table.get("optional-dependencies", {})
+        asked = [*table["dependencies"], *(one for name in EXTRAS for one in extras.get(name, []))]
+        requirements = tuple(sorted(asked))
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise PackageError(f"{root / 'pyproject.toml'}: cannot read [project] from it: {error!r}") from error
     sources = {name: (root / name).read_bytes() for name in sorted(_sources(root / "meshnode", root))}

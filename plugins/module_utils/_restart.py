@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Drift, Layout, drift, running
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    NOT_RUNNING,
+    Drift,
+    Layout,
+    drift,
+    running,
+)
 
 POLL_INTERVAL = 0.15
 #: A unit that systemd had to start again this often while we waited will not come up by waiting longer.
@@ -75,6 +81,9 @@ def decide(wish: Wish, unit: dict[str, str], found: Drift) -> tuple[list[str], l
     if unit["ActiveState"] not in {"active", "activating", "reloading"}:
         return [*verbs, "start"], [*reasons, f"the unit is {unit['ActiveState']}"]
     if wish.when == "start":
+        # It serves nobody, and may be waiting with settings that were put right meanwhile.
+        if unit["ActiveState"] == "activating" and NOT_RUNNING in found.restart:
+            return [*verbs, "restart"], [*reasons, "the agent has not become ready"]
         return verbs, reasons
     if wish.when == "always":
         return [*verbs, "restart"], [*reasons, "asked for"]
@@ -123,7 +132,8 @@ class Service:
             )
         found = drift(self.layout)
         report.actions, report.reasons = decide(self.wish, unit, found)
-        self.tolerated = self.wish.when in {"never", "start"} and "start" not in report.actions
+        started = {"start", "restart"} & set(report.actions)
+        self.tolerated = self.wish.when in {"never", "start"} and not started
         report.pending = [*found.restart, *found.reload] if self.tolerated else []
         if self.module.check_mode:
             return report

@@ -52,6 +52,31 @@ options:
   group:
     description: Group of the key, as O(owner).
     type: str
+  others:
+    description:
+      - Further keys of this node in the same call, such as that of another service on it. Each is made and returned as
+        the first one, with the same O(key_type).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      common_name:
+        description: As O(common_name).
+        type: str
+        required: true
+      key_path:
+        description: As O(key_path).
+        type: path
+        required: true
+      certificate_path:
+        description: As O(certificate_path).
+        type: path
+      owner:
+        description: As O(owner).
+        type: str
+      group:
+        description: As O(group).
+        type: str
   digest_of:
     description: Files whose SHA-256 is returned in RV(digests).
     type: list
@@ -111,6 +136,12 @@ python_version:
   returned: success
   type: str
   sample: 3.11.2
+others:
+  description:
+    - What is returned of the key, for each one of O(others) and in their order, such as C(csr) and C(certificate).
+  returned: success
+  type: list
+  elements: dict
 digests:
   description: SHA-256 of each file of O(digest_of), V(null) for a missing one.
   returned: success
@@ -130,66 +161,80 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils import _node_key
 
 KEY_TYPES = list(_node_key.KEY_TYPES)
+KEY_SPEC: dict[str, dict[str, t.Any]] = {
+    "common_name": {"type": "str", "required": True},
+    "key_path": {"type": "path", "required": True, "no_log": False},
+    "certificate_path": {"type": "path"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+}
 
 
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "common_name": {"type": "str", "required": True},
-            "key_path": {"type": "path", "required": True, "no_log": False},
-            "certificate_path": {"type": "path"},
+            **KEY_SPEC,
             "key_type": {"type": "str", "choices": KEY_TYPES, "default": "ec-p256", "no_log": False},
-            "owner": {"type": "str"},
-            "group": {"type": "str"},
+            "others": {"type": "list", "elements": "dict", "options": KEY_SPEC, "default": []},
             "digest_of": {"type": "list", "elements": "path", "default": []},
             "link_of": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
-    path = module.params["key_path"]
-    if not os.path.isabs(path):
-        module.fail_json(msg=f"key_path: {path!r} is not an absolute path")
-    if not _node_key.COMMON_NAME.fullmatch(module.params["common_name"]):
-        module.fail_json(
-            msg=f"common_name: {module.params['common_name']!r} must be letters, digits, '.', '-' or '_'"
-        )
+    params = module.params
+    wanted = [{name: params[name] for name in KEY_SPEC}, *params["others"]]
+    for one in wanted:
+        check(module, one)
+    path = params["key_path"]
     try:
         tool = _node_key.choose_tool(module.get_bin_path("openssl"), module.run_command, module.tmpdir)
-        result = ensure(module, tool, path)
+        results = [ensure(module, tool, one) for one in wanted]
     except _node_key.NodeKeyError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
-    module.exit_json(**result)
-
-
-def ensure(module: AnsibleModule, tool: _node_key.KeyTool, path: str) -> dict[str, t.Any]:
-    """Make the key when that is needed, put its owner and mode right, and gather what the controller wants to know."""
-    params = module.params
-    account = _node_key.Account.of(params["owner"], params["group"])
-    reason = _node_key.defect(tool, path, params["key_type"])
-    before = describe(tool, path)
-    changed = reason is not None or account.differs(path, 0o600)
-    if changed and not module.check_mode:
-        if reason is not None:
-            _node_key.make_key(tool, path, params["key_type"], account)
-        account.apply(path, 0o600)
-    usable = reason is None or not module.check_mode
-    public_key = tool.public_key(path) if usable else None
-    result: dict[str, t.Any] = {
-        "changed": changed,
-        "csr": tool.request(path, params["common_name"]) if usable else None,
-        "public_key": public_key,
-        "public_key_fingerprint": _node_key.public_key_fingerprint(public_key) if public_key else None,
-        "certificate": _node_key.read_text(params["certificate_path"]),
-        "reason": reason,
-        "owner_pending": account.pending,
+    diffs = [result.pop("diff") for result in results if "diff" in result]  # of each that was changed
+    facts: dict[str, t.Any] = {
         "python_version": platform.python_version(),
         "digests": {name: _node_key.file_digest(name) for name in params["digest_of"]},
         "links": {name: _node_key.link_target(name) for name in params["link_of"]},
     }
+    if diffs:
+        facts["diff"] = diffs[0] if len(wanted) == 1 else diffs
+    module.exit_json(changed=bool(diffs), **results[0], others=results[1:], **facts)
+
+
+def check(module: AnsibleModule, one: dict[str, t.Any]) -> None:
+    """Fail with the option's name when a key could not be what it is asked to be."""
+    if not os.path.isabs(one["key_path"]):
+        module.fail_json(msg=f"key_path: {one['key_path']!r} is not an absolute path")
+    if not _node_key.COMMON_NAME.fullmatch(one["common_name"]):
+        module.fail_json(msg=f"common_name: {one['common_name']!r} must be letters, digits, '.', '-' or '_'")
+
+
+def ensure(module: AnsibleModule, tool: _node_key.KeyTool, one: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Make the key when that is needed, put its owner and mode right, and say what the controller is to know."""
+    path, key_type = one["key_path"], module.params["key_type"]
+    account = _node_key.Account.of(one["owner"], one["group"])
+    reason = _node_key.defect(tool, path, key_type)
+    before = describe(tool, path)
+    changed = reason is not None or account.differs(path, 0o600)
+    if changed and not module.check_mode:
+        if reason is not None:
+            _node_key.make_key(tool, path, key_type, account)
+        account.apply(path, 0o600)
+    usable = reason is None or not module.check_mode
+    public_key = tool.public_key(path) if usable else None
+    result: dict[str, t.Any] = {
+        "csr": tool.request(path, one["common_name"]) if usable else None,
+        "public_key": public_key,
+        "public_key_fingerprint": _node_key.public_key_fingerprint(public_key) if public_key else None,
+        "certificate": _node_key.read_text(one["certificate_path"]),
+        "reason": reason,
+        "owner_pending": account.pending,
+    }
     if changed:
-        planned = {"path": path, "type": params["key_type"], "mode": "0600"}
+        planned = {"path": path, "type": key_type, "mode": "0600"}
         after = describe(tool, path) if not module.check_mode else {**before, **planned}
         result["diff"] = {"before": before, "after": after}
     return result

@@ -17,6 +17,7 @@ FIELDS = {
     "role": "role",
     "state": "state",
     "address": "address",
+    "log": "log",
     "encrypted": "encrypted",
     "gossip_key": "gossip key",
     "certificate_expires": "certificate until",

@@ -142,6 +142,12 @@ class Lab:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def said(self, node: str, *command: str) -> str:
+        """What the command on the node says, whether it succeeds or not."""
+        words = ["docker", "exec", f"{self.name}-{node}", *command]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
     def members(self, node: str) -> dict[str, str]:
         """Names and states, as the node sees them."""
         rows = [line.split() for line in self.on(node, "consul", "members").splitlines()[1:]]
@@ -159,7 +165,10 @@ class Lab:
         found = [entry["key"] for entry in json.loads((self.store / "gossip.json").read_text())["keys"]]
         found += (self.store / "ca" / "1" / "ca.key").read_text().splitlines()[1:-1]
         for node in self.nodes:
-            found += self.on(node, "cat", "/etc/consul.d/ssl/consul.key").splitlines()[1:-1]
+            for key in self.on(
+                node, "sh", "-c", "ls /etc/consul.d/ssl/consul.key /etc/etcd/ssl/*.key || true"
+            ).split():
+                found += self.on(node, "cat", key).splitlines()[1:-1]
         assert len(found) >= 2 + len(self.nodes)
         return found
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, private_copy
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 SERVERS = ("server1", "server2", "server3")
+#: By whether it is a server, which has etcd to look after.
+CALLS_WHEN_CONVERGED = {False: 3, True: 4}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,53 @@ def lab(checkout: Path) -> Iterator[Lab]:
 
 def leader(lab: Lab) -> str:
     address = json.loads(lab.on("client1", "curl", "-s", "http://127.0.0.1:8500/v1/status/leader"))
-    return next(name for name, own in lab.nodes.items() if address == f"{own}:8300")
+    return next((name for name, own in lab.nodes.items() if address == f"{own}:8300"), "")
+
+
+def remote_calls(lab: Lab, run: Run) -> dict[str, int]:
+    return {name: run.remote_calls(f"{lab.name}-{name}") for name in lab.nodes}
+
+
+def etcd_process(lab: Lab, node: str) -> str:
+    return lab.on(node, "systemctl", "show", "etcd", "-p", "MainPID").strip()
+
+
+def put(lab: Lab, node: str, key: str, value: str) -> None:
+    """Ends with success, or after seconds: an agent may not have heard of a new leader yet."""
+    until(f"a write on {node}", lambda: "Data written" in lab.said(node, "consul", "kv", "put", key, value))
+
+
+def got(lab: Lab, node: str, key: str) -> str:
+    """The value, as soon as there is a leader to ask."""
+    said = ""
+
+    def answered() -> bool:
+        nonlocal said
+        said = lab.said(node, "consul", "kv", "get", key).strip()
+        return "No cluster leader" not in said
+
+    until(f"a read on {node}", answered)
+    return said
+
+
+def everywhere(lab: Lab, key: str) -> dict[str, str]:
+    return {name: got(lab, name, key) for name in lab.nodes}
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 20) -> float:
+    """Seconds until it was so."""
+    begun = time.monotonic()
+    while not true():
+        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def test_a_check_of_fresh_servers_promises_etcd_and_makes_none(lab: Lab) -> None:
+    lab.play(playbook="playbooks/lab_up.yml")
+    run = lab.play("--check", "--diff")
+    assert all(run.changed[name] > 0 for name in lab.nodes)
+    assert lab.on("server1", "sh", "-c", "ls -d /etc/etcd /var/lib/etcd/mesh 2>/dev/null || true") == ""
 
 
 def test_one_command_makes_the_whole_mesh(lab: Lab) -> None:
@@ -37,10 +87,12 @@ def test_one_command_makes_the_whole_mesh(lab: Lab) -> None:
     nodes = set(lab.nodes)
     assert len(nodes) == len(SERVERS) + 2
     assert {name: lab.alive(name) for name in nodes} == dict.fromkeys(nodes, nodes)
-    calls = {name: run.remote_calls(f"{lab.name}-{name}") for name in nodes}
+    calls = remote_calls(lab, run)
     assert all(0 < count <= MAX_REMOTE_CALLS for count in calls.values()), calls
+    assert lab.printed_secrets(run) == []
     shown = run.output.partition("\nMESH ***")[2]
     assert [name for name in nodes if not re.search(rf"^{name} .* healthy ", shown, re.MULTILINE)] == []
+    assert sorted(re.findall(r"^(\w+) .* healthy .* etcd  ", shown, re.MULTILINE)) == list(SERVERS)
 
 
 def test_the_nodes_pass_the_tests_from_outside(lab: Lab) -> None:
@@ -48,7 +100,90 @@ def test_the_nodes_pass_the_tests_from_outside(lab: Lab) -> None:
 
 
 def test_the_second_run_changes_nothing(lab: Lab) -> None:
+    run = lab.play("-vvv")
+    assert run.changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
+    calls = remote_calls(lab, run)
+    assert calls == {name: CALLS_WHEN_CONVERGED[name in SERVERS] for name in lab.nodes}
+    assert lab.play("--check", "--diff").changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
+
+
+def test_a_value_written_on_each_node_is_read_on_all_of_them(lab: Lab) -> None:
+    for name in lab.nodes:
+        put(lab, name, f"from/{name}", name)
+    for name in lab.nodes:
+        assert everywhere(lab, f"from/{name}") == dict.fromkeys(lab.nodes, name)
+
+
+def test_a_killed_leader_is_replaced_within_seconds_and_nothing_is_lost(lab: Lab) -> None:
+    first = leader(lab)
+    put(lab, first, "kept", "through the kill")
+    subprocess.run(
+        ["docker", "kill", "--signal=KILL", f"{lab.name}-{first}"], check=True, capture_output=True
+    )
+    took = until("another leader", lambda: leader(lab) not in {"", first})
+    assert got(lab, "client1", "kept") == "through the kill"
+    put(lab, "client2", "written", "without it")
+    print(f"another leader {took:.1f} s after kill -9 of the leader's container")
+    subprocess.run(["docker", "start", f"{lab.name}-{first}"], check=True, capture_output=True)
+    until("the old leader is back", lambda: lab.alive("client1") == set(lab.nodes), 60)
+    lab.play()
+    assert everywhere(lab, "written") == dict.fromkeys(lab.nodes, "without it")
+
+
+def test_a_killed_agent_and_a_killed_etcd_come_back_by_themselves(lab: Lab) -> None:
+    before = {
+        unit: lab.on("server2", "systemctl", "show", unit, "-p", "MainPID") for unit in ("consul", "etcd")
+    }
+    lab.on("server2", "systemctl", "kill", "--signal=KILL", "consul", "etcd")
+
+    def back() -> bool:
+        shown = {unit: lab.on("server2", "systemctl", "show", unit, "-p", "MainPID") for unit in before}
+        return all(shown[unit] not in {before[unit], "MainPID=0\n"} for unit in before)
+
+    until("both run again", back, 30)
+    until("it is among the members", lambda: lab.members("client1")["server2"] == "alive", 60)
+    lab.play()
+    assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
+
+
+def test_a_server_that_was_deleted_is_made_again_and_becomes_a_member_again(lab: Lab) -> None:
+    before = {name: etcd_process(lab, name) for name in SERVERS}
+    subprocess.run(["docker", "rm", "--force", f"{lab.name}-server2"], check=True, capture_output=True)
+    run = lab.play("-vvv")
+    calls = remote_calls(lab, run)
+    assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
+    assert [name for name in SERVERS if name != "server2" and etcd_process(lab, name) != before[name]] == []
+    assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
     assert lab.play().changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
+    lab.play(playbook="playbooks/verify.yml")
+
+
+def test_a_server_that_lost_its_data_does_not_begin_a_cluster_of_its_own(lab: Lab) -> None:
+    """Alone, with the other servers' etcd down: there is nobody to join, and what begins would be empty."""
+    for name in ("server1", "server2"):
+        lab.on(name, "systemctl", "stop", "etcd")
+    lab.on("server3", "sh", "-c", "systemctl stop etcd; mv /var/lib/etcd/mesh /var/lib/etcd/away")
+    words = ("--limit", "server3", "-e", "mesh_etcd_wait_timeout=3")
+    said = " ".join(lab.play(*words, fails=True).output.split())
+    assert (
+        "server3 has no data and cannot join the cluster that there is: no other server's etcd answers"
+        in said
+    )
+    lab.on("server3", "sh", "-c", "rm -r /var/lib/etcd/mesh; mv /var/lib/etcd/away /var/lib/etcd/mesh")
+    lab.play()
+    assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
+
+
+def test_changed_settings_of_etcd_restart_its_members_one_by_one(lab: Lab) -> None:
+    before = {name: etcd_process(lab, name) for name in SERVERS}
+    words = ("-e", json.dumps({"mesh_etcd_snapshot_count": 5000}))
+    run = lab.play("-vvv", *words)
+    assert [name for name in SERVERS if etcd_process(lab, name) == before[name]] == []
+    calls = remote_calls(lab, run)
+    assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
+    restarts = run.output.partition("Restart etcd in turns")[2].partition("Restart servers in turns")[0]
+    assert re.findall(r"^changed: \[(\w+)\]", restarts, re.MULTILINE) == list(SERVERS)
+    assert lab.play(*words).changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
 
 
 def test_servers_are_restarted_one_by_one_and_the_leader_last(lab: Lab) -> None:
@@ -68,3 +203,23 @@ def test_servers_are_restarted_one_by_one_and_the_leader_last(lab: Lab) -> None:
     calls = {name: run.remote_calls(f"{lab.name}-{name}") for name in lab.nodes}
     assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
     assert [name for name in lab.nodes if lab.alive(name) != set(lab.nodes)] == []
+
+
+def test_a_capture_proves_etcds_ports_too_with_the_canary_in_a_value(lab: Lab) -> None:
+    output = " ".join(
+        lab.play("-e", "mesh_capture_seconds=2", playbook="playbooks/capture.yml").output.split()
+    )
+    assert "10443, 2379, 2380 is encrypted, and 1 canary planted can be read nowhere" in output
+
+
+def test_a_server_more_in_the_inventory_becomes_a_member(lab: Lab) -> None:
+    inventory = lab.read("hosts.yml")
+    servers = inventory["all"]["children"]["mesh"]["children"]["mesh_servers"]["hosts"]
+    servers["server4"] = {"ansible_host": f"{lab.name}-server4", "mesh_address": "172.28.249.14"}
+    lab.write("hosts.yml", inventory)
+    run = lab.play("-vvv")
+    calls = remote_calls(lab, run)
+    assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
+    assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
+    lab.play(playbook="playbooks/verify.yml")
+    assert lab.play().changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)

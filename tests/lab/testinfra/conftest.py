@@ -38,8 +38,23 @@ def node(host: Any, variables: dict[str, Any]) -> dict[str, Any]:
             "data_dir": "/var/lib/consul",
         }
         chosen = [str(variables.get(f"mesh_node_{key}", default)) for key, default in places.items()]
-        _ASKED[name] = collect(host, *chosen)
+        _ASKED[name] = collect(host, *chosen, etcd_scheme(variables))
     return _ASKED[name]
+
+
+def etcd_scheme(variables: dict[str, Any]) -> str:
+    """How etcd is spoken to, by what the inventory says; empty when the log is an embedded one."""
+    servers = variables["groups"]["mesh_servers"]
+    wanted = variables.get("mesh_state_log", "auto")
+    if wanted == "embedded" or (wanted == "auto" and len(servers) < 2):
+        return ""
+    return "https" if variables.get("mesh_tls_enabled", True) else "http"
+
+
+@pytest.fixture
+def on_etcd(variables: dict[str, Any]) -> bool:
+    """Whether the servers of the inventory keep their log in etcd."""
+    return bool(etcd_scheme(variables))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 SCRIPT = r"""
 import base64, glob, grp, hashlib, http.client, json, os, pwd, ssl, stat, subprocess, sys
 
-config_dir, install_dir, service, data_dir = sys.argv[1:5]
+config_dir, install_dir, service, data_dir, etcd_scheme = sys.argv[1:]
 
 
 def run(*command):
@@ -42,12 +42,12 @@ def listeners(user):
             yield {"protocol": fields[0], "address": address.strip("[]"), "port": int(port)}
 
 
-def ask(connection):
+def ask(connection, path="/v1/agent/members"):
     try:
-        connection.request("GET", "/v1/agent/members")
+        connection.request("GET", path)
         answer = connection.getresponse()
         return {"status": answer.status, "body": answer.read().decode()}
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return {"refused": type(error).__name__}
     finally:
         connection.close()
@@ -64,6 +64,64 @@ def plain(config):
     host = config.get("addresses", {}).get("http", config.get("client_addr", "127.0.0.1"))
     host = "127.0.0.1" if host == "0.0.0.0" else host
     return ask(http.client.HTTPConnection(host, config["ports"]["http"], timeout=5))
+
+
+def listening(user):
+    try:
+        return list(listeners(user))
+    except KeyError:
+        return []
+
+
+def etcdctl(url, *words, files=()):
+    command = ["etcdctl", "--endpoints=" + url, "--command-timeout=3s", "--dial-timeout=3s", *files, *words]
+    os.environ["ETCDCTL_API"] = "3"
+    return run(*command)
+
+
+def etcd_health(url, *files):
+    # Python says at once that it was refused; etcdctl tries again until its time is up.
+    scheme, _, place = url.partition("://")
+    if scheme == "http":
+        return ask(http.client.HTTPConnection(place, timeout=5), "/health")
+    context = ssl.create_default_context(cafile=files[0])
+    if files[1:]:
+        context.load_cert_chain(*files[1:])
+    return ask(http.client.HTTPSConnection(place, timeout=5, context=context), "/health")
+
+
+def etcd(log):
+    # Asked as its owner, as nobody, and in clear.
+    active = run("systemctl", "is-active", "etcd")[1]
+    found = {"active": active, "listeners": listening("etcd"), "entries": {}}
+    url = next(iter(log.get("endpoints", [])), "")
+    if not url:
+        return found
+    folder = "/etc/etcd/ssl"
+    paths = [folder, "/var/lib/etcd/mesh", *(folder + "/" + name for name in sorted(os.listdir(folder)))]
+    ca = "--cacert=%s/ca.cert" % folder
+    own = (ca, "--cert=%s/etcd.cert" % folder, "--key=%s/etcd.key" % folder)
+    found |= {
+        "entries": {path: entry(path) for path in paths},
+        "unit": run("systemctl", "show", "etcd", "-p", "User,NoNewPrivileges,ProtectSystem,UnitFileState")[1],
+        "health": etcdctl(url, "endpoint", "health", files=own),
+        "members": etcdctl(url, "member", "list", files=own),
+        "without_certificate": etcd_health(url, ca[9:]),
+        "in_clear": etcd_health(url.replace("https://", "http://")),
+        "keys": etcdctl(url, "get", "--prefix", "meshnode/", "--keys-only", "--limit=1", files=own),
+        "names": run("openssl", "x509", "-in", own[1][7:], "-noout", "-ext", "subjectAltName")[1],
+    }
+    return found
+
+
+def as_agent(agent):
+    # What the etcd of each server says to this node's certificate; a client has joined them all.
+    if not agent.get("cert_file") or not etcd_scheme:
+        return []
+    addresses = agent["retry_join"] + ([agent["advertise_addr"]] if agent["server"] else [])
+    urls = ["%s://%s:2379" % (etcd_scheme, address) for address in addresses]
+    files = [agent[name] for name in ("ca_file", "cert_file", "key_file")]
+    return [etcd_health(url, *files) for url in urls]
 
 
 config = json.load(open(config_dir + "/meshnode.json"))
@@ -91,6 +149,8 @@ print(json.dumps({
     "config": config,
     "config_digest": digest.hexdigest(),
     "entries": {path: entry(path) for path in paths},
+    "etcd": etcd(config.get("state_log", {})),
+    "etcd_by_agent": as_agent(config),
     "gossip_key": hashlib.sha256(base64.b64decode(encrypt)).hexdigest()[:8] if encrypt else "",
     "listeners": list(listeners(unit["User"])),
     "members": run("consul", "members"),
@@ -103,13 +163,11 @@ print(json.dumps({
 """
 
 
-def collect(host: Any, config_dir: str, install_dir: str, service: str, data_dir: str) -> dict[str, Any]:
-    """Run the script on C(host); fails with what it said."""
+def collect(host: Any, *arguments: str) -> dict[str, Any]:
+    """Run the script on C(host) with its directories, service and the scheme of etcd; fails with what it said."""
     variables = host.ansible.get_variables() if host.backend.HAS_RUN_ANSIBLE else {}
     sudo = "sudo " if variables.get("ansible_become") else ""
-    done = host.run(
-        f"{sudo}/usr/bin/python3 -c %s %s %s %s %s", SCRIPT, config_dir, install_dir, service, data_dir
-    )
+    done = host.run(f"{sudo}/usr/bin/python3 -c %s{' %s' * len(arguments)}", SCRIPT, *arguments)
     assert done.rc == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts

@@ -10,6 +10,7 @@ from ansible_collections.meshnode.lab.plugins.modules import (
     mesh_ca,
     mesh_certificate,
     mesh_csr,
+    mesh_etcd,
     mesh_gossip_key,
 )
 
@@ -33,7 +34,7 @@ def spec_of(module: Any) -> dict[str, Any]:
     return dict(raised.value.args[0]["argument_spec"])
 
 
-MODULES = [mesh_ca, mesh_certificate, mesh_csr, mesh_gossip_key]
+MODULES = [mesh_ca, mesh_certificate, mesh_csr, mesh_etcd, mesh_gossip_key]
 
 
 def compare(documented: dict[str, Any], spec: dict[str, Any]) -> None:

@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 #: What ends in files: mesh_capture leaves none behind.
-FOLDERS = ("roles/lab_docker", "roles/mesh_gossip", "roles/mesh_node", "roles/mesh_pki", "playbooks")
+FOLDERS = (
+    "roles/lab_docker",
+    "roles/mesh_etcd",
+    "roles/mesh_gossip",
+    "roles/mesh_node",
+    "roles/mesh_pki",
+    "playbooks",
+)
 SOURCES = sorted(
     path.relative_to(ROOT)
     for folder in FOLDERS

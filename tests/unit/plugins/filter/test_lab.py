@@ -9,6 +9,7 @@ from ansible_collections.meshnode.lab.plugins.filter.lab import (
     lab_nodes,
     lab_problems,
     lab_summary,
+    log_engine,
 )
 
 NETWORKS = [{"name": "lan", "subnet": "172.28.77.0/24"}]
@@ -51,4 +52,28 @@ def test_rows_of_the_final_table_know_servers_from_clients() -> None:
 
 
 def test_each_filter_has_a_name() -> None:
-    assert set(FilterModule().filters()) == {"lab_nodes", "lab_problems", "lab_summary"}
+    assert set(FilterModule().filters()) == {"lab_nodes", "lab_problems", "lab_summary", "log_engine"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "servers", "engine"),
+    [
+        ("auto", [], "embedded"),
+        ("auto", ["a"], "embedded"),
+        ("auto", ["a", "b"], "etcd"),
+        ("auto", ["a", "b", "c"], "etcd"),
+        ("embedded", ["a", "b", "c"], "embedded"),
+        ("etcd", ["a"], "etcd"),
+    ],
+)
+def test_the_engine_of_the_log_follows_the_number_of_servers(
+    wanted: str, servers: list[str], engine: str
+) -> None:
+    assert log_engine(wanted, servers) == engine
+
+
+def test_an_engine_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(
+        AnsibleFilterError, match="mesh_state_log: 'raft' is not known: write auto, embedded, etcd"
+    ):
+        log_engine("raft", ["a"])

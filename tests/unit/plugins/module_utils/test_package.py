@@ -255,3 +255,10 @@ def test_the_manifest_lists_every_file(tmp_path: Path) -> None:
     manifest = json.loads(contents.pop("package.json"))
     assert manifest["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     assert manifest["digest"] == package.digest
+
+
+def test_what_servers_need_for_etcd_is_in_the_package_of_every_node(tmp_path: Path) -> None:
+    root = make_project(tmp_path, dependencies='["msgpack>=1"]')
+    with (root / "pyproject.toml").open("a") as table:
+        table.write('[project.optional-dependencies]\netcd = ["grpclib>=0.4"]\ndev = ["ruff"]\n')
+    assert load_project(root).requirements == ("grpclib>=0.4", "msgpack>=1")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Drift, Layout
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import NOT_RUNNING, Drift, Layout
 from ansible_collections.meshnode.lab.plugins.module_utils._restart import RestartError, Service, Wish, decide
 
 CLEAN, DRIFTED, RENEWED = Drift(), Drift(["configuration"]), Drift([], ["certificates"])
+UNREADY = Drift([NOT_RUNNING])
 TABLE = [
     # when, unit, enabled, drift -> verbs
     ("drift", "inactive", "disabled", DRIFTED, ["enable", "start"]),
@@ -27,6 +28,10 @@ TABLE = [
     ("start", "active", "enabled", DRIFTED, []),
     ("start", "active", "disabled", DRIFTED, ["enable"]),
     ("start", "inactive", "enabled", DRIFTED, ["start"]),
+    ("start", "activating", "enabled", UNREADY, ["restart"]),
+    ("start", "activating", "enabled", DRIFTED, []),
+    ("start", "active", "enabled", UNREADY, []),
+    ("never", "activating", "enabled", UNREADY, []),
     ("never", "inactive", "disabled", DRIFTED, []),
     ("never", "active", "enabled", DRIFTED, []),
 ]

@@ -212,3 +212,23 @@ def test_runs_on_a_python_without_third_party_modules(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.usefixtures("tool")
+def test_further_keys_are_made_in_the_same_call_each_with_its_own_request(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    second = {"common_name": "n1.etcd", "key_path": str(tmp_path / "etcd/ssl/etcd.key")}
+    told = run(check=True, others=[second])
+    assert (told["changed"], told["others"][0]["csr"]) == (True, None)
+    made = run(others=[second])
+    assert parse_request(made["others"][0]["csr"]).common_name == "n1.etcd"
+    assert made["others"][0]["public_key"] != made["public_key"]
+    assert [diff["after"]["path"].rpartition("/")[2] for diff in made["diff"]] == ["consul.key", "etcd.key"]
+    assert not run(others=[second])["changed"]
+    (tmp_path / "etcd/ssl/etcd.key").chmod(0o644)
+    assert run(others=[second])["changed"]
+    assert stat.S_IMODE((tmp_path / "etcd/ssl/etcd.key").stat().st_mode) == 0o600
+
+
+def test_a_further_key_with_a_relative_path_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+    result = run(others=[{"common_name": "n1.etcd", "key_path": "etcd.key"}])
+    assert result["msg"] == "key_path: 'etcd.key' is not an absolute path"
