@@ -12,7 +12,13 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from meshnode.control.log import LogHaltedError, LogUnavailableError, NotLeaderError, StaleEpochError
+from meshnode.control.log import (
+    LeadershipChange,
+    LogHaltedError,
+    LogUnavailableError,
+    NotLeaderError,
+    StaleEpochError,
+)
 from meshnode.control.method import (
     NANOSECONDS,
     Body,
@@ -27,7 +33,13 @@ from meshnode.control.servers import ServerInfo
 from meshnode.control.wire import from_wire
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
-from meshnode.runtime.rpc_client import RpcClient, ServerRefusedError, ServerUnreachableError, TlsRefusedError
+from meshnode.runtime.rpc_client import (
+    CallLostError,
+    RpcClient,
+    ServerRefusedError,
+    ServerUnreachableError,
+    TlsRefusedError,
+)
 
 __all__ = ["NO_LEADER", "LeaderMethod", "StateGateway", "StateHolder"]
 
@@ -38,12 +50,18 @@ NO_LEADER: Final = "No cluster leader"
 _FORWARDED: Final = "Forwarded"
 #: Seconds between looks for a leader: at least, and at most.
 _RETRY: Final = (0.05, 0.2)
+#: Seconds that a leader whose term is over has left to answer what it was asked before.
+_GRACE: Final = 1.0
 
 #: Calls beside the reads that any server with the state may answer when ``AllowStale`` is set.
 _STALE_FINE: Final = frozenset({"Operator.RaftGetConfiguration", "Snapshot.Save"})
 
 #: Something that only the leader can do, which is more than a command: (body, token) -> reply.
 LeaderMethod = Callable[[Body, str], Awaitable[Any]]
+
+
+class _TermOverError(CallLostError):
+    """Another server leads since, and the one that was asked says nothing."""
 
 
 class StateHolder(Protocol):
@@ -78,6 +96,9 @@ class StateGateway:
         self._datacenter = datacenter
         self._hold_timeout = hold_timeout
         self._rng = rng
+        #: Forwarded calls under way, and the epoch of the leader that each was forwarded to.
+        self._forwarded: dict[asyncio.Timeout, int] = {}
+        self._heard: ClusterState | None = None
 
     def __contains__(self, name: object) -> bool:
         return name in self._methods or name in self._leader_methods
@@ -105,17 +126,34 @@ class StateGateway:
                 # Ourselves: we lead and are still catching up.
                 elsewhere = leader is not None and (state is None or leader.node_id != state.log.node_id)
                 if leader is not None and elsewhere and not body.get(_FORWARDED):
-                    return await self._at(leader, name, body)
+                    return await self._at(leader, epoch, name, body)
             except (NotLeaderError, StaleEpochError, ServerUnreachableError, TlsRefusedError) as error:
                 _log.debug("%s: %s", name, error)
                 if isinstance(error, ServerRefusedError) and state is not None:
                     await self._depose(state, epoch)
+            except _TermOverError:
+                if not isinstance(self._methods.get(name), ReadMethod):
+                    raise
+                deadline = loop.time() + self._hold_timeout()
             except RpcError as error:
                 if str(error) != NO_LEADER:
                     raise
             if body.get(_FORWARDED) or loop.time() >= deadline:
                 raise RpcError(NO_LEADER)
             await asyncio.sleep(self._rng.uniform(*_RETRY))
+
+    def _hear(self, state: ClusterState | None) -> None:
+        if state is not None and state is not self._heard:
+            self._heard = state
+            state.log.subscribe(self._led)
+
+    def _led(self, change: LeadershipChange) -> None:
+        """A frozen leader answers nothing: who waits for it needn't wait for longer than it leads."""
+        if change.leader:
+            end = asyncio.get_running_loop().time() + _GRACE
+            for limit in [each for each, epoch in self._forwarded.items() if epoch != change.epoch]:
+                del self._forwarded[limit]
+                limit.reschedule(end)
 
     async def _depose(self, state: ClusterState, epoch: int) -> None:
         try:
@@ -145,14 +183,25 @@ class StateGateway:
             return await state.write(method, body, token)
         return await state.read(method, name, body, token)
 
-    async def _at(self, leader: ServerInfo, name: str, body: Body) -> Any:
-        reply = await self._client.call(
-            leader.rpc,
-            name,
-            {**body, _FORWARDED: True},
-            timeout=self._hold_timeout() + block_time(body),
-            datacenter=self._datacenter,
-        )
+    async def _at(self, leader: ServerInfo, epoch: int, name: str, body: Body) -> Any:
+        self._hear(self._holder.state)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._forwarded[limit] = epoch
+                reply = await self._client.call(
+                    leader.rpc,
+                    name,
+                    {**body, _FORWARDED: True},
+                    timeout=self._hold_timeout() + block_time(body),
+                    datacenter=self._datacenter,
+                )
+        except TimeoutError:
+            raise _TermOverError(
+                f"{name}: {leader.name} doesn't answer and leads no more; it may have been carried out or not"
+            ) from None
+        finally:
+            self._forwarded.pop(limit, None)
         answer = from_wire(reply)
         if isinstance(answer, dict):
             answer.pop("FromMemory", None)  # it was the leader's memory

@@ -21,8 +21,8 @@ __all__ = [
     "CaState",
     "NodeTrust",
     "Revoked",
-    "Rotation",
     "RootKey",
+    "Rotation",
 ]
 
 #: The provider that signs with a key of the replicated state.

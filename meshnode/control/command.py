@@ -17,6 +17,7 @@ from meshnode.acl.model import Policy, Role, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.store import Registration
+from meshnode.connect.model import CaState, NodeTrust, Revoked
 from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.prepared.model import PreparedQuery
@@ -35,6 +36,9 @@ __all__ = [
     "AclTokenSet",
     "AutopilotSet",
     "Command",
+    "ConnectCaSet",
+    "ConnectReport",
+    "ConnectRevoke",
     "Deregister",
     "KvAcquire",
     "KvCas",
@@ -295,6 +299,29 @@ class AutopilotSet:
     epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectCaSet:
+    """Replace the CA, private keys included, if it was last changed at ``expected``. Result: whether it was."""
+
+    ca: CaState = field(repr=False)
+    expected: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectReport:
+    """What a node's agent trusts. Result: true."""
+
+    trust: NodeTrust
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRevoke:
+    """Trust a leaf no more. Result: true."""
+
+    revoked: Revoked
+
+
 Command: TypeAlias = (
     KvPut
     | KvCas
@@ -324,6 +351,9 @@ Command: TypeAlias = (
     | AclReapTokens
     | QuerySet
     | QueryDelete
+    | ConnectCaSet
+    | ConnectReport
+    | ConnectRevoke
 )
 
 #: tag -> (command, version). A tag stays with its command for ever.
@@ -356,6 +386,9 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     71: (AclReapTokens, 1),
     80: (QuerySet, 1),
     81: (QueryDelete, 1),
+    112: (ConnectCaSet, 1),
+    113: (ConnectReport, 1),
+    114: (ConnectRevoke, 1),
 }
 _SHAPES: Final[dict[type[Command], tuple[int, int, Shape[Any]]]] = {
     of: (tag, version, Shape(of)) for tag, (of, version) in _TAGS.items()

@@ -23,6 +23,7 @@ from meshnode.acl.model import bootstrap_token
 from meshnode.acl.store import AclStore
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.store import Catalog, Written
+from meshnode.connect.store import ConnectStore
 from meshnode.control import snapshot
 from meshnode.control.autopilot import AutopilotStore
 from meshnode.control.command import (
@@ -36,6 +37,9 @@ from meshnode.control.command import (
     AclTokenSet,
     AutopilotSet,
     Command,
+    ConnectCaSet,
+    ConnectReport,
+    ConnectRevoke,
     Deregister,
     KvAcquire,
     KvCas,
@@ -100,6 +104,7 @@ class StateMachine:
         self.acl = AclStore(self._touched)
         self.queries = PreparedQueries(self._touched)
         self.autopilot = AutopilotStore(self._touched)
+        self.connect = ConnectStore(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -125,6 +130,12 @@ class StateMachine:
                 return self._apply_acl(index, command)
             case AclRoleSet() | AclRoleDelete():
                 return self._apply_acl(index, command)
+            case ConnectReport(trust):
+                self.connect.report(trust)
+                return True
+            case ConnectRevoke(revoked):
+                fault = self.connect.revoke(index, revoked)
+                return Refusal(fault) if fault else True
         if 0 < command.epoch < self.epoch:
             return Refusal(f"leadership epoch {command.epoch} is over: the present one is {self.epoch}")
         self.epoch = max(self.epoch, command.epoch)
@@ -148,6 +159,8 @@ class StateMachine:
                 return self._become(index, self._restoring.take(restore_id, chunks))
             case AutopilotSet(config, expected):
                 return self.autopilot.set(index, config, expected)
+            case ConnectCaSet(ca, expected):
+                return self.connect.set(index, ca, expected)
             case Lead(node_id):
                 self.leader = node_id
                 self._restoring.clear()
@@ -195,6 +208,7 @@ class StateMachine:
                 acl=self.acl,
                 queries=self.queries,
                 autopilot=self.autopilot,
+                connect=self.connect,
             )
         )
 

@@ -56,14 +56,16 @@ class Authority:
         path_length: int | None = 0,
         permitted_dns: Sequence[str] = (),
         uris: Sequence[str] = (),
+        key: PrivateKey | None = None,
     ) -> Authority:
         """A self-signed root. ``path_length`` 0: it signs leaves and no further authority (Connect's CA is its own).
 
         ``permitted_dns``, when given, limits the names it can vouch for (RFC 5280 4.2.1.10).
+        ``key``: use it in place of a new one.
         """
         subject = leaf.common_name(name)
         life = leaf.lifetime(days)
-        key = keys.generate_key(key_type)
+        key = key or keys.generate_key(key_type)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         builder = (
             _starting(at, at + life, serial_number(entropy))

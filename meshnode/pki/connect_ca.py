@@ -1,4 +1,4 @@
-"""The certificates of Consul Connect: roots, one root vouching for the next, and leaves for services (SPIFFE-X509-SVID).
+"""The certificates of Consul Connect: roots, one root vouching for the next, leaves for services (SPIFFE-X509-SVID).
 
 A leaf is made from a request that names one SPIFFE ID and nothing else; all other fields of the request are not read.
 Differences from Consul 1.2.3: a leaf's key identifier is that of its own key, serial numbers are random, and a
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -91,15 +91,17 @@ def create_root(
     at: datetime,
     entropy: Entropy,
     key_type: KeyType = "ec-p256",
+    key: PrivateKey | None = None,
     days: int = ROOT_DAYS,
 ) -> Authority:
-    """A self-signed root of ``trust_domain``. No path length: a chain over several rotations goes through several."""
+    """A self-signed root of ``trust_domain``, for ``key`` if one is given. No path length: a chain over several rotations goes through several."""
     # Consul's API shows a root's serial number in 64 bits.
     return Authority.create(
         name,
         at=at,
         entropy=lambda size: bytes(size - 8) + entropy(8),
         key_type=key_type,
+        key=key,
         days=days,
         path_length=None,
         uris=[str(AuthorityId(trust_domain))],
@@ -119,9 +121,7 @@ def read_root(certificate: x509.Certificate) -> RootFacts:
     )
 
 
-def cross_sign(
-    old: Authority, new: x509.Certificate, *, at: datetime, entropy: Entropy
-) -> str:
+def cross_sign(old: Authority, new: x509.Certificate, *, at: datetime, entropy: Entropy) -> str:
     """PEM of a certificate for ``new``'s name and key signed by ``old``: who trusts ``old`` trusts what ``new`` signs.
 
     It ends with the first of both. Raises :class:`ConfigError` when one of them is not valid at ``at``.
@@ -203,7 +203,9 @@ def sign_leaf(
     """
     identity = request.identity
     if not isinstance(identity, ServiceId):
-        raise RemoteProtocolError(f"{identity} is not the id of a service: only services get leaf certificates")
+        raise RemoteProtocolError(
+            f"{identity} is not the id of a service: only services get leaf certificates"
+        )
     if identity.trust_domain != trust_domain:
         raise RemoteProtocolError(
             f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
@@ -283,9 +285,7 @@ def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_identifier(issuer))
 
 
-def _extension(
-    certificate: x509.Certificate, kind: type[x509.ExtensionType]
-) -> x509.ExtensionType | None:
+def _extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.ExtensionType | None:
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

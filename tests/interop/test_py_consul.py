@@ -422,7 +422,7 @@ def test_a_service_with_a_ttl_check_lives_through_its_states(client: consul.Cons
         assert change(check, notes=f"now {status}")
         found = client.agent.checks(filter_expr=f'CheckID == "{check}"')[check]
         assert (found["Status"], found["Output"]) == (status, f"now {status}")
-        eventually(lambda status=status: client.health.checks(name)[1][0]["Status"] == status)
+        eventually(lambda status=status: [one["Status"] for one in client.health.checks(name)[1]] == [status])
     assert client.catalog.service(name)[1][0]["Node"] == "client1"
 
     assert client.agent.service.deregister(f"{name}-1")
@@ -542,7 +542,7 @@ def test_join_reload_metrics_and_force_leave_answer(client: consul.Consul, clust
 
 
 def test_prometheus_metrics_come_as_text_when_they_are_on(client: consul.Consul) -> None:
-    with pytest.raises(ClientError, match="415 .*[Pp]rometheus"):
+    with pytest.raises(ClientError, match=r"415 .*[Pp]rometheus"):
         client.agent.metrics(format_prometheus=True)
 
 
@@ -604,12 +604,14 @@ def test_a_prepared_query_is_made_run_changed_and_deleted(client: consul.Consul,
     [read] = client.query.get(query)
     assert (read["Name"], read["Service"]["Service"], read["DNS"]["TTL"]) == (f"{name}-query", name, "10s")
     assert query in [entry["ID"] for entry in client.query.list()]
-    for asked in (query, f"{name}-query"):
-        found = client.query.execute(asked, limit=5)
-        assert [node["Node"]["Node"] for node in found["Nodes"]] == [f"{name}-node"]
-        assert (found["Service"], found["Datacenter"], found["Failovers"]) == (name, "dc1", 0)
+    found = client.query.execute(f"{name}-query", limit=5)
+    assert [node["Node"]["Node"] for node in found["Nodes"]] == [f"{name}-node"]
+    assert (found["Service"], found["Datacenter"], found["Failovers"]) == (name, "dc1", 0)
+    # Every query that the library makes is a template of names, and those have no other address.
+    with pytest.raises(ConsulException, match="templates can only be resolved up by name, not by ID"):
+        client.query.execute(query)
     assert client.query.update(query, name, name=f"{name}-query", tags=["v2"])
-    assert client.query.execute(query)["Nodes"] == []
+    assert client.query.execute(f"{name}-query")["Nodes"] == []
     assert client.query.delete(query)
     assert client.query.get(query) is None
     client.catalog.deregister(f"{name}-node")
@@ -632,6 +634,11 @@ def test_the_servers_are_the_raft_configuration(client: consul.Consul) -> None:
         client.operator.raft_remove_peer(address="10.99.99.99:8300")
     with pytest.raises(BadRequest):
         client.operator.raft_remove_peer()
+
+
+def test_the_only_server_can_not_hand_over_its_leadership(client: consul.Consul) -> None:
+    with pytest.raises(ConsulException, match="500 .*only it can lead"):
+        client.operator.raft_transfer_leader()
 
 
 def test_autopilot_is_read_changed_and_healthy(client: consul.Consul) -> None:
@@ -669,7 +676,7 @@ def test_without_access_control_its_routes_say_that_it_is_off(client: consul.Con
 
 
 def test_bootstrap_is_refused_when_there_is_a_management_token(manager: consul.Consul) -> None:
-    with pytest.raises(consul.ACLPermissionDenied, match="[Bb]ootstrap"):
+    with pytest.raises(consul.ACLPermissionDenied, match=r"[Bb]ootstrap"):
         manager.acl.bootstrap()
 
 
@@ -728,20 +735,48 @@ def test_a_role_gives_its_policies_to_its_tokens(manager: consul.Consul, name: s
     assert role["ID"] in [one["ID"] for one in manager.acl.role.list()]
     token = manager.acl.token.create(roles_name=[name])
     assert manager.kv.put(f"{name}/a", "x", token=token["SecretID"])
+    assert manager.kv.get(f"{name}/a", token=token["SecretID"])[1]["Value"] == b"x"
     assert manager.acl.role.update(role["ID"], name, description="e")["Description"] == "e"
     with pytest.raises(consul.ACLPermissionDenied):
         manager.kv.put(f"{name}/a", "x", token=token["SecretID"])
+    with pytest.raises(consul.ACLPermissionDenied):
+        manager.kv.get(f"{name}/a", token=token["SecretID"])
     assert manager.acl.role.delete(role["ID"])
-    assert manager.acl.role.read(role["ID"]) is None
+    with pytest.raises(consul.ACLPermissionDenied, match="ACL not found"):
+        manager.acl.role.read(role["ID"])
 
 
-def test_the_tokens_of_an_agent_are_changed_while_it_runs(manager: consul.Consul, guarded: Mesh) -> None:
+def test_the_default_token_is_changed_while_the_agent_runs(
+    manager: consul.Consul, guarded: Mesh, name: str
+) -> None:
     anonymous = client_of(guarded["server1"])
+    manager.kv.put(name, "x")
+    assert anonymous.catalog.nodes()[1] == []
     assert manager.agent.token.set_default(guarded.token)
-    assert anonymous.acl.token.read_self()["SecretID"] == guarded.token
+    assert anonymous.kv.get(name)[1]["Value"] == b"x"
+    assert [node["Node"] for node in anonymous.catalog.nodes()[1]] == ["server1"]
     assert manager.agent.token.set("default", "")
     with pytest.raises(consul.ACLPermissionDenied):
         anonymous.agent.self()
+    with pytest.raises(consul.ACLPermissionDenied):
+        anonymous.kv.get(name)
+    assert anonymous.catalog.nodes()[1] == []
+
+
+def test_the_token_of_a_request_without_one_is_the_default_token(
+    manager: consul.Consul, guarded: Mesh
+) -> None:
+    anonymous = client_of(guarded["server1"])
+    manager.agent.token.set_default(guarded.token)
+    try:
+        assert anonymous.acl.token.read_self()["SecretID"] == guarded.token
+    finally:
+        manager.agent.token.set_default("")
+
+
+def test_the_other_tokens_of_an_agent_are_changed_while_it_runs(
+    manager: consul.Consul, guarded: Mesh
+) -> None:
     assert manager.agent.token.set_agent(guarded.token)
     assert manager.agent.token.set_agent_recovery("")
     assert manager.agent.token.set_replication("")
@@ -758,7 +793,6 @@ LATER: dict[str, Callable[[consul.Consul], Any]] = {
     "listing config entries": lambda c: c.config.list("service-defaults"),
     "deleting a config entry": lambda c: c.config.delete("service-defaults", "web"),
     "discovery chains": lambda c: c.discovery_chain.get("web"),
-    "moving the leadership": lambda c: c.operator.raft_transfer_leader(),
     "usage": lambda c: c.operator.usage(),
     "login": lambda c: c.acl.login("m", "t"),
     "logout": lambda c: c.acl.logout("t"),
@@ -842,7 +876,7 @@ def methods(owner: object, path: str = "") -> Iterator[str]:
         if type(value).__module__.startswith("consul.api"):
             yield from methods(value, f"{path}{key}.")
     if path:
-        for key, value in inspect.getmembers(type(owner), inspect.isfunction):
+        for key, _method in inspect.getmembers(type(owner), inspect.isfunction):
             if not key.startswith("_"):
                 yield f"{path}{key}"
 

@@ -189,7 +189,7 @@ def test_durations_are_read_as_consul_reads_them(text: str, seconds: float) -> N
     assert parse_duration(text, "x") == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "1x", "-1s", "1s2", "1" * 100, "0x1s", "١s", "1e3s"])
+@pytest.mark.parametrize("text", ["", "s", "1x", "-1s", "1s2", "1" * 100, "0x1s", "\u0661s", "1e3s"])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(MeshApiError, match=r"^x: .* is not a duration: write one such as 15s"):
         parse_duration(text, "x")

@@ -1,0 +1,233 @@
+"""From one root to the next, so that at no moment two services can't verify each other. Pure; the leader drives it.
+
+===============  =========================================================  =====================================
+phase            what is true in it                                         it ends when
+===============  =========================================================  =====================================
+``distribute``   the new root is among those trusted, and signs nothing     at once: whoever asks gets both
+``acknowledge``  nodes report that they trust it                            every node that is alive has
+``switch``       the new root signs; its certificate that the old one       at once
+                 signed goes with each leaf
+``reissue``      nodes ask for new leaves; the old root is trusted still    no node has an old leaf, or they have
+                                                                            all expired
+``retire``       the old root is dropped                                    at once: the rotation is over
+===============  =========================================================  =====================================
+
+Who is down is not waited for before the switch: it trusts the old root, which signed the new one. A rotation that is
+forced switches without waiting. Before the switch it can be given up; after it the way back is another rotation.
+
+What is waited for is a *report*. A node that holds leaves and never reports, such as an agent of Consul in the same
+pool, is covered by the time limit alone, so the old root stays for that long when there is no report at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from meshnode.base.errors import LocalProtocolError
+from meshnode.connect.model import DEFAULT_LEAF_TTL, CaRoot, CaState, NodeTrust, RootKey, Rotation
+
+__all__ = ["Phase", "Progress", "abort", "advance", "begin", "is_root_due", "pause", "plan"]
+
+#: A root that was replaced is trusted for this many lifetimes of a leaf at most (Consul's figure).
+RETIRE_LIFETIMES: Final = 2.0
+#: A root is replaced when this part of its life is left, or ``RENEW_LIFETIMES`` of a leaf's life if that is more.
+RENEW_FRACTION: Final = 0.1
+RENEW_LIFETIMES: Final = 4.0
+#: But never in the first half of its life, whatever the leaves' lifetime is.
+MAX_RENEW_FRACTION: Final = 0.5
+
+
+class Phase(StrEnum):
+    """Where a rotation is."""
+
+    DISTRIBUTE = "distribute"
+    ACKNOWLEDGE = "acknowledge"
+    SWITCH = "switch"
+    REISSUE = "reissue"
+    RETIRE = "retire"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state after all that can be done now; ``phase`` is empty when no rotation is left.
+
+    ``done`` of ``total`` nodes have done what is waited for, ``missing`` have not; ``because`` is a sentence.
+    """
+
+    ca: CaState
+    phase: str
+    because: str
+    done: int = 0
+    total: int = 0
+    missing: tuple[str, ...] = ()
+
+
+def begin(ca: CaState, root: CaRoot, key_pem: str, at: float, *, forced: bool = False) -> CaState:
+    """Start to replace the active root by ``root``; ``forced``: switch without waiting for anybody.
+
+    Raises :class:`LocalProtocolError` when another rotation hasn't switched yet, or there is nothing to replace.
+    """
+    old, running = ca.active, ca.rotation
+    if old is None:
+        raise LocalProtocolError("there is no Connect root yet, so there is nothing to rotate")
+    if root.id == old.id:
+        raise LocalProtocolError(f"{root.name} is the active root already")
+    if running is not None and running.phase != Phase.REISSUE:
+        raise LocalProtocolError(
+            f"a rotation is in phase {running.phase}: let it go on, or give it up, before the next one"
+        )
+    kept = tuple(known for known in ca.roots if known.id != root.id)
+    keys = (*(key for key in ca.keys if key.root_id == old.id), RootKey(root.id, key_pem))
+    return replace(
+        ca,
+        roots=(*kept, replace(root, active=False, rotated_out_at=0.0)),
+        keys=keys if key_pem else keys[:-1],
+        rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, forced=forced),
+    )
+
+
+def pause(ca: CaState, *, paused: bool) -> CaState:
+    """Stop the rotation where it is, or let it go on. Raises :class:`LocalProtocolError` when there is none."""
+    return replace(ca, rotation=replace(_running(ca), paused=paused))
+
+
+def abort(ca: CaState) -> CaState:
+    """Give the rotation up, with the new root. Raises :class:`LocalProtocolError` when it has switched already."""
+    rotation = _running(ca)
+    if rotation.phase not in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE):
+        raise LocalProtocolError("the new root signs already: to go back, rotate to another one")
+    return replace(
+        ca,
+        roots=tuple(root for root in ca.roots if root.id != rotation.new),
+        keys=tuple(key for key in ca.keys if key.root_id != rotation.new),
+        rotation=None,
+    )
+
+
+def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at: float) -> Progress:
+    """Go as far as it goes now. ``trust``: what nodes reported; ``alive``: names, in lower case, of nodes that are up.
+
+    With the same arguments it gives the same result, and applied to its own result it changes nothing.
+    """
+    while True:
+        rotation = ca.rotation
+        if rotation is None:
+            return Progress(ca, "", "no rotation is running")
+        if rotation.paused:
+            return Progress(ca, rotation.phase, f"paused in phase {rotation.phase}")
+        match rotation.phase:
+            case Phase.DISTRIBUTE:
+                ca = _enter(ca, Phase.ACKNOWLEDGE, at)
+            case Phase.ACKNOWLEDGE:
+                progress = _acknowledged(ca, trust, alive)
+                if progress.missing and not rotation.forced:
+                    return progress
+                ca = _enter(ca, Phase.SWITCH, at)
+            case Phase.SWITCH:
+                ca = _enter(_switched(ca, rotation, at), Phase.REISSUE, at)
+            case Phase.REISSUE:
+                ca = _without_retired(ca, trust, at)
+                if any(root.rotated_out_at for root in ca.roots):
+                    return _reissued(ca, trust)
+                ca = _enter(ca, Phase.RETIRE, at)
+            case _:
+                ca = replace(ca, rotation=None)
+
+
+def plan(ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collection[str]) -> tuple[str, ...]:
+    """What a rotation to ``root`` would do now, a sentence a phase. Raises what :func:`begin` raises."""
+    started = begin(ca, root, "", 0.0)
+    old = ca.active
+    assert old is not None
+    up = [row.node for row in trust if row.node.lower() in alive]
+    down = [row.node for row in trust if row.node.lower() not in alive]
+    ttl = started.config.leaf_cert_ttl if started.config is not None else DEFAULT_LEAF_TTL
+    signed = "signed by the old root too" if root.intermediates else "NOT signed by the old root"
+    return (
+        f"distribute: {root.name} is added to the trusted roots, {signed}",
+        f"acknowledge: {len(up)} nodes are waited for{_names(up)}; {len(down)} are down{_names(down)}",
+        f"switch: {root.name} signs in place of {old.name}",
+        f"reissue: {sum(bool(row.leaf_roots) for row in trust)} nodes ask for new leaves",
+        f"retire: {old.name} is dropped when they have, after {RETIRE_LIFETIMES * ttl:g} seconds at the latest",
+    )
+
+
+def is_root_due(ca: CaState, at: float) -> bool:
+    """Whether the active root should be replaced because its end is near."""
+    root = ca.active
+    if root is None or ca.config is None or ca.rotation is not None:
+        return False
+    life = root.not_after - root.not_before
+    wanted = max(life * RENEW_FRACTION, ca.config.leaf_cert_ttl * RENEW_LIFETIMES)
+    return root.not_after - at <= min(wanted, life * MAX_RENEW_FRACTION)
+
+
+def _running(ca: CaState) -> Rotation:
+    if ca.rotation is None:
+        raise LocalProtocolError("no rotation is running")
+    return ca.rotation
+
+
+def _enter(ca: CaState, phase: Phase, at: float) -> CaState:
+    return replace(ca, rotation=replace(_running(ca), phase=phase.value, since=at))
+
+
+def _acknowledged(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str]) -> Progress:
+    rotation = _running(ca)
+    new = ca.root(rotation.new)
+    # Without a certificate by the old root, a node that is down can't be left behind.
+    waited = [
+        row for row in trust if row.node.lower() in alive or (new is not None and not new.intermediates)
+    ]
+    missing = tuple(row.node for row in waited if rotation.new not in row.roots)
+    done = len(waited) - len(missing)
+    because = f"{done} of {len(waited)} nodes trust the new root{_names(missing, ', waiting for ')}"
+    return Progress(ca, Phase.ACKNOWLEDGE, because, done, len(waited), missing)
+
+
+def _switched(ca: CaState, rotation: Rotation, at: float) -> CaState:
+    roots = []
+    for root in ca.roots:
+        if root.id == rotation.new:
+            roots.append(replace(root, active=True, rotated_out_at=0.0))
+        elif root.active:
+            roots.append(replace(root, active=False, rotated_out_at=at))
+        else:
+            roots.append(root)
+    # The old key has done what it is for: what is not there can't be stolen.
+    keys = tuple(key for key in ca.keys if key.root_id == rotation.new)
+    return replace(ca, roots=tuple(roots), keys=keys)
+
+
+def _without_retired(ca: CaState, trust: Sequence[NodeTrust], at: float) -> CaState:
+    ttl = ca.config.leaf_cert_ttl if ca.config is not None else DEFAULT_LEAF_TTL
+    in_use = {root_id for row in trust for root_id in row.leaf_roots}
+    active = ca.active
+    # Whoever trusts only the old root could not verify a leaf without the certificate that goes with it.
+    behind = any(active is not None and active.id not in row.roots for row in trust)
+
+    def is_over(root: CaRoot) -> bool:
+        if not root.rotated_out_at:
+            return False
+        if at >= min(root.not_after, root.rotated_out_at + RETIRE_LIFETIMES * ttl):
+            return True
+        return bool(trust) and root.id not in in_use and not behind
+
+    return replace(ca, roots=tuple(root for root in ca.roots if not is_over(root)))
+
+
+def _reissued(ca: CaState, trust: Sequence[NodeTrust]) -> Progress:
+    old = {root.id for root in ca.roots if root.rotated_out_at}
+    missing = tuple(row.node for row in trust if old.intersection(row.leaf_roots))
+    done = len(trust) - len(missing)
+    because = f"{done} of {len(trust)} nodes have no leaf of an old root{_names(missing, ', waiting for ')}"
+    return Progress(ca, Phase.REISSUE, because, done, len(trust), missing)
+
+
+def _names(names: Sequence[str], before: str = ": ") -> str:
+    shown = ", ".join(names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{before}{shown}{more}" if names else ""

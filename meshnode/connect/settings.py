@@ -1,0 +1,156 @@
+"""The settings of the CA as people write them: in ``connect.ca_config`` and in ``/v1/connect/ca/configuration``.
+
+Names are Consul's, ``LeafCertTTL`` or ``leaf_cert_ttl``. Source: Consul 1.2.3, documentation of the built-in CA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from meshnode.base.duration import format_duration, parse_duration
+from meshnode.base.errors import ConfigError
+from meshnode.base.suggest import closest
+from meshnode.connect.model import BUILT_IN, DEFAULT_LEAF_TTL, DEFAULT_ROTATION_PERIOD, CaConfig
+
+__all__ = ["HIDDEN", "MAX_LEAF_TTL", "MIN_LEAF_TTL", "CaSettings", "parse_ca_settings", "shown_settings"]
+
+#: Seconds. Consul demands an hour; a leaf of seconds makes a drill of days a matter of minutes.
+MIN_LEAF_TTL: Final = 1.0
+#: Seconds: a year.
+MAX_LEAF_TTL: Final = 31_536_000.0
+#: What is shown in place of a secret; written back, it leaves the secret as it is.
+HIDDEN: Final = "hidden"
+
+_DURATIONS: Final = ("LeafCertTTL", "RotationPeriod")
+_SECRETS: Final = ("PrivateKey", "Token")
+_NAMES: Final = {
+    name.lower(): name for name in (*_DURATIONS, "PrivateKey", "RootCert", "PrivateKeyType", "PrivateKeyBits")
+}
+_KEY_TYPES: Final = {
+    ("ec", 256): "ec-p256",
+    ("ec", 384): "ec-p384",
+    ("rsa", 2048): "rsa-2048",
+    ("rsa", 3072): "rsa-3072",
+    ("rsa", 4096): "rsa-4096",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CaSettings:
+    """Checked. ``private_key`` is PEM, empty when none is given, :data:`HIDDEN` to keep the present one.
+
+    Without a ``root_cert`` a root is made for it.
+    """
+
+    provider: str = BUILT_IN
+    leaf_cert_ttl: float = DEFAULT_LEAF_TTL
+    rotation_period: float = DEFAULT_ROTATION_PERIOD
+    key_type: str = "ec-p256"
+    private_key: str = field(default="", repr=False)
+    root_cert: str = ""
+    #: Without secrets, durations as text, with what nobody here knows.
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, cluster_id: str) -> CaConfig:
+        """The row of the state."""
+        return CaConfig(
+            cluster_id, self.provider, self.leaf_cert_ttl, self.rotation_period, self.key_type, self.shown
+        )
+
+
+def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool = True) -> CaSettings:
+    """Read the settings; ``strict`` refuses names that nobody knows (the API keeps them, as Consul does).
+
+    Raises :class:`ConfigError` that names the setting and the fix.
+    """
+    provider = provider or BUILT_IN
+    if provider != BUILT_IN:
+        raise ConfigError(
+            f'Provider: "{provider[:40]}" can\'t be used: "{BUILT_IN}" is the one of this release'
+        )
+    given: dict[str, Any] = {}
+    for name, value in config.items():
+        known = _NAMES.get(str(name).replace("_", "").lower())
+        if known is None and strict:
+            near = closest(
+                str(name).lower(), ["leaf_cert_ttl", "rotation_period", "private_key", "root_cert"]
+            )
+            raise ConfigError(
+                f"{name} is no setting of the built-in CA" + (f": did you mean {near}?" if near else "")
+            )
+        given[known or str(name)] = value
+    leaf, period = (
+        _duration(given, "LeafCertTTL", DEFAULT_LEAF_TTL),
+        _duration(given, "RotationPeriod", DEFAULT_ROTATION_PERIOD),
+    )
+    if not MIN_LEAF_TTL <= leaf <= MAX_LEAF_TTL:
+        raise ConfigError(
+            f"LeafCertTTL: {format_duration(leaf)} can't be used: write "
+            f"{format_duration(MIN_LEAF_TTL)} to {format_duration(MAX_LEAF_TTL)}"
+        )
+    if period <= 0:
+        raise ConfigError("RotationPeriod must be more than 0s")
+    key, certificate = _text(given, "PrivateKey"), _text(given, "RootCert")
+    if certificate and not key:
+        raise ConfigError("RootCert needs PrivateKey: the CA signs with it")
+    return CaSettings(provider, leaf, period, _key_type(given), key, certificate, _shown(given, leaf, period))
+
+
+def shown_settings(config: CaConfig) -> dict[str, Any]:
+    """``Config`` of the API, without secrets."""
+    return {
+        name: HIDDEN if name in _SECRETS and value else value
+        for name, value in sorted(config.settings.items())
+    }
+
+
+def _shown(given: Mapping[str, Any], leaf: float, period: float) -> dict[str, Any]:
+    shown = {name: value for name, value in given.items() if name not in _SECRETS}
+    shown.update({name: HIDDEN for name in _SECRETS if given.get(name)})
+    for name, seconds in zip(_DURATIONS, (leaf, period), strict=True):
+        if not isinstance(shown.get(name), str):
+            shown[name] = _short(seconds)
+    return shown
+
+
+def _short(seconds: float) -> str:
+    """``72h`` rather than Go's ``72h0m0s``."""
+    text = format_duration(seconds)
+    text = text[:-2] if text.endswith("m0s") else text
+    return text[:-2] if text.endswith("h0m") else text
+
+
+def _duration(given: Mapping[str, Any], name: str, default: float) -> float:
+    value = given.get(name)
+    if value is None or value == "":
+        return default
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) / 1e9
+    if isinstance(value, str):
+        try:
+            return parse_duration(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+    raise ConfigError(f'{name} must be a duration such as "72h"')
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text: a PEM block")
+    return value.strip()
+
+
+def _key_type(given: Mapping[str, Any]) -> str:
+    kind = given.get("PrivateKeyType") or "ec"
+    bits = given.get("PrivateKeyBits") or (256 if kind == "ec" else 2048)
+    if (kind, bits) not in _KEY_TYPES:
+        known = ", ".join(f"{name} with {size}" for name, size in _KEY_TYPES)
+        raise ConfigError(
+            f"PrivateKeyType {kind!r} with PrivateKeyBits {bits!r} can't be used: write {known}"
+        )
+    return _KEY_TYPES[kind, bits]
