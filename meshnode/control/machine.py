@@ -219,11 +219,12 @@ class StateMachine:
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
         acl, queries, autopilot = AclStore(touched), PreparedQueries(touched), AutopilotStore(touched)
+        connect = ConnectStore(touched)
         self.last_index, self.epoch, self.leader, self.offset = snapshot.load(
-            data, catalog, kv, sessions, acl=acl, queries=queries, autopilot=autopilot
+            data, catalog, kv, sessions, acl=acl, queries=queries, autopilot=autopilot, connect=connect
         )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
-        self.queries, self.autopilot = queries, autopilot
+        self.queries, self.autopilot, self.connect = queries, autopilot, connect
         touched.add(EVERYTHING)
 
     def _apply_kv(
@@ -319,6 +320,7 @@ class StateMachine:
             return Refusal(written.fault)
         self.sessions.end_of_checks(index, written.lost_checks, at)
         self.sessions.end_of_nodes(index, written.lost_nodes, at)
+        self.connect.end_of_nodes(written.lost_nodes)
         self._end_queries(index)
         return True
 

@@ -21,6 +21,8 @@ from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Catalog
+from meshnode.connect.model import CaState, NodeTrust, Revoked
+from meshnode.connect.store import ConnectStore
 from meshnode.control.autopilot import AutopilotConfig, AutopilotStore
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.prepared.store import PreparedQueries
@@ -52,6 +54,9 @@ _ROLE: Final = Shape(Role)
 _TOKEN: Final = Shape(Token)
 _QUERY: Final = Shape(PreparedQuery)
 _AUTOPILOT: Final = Shape(AutopilotConfig)
+_CA: Final = Shape(CaState)
+_TRUST: Final = Shape(NodeTrust)
+_REVOKED: Final = Shape(Revoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ def capture(
     acl: AclStore,
     queries: PreparedQueries,
     autopilot: AutopilotStore,
+    connect: ConnectStore,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -130,6 +136,10 @@ def capture(
             ("query-indexes", [("last", queries.index)] if queries.index else [], _as_it_is),
             ("queries", queries.every()[1], _QUERY.pack),
             ("autopilot", [autopilot.config] if autopilot.index else [], _AUTOPILOT.pack),
+            ("ca-indexes", _connect_indexes(connect), _as_it_is),
+            ("connect-ca", [connect.ca] if connect.index else [], _CA.pack),
+            ("connect-trust", connect.trust(), _TRUST.pack),
+            ("connect-revoked", connect.revoked(), _REVOKED.pack),
         ),
     )
 
@@ -175,6 +185,10 @@ def _acl_indexes(acl: AclStore) -> list[tuple[str, int]]:
     return [("bootstrap", acl.bootstrap_index), ("last", acl.index)] if acl.index else []
 
 
+def _connect_indexes(connect: ConnectStore) -> list[tuple[str, int]]:
+    return [("ca", connect.index), ("roots", connect.roots_index)] if connect.index else []
+
+
 def _as_it_is(row: Any) -> Any:
     return row
 
@@ -188,13 +202,14 @@ def load(
     acl: AclStore,
     queries: PreparedQueries,
     autopilot: AutopilotStore,
+    connect: ConnectStore,
 ) -> tuple[int, int, str, int]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch, the leader, the offset.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
     try:
-        return _load(data, catalog, kv, sessions, acl, queries, autopilot)
+        return _load(data, catalog, kv, sessions, acl, queries, autopilot, connect)
     except ConfigError as error:
         raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -209,6 +224,7 @@ def _load(
     acl: AclStore,
     queries: PreparedQueries,
     autopilot: AutopilotStore,
+    connect: ConnectStore,
 ) -> tuple[int, int, str, int]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
@@ -243,6 +259,7 @@ def _load(
     queries.index = dict(_pairs(sections.pop("query-indexes", ()), int)).get("last", 0)
     for row in sections.pop("autopilot", ()):
         autopilot.load(_AUTOPILOT.unpack(row))
+    _fill_connect(connect, sections)
     if sections:
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"
@@ -260,6 +277,17 @@ def _fill_catalog(catalog: Catalog, sections: dict[str, list[Any]], facts: Facts
         tables.coordinates.put(_COORDINATE.unpack(row))
     tables.nodes_index, tables.services_index = facts.nodes_index, facts.services_index
     tables.checks_index, tables.coordinates.index = facts.checks_index, facts.coordinates_index
+
+
+def _fill_connect(connect: ConnectStore, sections: dict[str, list[Any]]) -> None:
+    ca = [_CA.unpack(row) for row in sections.pop("connect-ca", ())]
+    indexes = dict(_pairs(sections.pop("ca-indexes", ()), int))
+    connect.load(
+        ca[0] if ca else connect.ca,
+        (indexes.get("ca", 0), indexes.get("roots", 0)),
+        map(_TRUST.unpack, sections.pop("connect-trust", ())),
+        map(_REVOKED.unpack, sections.pop("connect-revoked", ())),
+    )
 
 
 def _pairs(rows: Iterable[Any], of: type) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,9 @@ watch key                touched by
 ``("acl",)``             any token, policy or role
 ``("queries",)``         any prepared query
 ``("autopilot",)``       the settings of Autopilot
+``("connect-roots",)``   any root of Connect, or a revoked leaf
+``("connect-config",)``  the settings of Connect's CA
+``("connect-trust",)``   what a node trusts, or a step of a rotation
 =======================  ======================================================================
 
 Writes touch two keys that nobody registers: ``("tree", prefix)``, every key under it, and ``EVERYTHING``, after a

@@ -24,14 +24,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "kv": frozenset({"base"}),
     "watch": frozenset({"base"}),
     "lock": frozenset({"base"}),
-    "control": frozenset({"base", "rpc", "catalog", "kv", "acl"}),
-    "http": frozenset({"base", "hcl", "acl", "catalog", "control"}),
+    "connect": frozenset({"base"}),
+    "control": frozenset({"base", "rpc", "catalog", "kv", "acl", "connect"}),
+    "http": frozenset({"base", "hcl", "acl", "catalog", "control", "connect"}),
     "prove": frozenset({"base", "gossip", "rpc"}),
     "local": frozenset({"base", "catalog"}),
     "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
     "agent": frozenset(
         {
-            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "control"),
+            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "connect", "control"),
             *("http", "dns", "local", "prove", "runtime", "watch"),
         }
     ),
@@ -50,6 +51,7 @@ CORES = (
     "rpc",
     "catalog",
     "kv",
+    "connect",
     "watch",
     "lock",
     "control",
