@@ -6,6 +6,7 @@ ARGS ?=
 NODE ?= server1
 NODES ?= 10000
 CASES ?= 1000000
+CHAOS_SECONDS ?= 10
 
 BIN       := .venv/bin
 PLAYBOOK  := $(BIN)/ansible-playbook -i inventories/$(LAB)
@@ -15,7 +16,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill etcd bench
+.PHONY: help docs up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill etcd chaos bench
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -88,6 +89,14 @@ drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 etcd: env ## The replicated log on real etcd members, killed and cut off under load
 	scripts/engine.sh etcd
 	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py tests/interop/test_log_etcd_failures.py $(ARGS)
+
+docs: env ## Write the generated pages of docs/ again: configuration and compatibility
+	$(BIN)/python -m meshnode.agent.config.document
+	$(BIN)/python -m tests.support.compatibility
+
+chaos: env ## Killed, frozen, cut off, out of disk, in another time: does the cluster's state survive? (CHAOS_SECONDS=10)
+	scripts/engine.sh etcd
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(PYTEST) -q -s --timeout=1800 tests/chaos $(ARGS)
 
 bench: env ## Every benchmark beside its peer; the machine should be idle
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done

@@ -67,6 +67,9 @@ class _TermOverError(CallLostError):
 class StateHolder(Protocol):
     """Who knows the leader, and has the state if this server has it."""
 
+    #: Told of each change of who leads, by the log.
+    on_change: Callable[[LeadershipChange], None] | None
+
     @property
     def state(self) -> ClusterState | None:
         """This server's copy of the state; ``None`` on a server that has none."""
@@ -98,7 +101,7 @@ class StateGateway:
         self._rng = rng
         #: Forwarded calls under way, and the epoch of the leader that each was forwarded to.
         self._forwarded: dict[asyncio.Timeout, int] = {}
-        self._heard: ClusterState | None = None
+        holder.on_change = self._led
 
     def __contains__(self, name: object) -> bool:
         return name in self._methods or name in self._leader_methods
@@ -131,21 +134,20 @@ class StateGateway:
                 _log.debug("%s: %s", name, error)
                 if isinstance(error, ServerRefusedError) and state is not None:
                     await self._depose(state, epoch)
-            except _TermOverError:
+            except CallLostError as error:
+                # A read may be made twice; so Consul does (agent/consul/client.go, canRetry).
                 if not isinstance(self._methods.get(name), ReadMethod):
                     raise
-                deadline = loop.time() + self._hold_timeout()
+                if isinstance(error, _TermOverError):
+                    deadline = loop.time() + self._hold_timeout()
+                elif body.get(_FORWARDED) or loop.time() >= deadline:
+                    raise
             except RpcError as error:
                 if str(error) != NO_LEADER:
                     raise
             if body.get(_FORWARDED) or loop.time() >= deadline:
                 raise RpcError(NO_LEADER)
             await asyncio.sleep(self._rng.uniform(*_RETRY))
-
-    def _hear(self, state: ClusterState | None) -> None:
-        if state is not None and state is not self._heard:
-            self._heard = state
-            state.log.subscribe(self._led)
 
     def _led(self, change: LeadershipChange) -> None:
         """A frozen leader answers nothing: who waits for it needn't wait for longer than it leads."""
@@ -184,7 +186,6 @@ class StateGateway:
         return await state.read(method, name, body, token)
 
     async def _at(self, leader: ServerInfo, epoch: int, name: str, body: Body) -> Any:
-        self._hear(self._holder.state)
         limit = asyncio.timeout(None)
         try:
             async with limit:

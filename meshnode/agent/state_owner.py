@@ -63,6 +63,8 @@ class StateOwner:
         self.state: ClusterState | None = None
         #: Told of each change of our own leadership: the epoch, or 0 when it is over.
         self.on_leadership: Callable[[int], None] | None = None
+        #: Told of each change of who leads.
+        self.on_change: Callable[[LeadershipChange], None] | None = None
 
     async def start(self) -> None:
         """Open the state if it is ours from the beginning."""
@@ -115,6 +117,8 @@ class StateOwner:
 
     def _led(self, change: LeadershipChange) -> None:
         self._note_leader()
+        if self.on_change is not None:
+            self.on_change(change)
         if self.on_leadership is not None:
             self.on_leadership(change.epoch if change.leader == self._own_id else 0)
 

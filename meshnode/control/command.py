@@ -22,6 +22,7 @@ from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.shape import Shape
+from meshnode.intentions.model import Intention
 from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
 
@@ -40,6 +41,9 @@ __all__ = [
     "ConnectReport",
     "ConnectRevoke",
     "Deregister",
+    "IntentionDelete",
+    "IntentionSet",
+    "IntentionUpsert",
     "KvAcquire",
     "KvCas",
     "KvDelete",
@@ -272,6 +276,28 @@ class QueryDelete:
 
 
 @dataclass(frozen=True, slots=True)
+class IntentionSet:
+    """Add an intention (``create``), or change the one with its id. Result: the id."""
+
+    intention: Intention
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionUpsert:
+    """Add an intention, or change the one with its source and destination. Result: the id that it has now."""
+
+    intention: Intention
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionDelete:
+    """Result: the id, also when there is no such intention."""
+
+    intention_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreChunk:
     """A piece of a snapshot that is to replace the state; the first has position 0. Result: true."""
 
@@ -351,6 +377,9 @@ Command: TypeAlias = (
     | AclReapTokens
     | QuerySet
     | QueryDelete
+    | IntentionSet
+    | IntentionUpsert
+    | IntentionDelete
     | ConnectCaSet
     | ConnectReport
     | ConnectRevoke
@@ -386,6 +415,9 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     71: (AclReapTokens, 1),
     80: (QuerySet, 1),
     81: (QueryDelete, 1),
+    96: (IntentionSet, 1),
+    97: (IntentionUpsert, 1),
+    98: (IntentionDelete, 1),
     112: (ConnectCaSet, 1),
     113: (ConnectReport, 1),
     114: (ConnectRevoke, 1),

@@ -41,6 +41,9 @@ from meshnode.control.command import (
     ConnectReport,
     ConnectRevoke,
     Deregister,
+    IntentionDelete,
+    IntentionSet,
+    IntentionUpsert,
     KvAcquire,
     KvCas,
     KvDelete,
@@ -64,6 +67,8 @@ from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.prepared.validate import query_fault
 from meshnode.control.restoring import Restoring
 from meshnode.control.watch import EVERYTHING, WatchKey
+from meshnode.intentions.store import IntentionStore
+from meshnode.intentions.validate import intention_fault
 from meshnode.kv import txn
 from meshnode.kv.sessions import Session, Sessions
 from meshnode.kv.store import Entry, KvStore
@@ -105,6 +110,7 @@ class StateMachine:
         self.queries = PreparedQueries(self._touched)
         self.autopilot = AutopilotStore(self._touched)
         self.connect = ConnectStore(self._touched)
+        self.intentions = IntentionStore(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -126,6 +132,8 @@ class StateMachine:
                 return self._create_session(index, session)
             case QuerySet() | QueryDelete():
                 return self._apply_query(index, command)
+            case IntentionSet() | IntentionUpsert() | IntentionDelete():
+                return self._apply_intention(index, command)
             case AclBootstrap() | AclTokenSet() | AclTokenDelete() | AclPolicySet() | AclPolicyDelete():
                 return self._apply_acl(index, command)
             case AclRoleSet() | AclRoleDelete():
@@ -209,6 +217,7 @@ class StateMachine:
                 queries=self.queries,
                 autopilot=self.autopilot,
                 connect=self.connect,
+                intentions=self.intentions,
             )
         )
 
@@ -219,12 +228,21 @@ class StateMachine:
         catalog, kv = Catalog(touched), KvStore(touched)
         sessions = Sessions(kv, touched)
         acl, queries, autopilot = AclStore(touched), PreparedQueries(touched), AutopilotStore(touched)
-        connect = ConnectStore(touched)
+        connect, intentions = ConnectStore(touched), IntentionStore(touched)
         self.last_index, self.epoch, self.leader, self.offset = snapshot.load(
-            data, catalog, kv, sessions, acl=acl, queries=queries, autopilot=autopilot, connect=connect
+            data,
+            catalog,
+            kv,
+            sessions,
+            acl=acl,
+            queries=queries,
+            autopilot=autopilot,
+            connect=connect,
+            intentions=intentions,
         )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
         self.queries, self.autopilot, self.connect = queries, autopilot, connect
+        self.intentions = intentions
         touched.add(EVERYTHING)
 
     def _apply_kv(
@@ -296,6 +314,20 @@ class StateMachine:
             index, query, create=command.create, session_exists=self._session_exists
         )
         return Refusal(fault) if fault else query.id
+
+    def _apply_intention(
+        self, index: int, command: IntentionSet | IntentionUpsert | IntentionDelete
+    ) -> str | Refusal:
+        if isinstance(command, IntentionDelete):
+            self.intentions.delete(index, command.intention_id)
+            return command.intention_id
+        intention = command.intention
+        if fault := intention_fault(intention):
+            return Refusal(fault)
+        if isinstance(command, IntentionUpsert):
+            return self.intentions.upsert(index, intention)
+        fault = self.intentions.put(index, intention, create=command.create)
+        return Refusal(fault) if fault else intention.id
 
     def _session_exists(self, session_id: str) -> bool:
         return self.sessions.get(session_id)[1] is not None

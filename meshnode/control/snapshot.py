@@ -27,6 +27,8 @@ from meshnode.control.autopilot import AutopilotConfig, AutopilotStore
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.shape import Shape
+from meshnode.intentions.model import Intention
+from meshnode.intentions.store import IntentionStore
 from meshnode.kv.sessions import Session, Sessions
 from meshnode.kv.store import Entry, KvStore
 
@@ -54,6 +56,7 @@ _ROLE: Final = Shape(Role)
 _TOKEN: Final = Shape(Token)
 _QUERY: Final = Shape(PreparedQuery)
 _AUTOPILOT: Final = Shape(AutopilotConfig)
+_INTENTION: Final = Shape(Intention)
 _CA: Final = Shape(CaState)
 _TRUST: Final = Shape(NodeTrust)
 _REVOKED: Final = Shape(Revoked)
@@ -100,6 +103,7 @@ def capture(
     queries: PreparedQueries,
     autopilot: AutopilotStore,
     connect: ConnectStore,
+    intentions: IntentionStore,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -140,6 +144,8 @@ def capture(
             ("connect-ca", [connect.ca] if connect.index else [], _CA.pack),
             ("connect-trust", connect.trust(), _TRUST.pack),
             ("connect-revoked", connect.revoked(), _REVOKED.pack),
+            ("intention-indexes", [("last", intentions.index)] if intentions.index else [], _as_it_is),
+            ("intentions", intentions.every()[1], _INTENTION.pack),
         ),
     )
 
@@ -203,13 +209,14 @@ def load(
     queries: PreparedQueries,
     autopilot: AutopilotStore,
     connect: ConnectStore,
+    intentions: IntentionStore,
 ) -> tuple[int, int, str, int]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch, the leader, the offset.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
     try:
-        return _load(data, catalog, kv, sessions, acl, queries, autopilot, connect)
+        return _load(data, catalog, kv, sessions, acl, queries, autopilot, connect, intentions)
     except ConfigError as error:
         raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -225,6 +232,7 @@ def _load(
     queries: PreparedQueries,
     autopilot: AutopilotStore,
     connect: ConnectStore,
+    intentions: IntentionStore,
 ) -> tuple[int, int, str, int]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
@@ -260,6 +268,9 @@ def _load(
     for row in sections.pop("autopilot", ()):
         autopilot.load(_AUTOPILOT.unpack(row))
     _fill_connect(connect, sections)
+    for row in sections.pop("intentions", ()):
+        intentions.load(_INTENTION.unpack(row))
+    intentions.index = dict(_pairs(sections.pop("intention-indexes", ()), int)).get("last", 0)
     if sections:
         raise RemoteProtocolError(
             f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"

@@ -19,6 +19,7 @@ watch key                touched by
 ``("acl",)``             any token, policy or role
 ``("queries",)``         any prepared query
 ``("autopilot",)``       the settings of Autopilot
+``("intentions",)``      any intention; see ``intentions.store`` for those of one service
 ``("connect-roots",)``   any root of Connect, or a revoked leaf
 ``("connect-config",)``  the settings of Connect's CA
 ``("connect-trust",)``   what a node trusts, or a step of a rotation

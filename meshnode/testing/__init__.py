@@ -7,7 +7,8 @@ client for each. It knows the rest of the package only by its command line and i
 ``agent``          one agent of it: process, log, requests
 ``api``            requests to an agent on the standard library
 ``addresses``      addresses on loopback that nobody else uses
-``credentials``    the mesh's own CA, certificates, gossip key and management token
+``credentials``    the mesh's own CA, certificates and gossip key
+``private_file``   files that only their owner may read
 ``guard``          the process that cleans up when the test's process is killed
 ``waiting``        wait for a condition with a deadline
 ``pytest_plugin``  the fixtures ``mesh`` and ``mesh_agent``

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from meshnode.base.errors import MeshError
 from meshnode.testing.addresses import Listen
-from meshnode.testing.api import Answer, Body, Query, checked, send
-from meshnode.testing.credentials import write_private
+from meshnode.testing.api import FIRST_ERROR, Answer, Body, Query, checked, send
+from meshnode.testing.private_file import write_private
 from meshnode.testing.waiting import wait_until
 
 __all__ = ["AgentError", "MeshAgent"]
@@ -139,6 +139,31 @@ class MeshAgent:
         except OSError as error:
             raise self.error(f"{method} {path} got no answer: {error}") from error
 
+    def wait_for(
+        self,
+        path: str,
+        *,
+        query: Query | None = None,
+        until: Callable[[Any], object] = bool,
+        timeout: float = 30.0,
+    ) -> Any:
+        """Read ``path`` until ``until`` of its value is true, and return that value. An error is an answer to wait out.
+
+        Raises :class:`AgentError` with the last answer after ``timeout`` seconds.
+        """
+        last: list[Answer] = []
+
+        def asked() -> bool:
+            last[:] = [self.request(path, query=query)]
+            return last[0].status < FIRST_ERROR and bool(until(last[0].value))
+
+        try:
+            wait_until(asked, timeout)
+        except TimeoutError:
+            text = f"{last[0].status} {last[0].text.strip()}"
+            raise self.error(f"GET {path} was not as wanted within {timeout:g} s: {text}") from None
+        return last[0].value
+
     # Its process
 
     @property
@@ -188,7 +213,7 @@ class MeshAgent:
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
         """End it with SIGTERM, as a service manager does, and return its exit code.
 
-        A client leaves the cluster first; a server doesn't, and others see it fail.
+        A client leaves the cluster first; a server doesn't, so its exit code is 1 and others see it fail.
         Raises :class:`AgentError`, and kills it, if it takes longer than ``timeout`` seconds.
         """
         if self._process is None:

@@ -11,13 +11,14 @@ from urllib.parse import urlencode
 
 from meshnode.base.errors import MeshError
 
-__all__ = ["Answer", "ApiError", "Body", "Query", "checked", "send"]
+__all__ = ["FIRST_ERROR", "Answer", "ApiError", "Body", "Query", "checked", "send"]
 
 #: Bytes and text are sent as they are; everything else as JSON.
 Body: TypeAlias = Any
 #: Parameters of the query; ``True`` is a parameter without a value, ``None`` and ``False`` leave it out.
 Query: TypeAlias = Mapping[str, str | int | bool | None]
-_FIRST_ERROR: Final = 400
+#: The least status that is an error.
+FIRST_ERROR: Final = 400
 
 
 class ApiError(MeshError):
@@ -92,6 +93,6 @@ def send(
 
 def checked(answer: Answer, request: str) -> Answer:
     """``answer`` itself; raises :class:`ApiError` when its status is an error."""
-    if answer.status >= _FIRST_ERROR:
+    if answer.status >= FIRST_ERROR:
         raise ApiError(request, answer.status, answer.text)
     return answer

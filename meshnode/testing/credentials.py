@@ -1,9 +1,8 @@
-"""What a mesh is sealed with: a CA of its own, certificates, a gossip key, a management token."""
+"""What a mesh is sealed with: a CA of its own, certificates, a gossip key."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,27 +11,12 @@ from meshnode.pki.authority import Authority
 from meshnode.pki.keys import generate_key, serialize_key
 from meshnode.pki.leaf import Role, role_profile
 from meshnode.pki.request import create_request
+from meshnode.testing.private_file import write_private
 
-__all__ = ["Credentials", "new_token", "write_private"]
+__all__ = ["Credentials"]
 
 #: A mesh for tests lives for minutes; this is enough for a debugger left open over a week-end.
 LIFETIME_DAYS = 7
-
-
-def new_token() -> str:
-    """A secret for a management token: a UUID."""
-    return str(uuid.uuid4())
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path``, readable by its owner only."""
-    with open(path, "w", encoding="utf-8", opener=_owner_only) as stream:
-        stream.write(text)
-    return path
-
-
-def _owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 class Credentials:

@@ -6,18 +6,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.pki.leaf import Role
 from meshnode.testing import guard
 from meshnode.testing.addresses import Listen, Reservation
 from meshnode.testing.agent import MeshAgent
-from meshnode.testing.credentials import Credentials, new_token
 from meshnode.testing.waiting import wait_until
+
+if TYPE_CHECKING:
+    from meshnode.pki.leaf import Role
+    from meshnode.testing.credentials import Credentials
 
 __all__ = ["HEALTHY_TIMEOUT", "Mesh"]
 
@@ -39,9 +42,9 @@ class Mesh:
 
     ``servers`` and ``clients`` are numbers for each of ``datacenters``, which are joined over the WAN. ``secure``:
     gossip is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by
-    default; ``token`` is a management token, which the agents' ``api`` sends. ``config`` is merged into every agent's
-    configuration, objects key by key. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for, and
-    :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
+    default; ``token`` is a management token of each datacenter, which ``api`` sends. ``config`` is merged into every agent's
+    configuration, objects key by key. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for,
+    and :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
 
     With several servers the first to be elected keeps the log and the others forward to it; while it is down there is
     no leader. Everything is in ``directory``, mode 0700, which is removed at the end.
@@ -62,7 +65,7 @@ class Mesh:
         self._sizes = (servers, clients)
         self._secure = secure
         self._config = dict(config or {})
-        self.token = new_token() if acl else ""
+        self.token = str(uuid.uuid4()) if acl else ""
         self.agents: tuple[MeshAgent, ...] = ()
         self._credentials: Credentials | None = None
         self._directory: Path | None = None
@@ -136,7 +139,7 @@ class Mesh:
             self._reservation = Reservation()
             self._directory = Path(tempfile.mkdtemp(prefix="meshnode-testing-"))
             self._guard = _start_guard(self._directory)
-            self._credentials = Credentials(self._directory) if self._secure else None
+            self._credentials = _credentials(self._directory) if self._secure else None
             self.agents = tuple(self._make_agents(self._reservation))
             for agent in self.agents:
                 agent.launch()
@@ -253,7 +256,7 @@ class Mesh:
             config |= self._seal(self._credentials, name, datacenter, place, server=server)
             config["ports"]["https"] = place.https
         if self.token:
-            config |= _access_control(self.token, self.datacenters[0])
+            config |= _access_control(self.token, datacenter)
         return MeshAgent(
             name,
             place,
@@ -297,6 +300,13 @@ def _check(servers: int, clients: int, datacenters: Sequence[str]) -> None:
             f"datacenters: {datacenters!r} is not a sequence of different names: write ('dc1', 'dc2')",
             key="datacenters",
         )
+
+
+def _credentials(directory: Path) -> Credentials:
+    # Imported here: the plugin is in every pytest of the environment, and certificates take a while to load.
+    from meshnode.testing.credentials import Credentials
+
+    return Credentials(directory)
 
 
 def _access_control(token: str, datacenter: str) -> dict[str, Any]:

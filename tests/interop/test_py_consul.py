@@ -188,7 +188,7 @@ def test_a_read_of_each_consistency_sees_the_write_before_it(
 
 
 def test_a_datacenter_that_nobody_knows_is_an_error(client: consul.Consul, name: str) -> None:
-    with pytest.raises(ConsulException, match="500 .*No path to datacenter"):
+    with pytest.raises(ConsulException, match=r"500 .*No path to datacenter"):
         client.kv.get(name, dc="dc9")
 
 
@@ -254,7 +254,7 @@ def test_a_lock_of_a_session_that_deletes_goes_with_it(client: consul.Consul, na
 
 
 def test_a_lock_with_an_unknown_session_is_refused(client: consul.Consul, name: str) -> None:
-    with pytest.raises(ConsulException, match="500 .*invalid session"):
+    with pytest.raises(ConsulException, match=r"500 .*invalid session"):
         client.kv.put(name, "x", acquire=UNKNOWN)
 
 
@@ -460,7 +460,7 @@ def test_weights_and_several_checks_of_a_service_are_kept(client: consul.Consul,
         replace_existing_checks=True,
     )
     assert client.agent.services()[name]["Weights"] == {"Passing": 10, "Warning": 2}
-    assert {id for id in client.agent.checks() if name in id} == {f"service:{name}:1", f"service:{name}:2"}
+    assert {one for one in client.agent.checks() if name in one} == {f"service:{name}:1", f"service:{name}:2"}
     client.agent.service.deregister(name)
 
 
@@ -637,7 +637,7 @@ def test_the_servers_are_the_raft_configuration(client: consul.Consul) -> None:
 
 
 def test_the_only_server_can_not_hand_over_its_leadership(client: consul.Consul) -> None:
-    with pytest.raises(ConsulException, match="500 .*only it can lead"):
+    with pytest.raises(ConsulException, match=r"500 .*only it can lead"):
         client.operator.raft_transfer_leader()
 
 

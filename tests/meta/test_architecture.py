@@ -25,14 +25,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "watch": frozenset({"base"}),
     "lock": frozenset({"base"}),
     "connect": frozenset({"base"}),
-    "control": frozenset({"base", "rpc", "catalog", "kv", "acl", "connect"}),
-    "http": frozenset({"base", "hcl", "acl", "catalog", "control", "connect"}),
+    "control": frozenset({"base", "rpc", "catalog", "kv", "acl", "connect", "intentions"}),
+    "http": frozenset({"base", "hcl", "acl", "catalog", "control", "connect", "intentions"}),
     "prove": frozenset({"base", "gossip", "rpc"}),
+    "intentions": frozenset({"base"}),
     "local": frozenset({"base", "catalog"}),
     "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
     "agent": frozenset(
         {
-            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "connect", "control"),
+            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "connect", "intentions", "control"),
             *("http", "dns", "local", "prove", "runtime", "watch"),
         }
     ),
@@ -54,6 +55,7 @@ CORES = (
     "connect",
     "watch",
     "lock",
+    "intentions",
     "control",
     "http",
     "prove",

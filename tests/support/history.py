@@ -38,12 +38,16 @@ PATIENCE = 12.0
 
 
 class Answer(NamedTuple):
-    """``status`` is 0 without an answer; ``sent`` is false when no connection was made."""
+    """``status`` is 0 without an answer; ``sent`` is false when no connection was made.
+
+    ``index`` and ``contact`` are ``X-Consul-Index`` and ``X-Consul-LastContact`` (milliseconds).
+    """
 
     status: int
     body: bytes
     sent: bool = True
     index: int = 0
+    contact: int = 0
 
     @property
     def outcome(self) -> Outcome:
@@ -69,7 +73,8 @@ class Connection:
             self._http.request(method, path, body or None)
             with self._http.getresponse() as response:
                 index = int(response.headers.get("X-Consul-Index") or 0)
-                return Answer(response.status, response.read(), True, index)
+                contact = int(response.headers.get("X-Consul-LastContact") or 0)
+                return Answer(response.status, response.read(), True, index, contact)
         except (OSError, http.client.HTTPException) as error:
             self._http.close()
             return Answer(0, f"{type(error).__name__}: {error}".encode(), sent)
@@ -91,7 +96,8 @@ def ask(host: str, path: str, method: str = "GET", body: bytes = b"", timeout: f
 class Workload:
     """Runs while it is open. ``hosts`` are agents; a client goes to the next one when its own doesn't answer.
 
-    ``pause`` is what each client waits between operations, in seconds; ``patience`` for an answer.
+    ``pause`` is what each client waits between operations, in seconds; ``patience`` for an answer. ``reads`` is the
+    consistency that reads ask for; only ``consistent`` promises a linearizable history.
     """
 
     hosts: Sequence[str]
@@ -101,6 +107,7 @@ class Workload:
     writers: int = 2
     pause: float = 0.005
     patience: float = PATIENCE
+    reads: str = "consistent"
     seed: int = 1
     history: list[Operation] = field(default_factory=list)
     #: Key -> value of each acknowledged write of the ledger, and when the acknowledgements came.
@@ -194,7 +201,7 @@ class Workload:
             expected, index = seen.pop(key, (None, 0)) if kind is Kind.CAS else (None, 0)
             value = None if kind is Kind.DELETE else f"{client}-{next(self._numbers)}"
             invoked = time.monotonic()
-            answer = self._ask(connection, kind, key, value, index)
+            answer = self._ask(connection, kind, key, value, index, self.reads)
             responded = time.monotonic()
             outcome, shown = Outcome.OK, index
             if kind is Kind.GET and answer.status in (200, 404):
@@ -222,11 +229,13 @@ class Workload:
         connection.close()
 
     @staticmethod
-    def _ask(connection: Connection, kind: Kind, key: str, value: str | None, index: int) -> Answer:
+    def _ask(
+        connection: Connection, kind: Kind, key: str, value: str | None, index: int, reads: str
+    ) -> Answer:
         path = f"/v1/kv/{key}"
         match kind:
             case Kind.GET:
-                return connection.ask("GET", f"{path}?consistent")
+                return connection.ask("GET", f"{path}?{reads}")
             case Kind.DELETE:
                 return connection.ask("DELETE", path)
             case Kind.CAS:

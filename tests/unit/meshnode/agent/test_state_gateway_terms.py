@@ -40,19 +40,10 @@ class FakeState:
     leads: bool = False
     leadership: LeadershipChange = field(default_factory=lambda: LeadershipChange(OLD.node_id, 1))
     halted: None = None
-    told: list[Callable[[LeadershipChange], None]] = field(default_factory=list)
 
     @property
     def log(self) -> FakeState:
         return self
-
-    def subscribe(self, on_leadership: Callable[[LeadershipChange], None]) -> None:
-        self.told.append(on_leadership)
-
-    def change(self, leadership: LeadershipChange) -> None:
-        self.leadership = leadership
-        for tell in self.told:
-            tell(leadership)
 
 
 @dataclass
@@ -60,9 +51,16 @@ class FakeServers:
     """Who leads, and answers: the old leader when ``answer`` is set, the new one at once."""
 
     state: Any = field(default_factory=FakeState)
+    on_change: Callable[[LeadershipChange], None] | None = None
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[Address] = field(default_factory=list)
+    lose: int = 0
+
+    def change(self, leadership: LeadershipChange) -> None:
+        self.state.leadership = leadership
+        assert self.on_change is not None
+        self.on_change(leadership)
 
     def leader(self) -> ServerInfo | None:
         wanted = cast(ClusterState, self.state).log.leadership.leader
@@ -71,6 +69,9 @@ class FakeServers:
     async def call(self, address: Address, method: str, body: Any, **options: Any) -> Any:
         self.calls.append(address)
         self.asked.set()
+        if self.lose and address == OLD.rpc:
+            self.lose -= 1
+            raise CallLostError("the connection closed")
         if address == OLD.rpc:
             await self.answer.wait()
         return {b"Index": 7}
@@ -94,7 +95,7 @@ async def test_a_write_is_in_doubt_once_another_server_leads() -> None:
     servers = FakeServers()
     call = spawn(gateway(servers).call("KVS.Apply", WRITE), name="call")
     await servers.asked.wait()
-    servers.state.change(LeadershipChange(NEW.node_id, 2))
+    servers.change(LeadershipChange(NEW.node_id, 2))
     with pytest.raises(CallLostError, match=r"KVS.Apply: old doesn't answer and leads no more.*or not"):
         await call
     assert servers.calls == [OLD.rpc], "it was made twice"
@@ -106,7 +107,7 @@ async def test_a_read_is_taken_to_the_new_leader() -> None:
     servers = FakeServers()
     call = spawn(gateway(servers).call("KVS.Get", READ), name="call")
     await servers.asked.wait()
-    servers.state.change(LeadershipChange(NEW.node_id, 2))
+    servers.change(LeadershipChange(NEW.node_id, 2))
     assert await call == {"Index": 7}
     assert servers.calls == [OLD.rpc, NEW.rpc]
 
@@ -116,7 +117,7 @@ async def test_an_answer_that_comes_soon_after_the_change_counts() -> None:
     servers = FakeServers()
     call = spawn(gateway(servers).call("KVS.Apply", WRITE), name="call")
     await servers.asked.wait()
-    servers.state.change(LeadershipChange(NEW.node_id, 2))
+    servers.change(LeadershipChange(NEW.node_id, 2))
     servers.answer.set()
     assert await call == {"Index": 7}
 
@@ -127,9 +128,26 @@ async def test_a_time_without_a_leader_ends_no_call() -> None:
     servers = FakeServers()
     call = spawn(gateway(servers).call("KVS.Apply", WRITE), name="call")
     await servers.asked.wait()
-    servers.state.change(LeadershipChange())
+    servers.change(LeadershipChange())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not call.done()
     servers.answer.set()
     assert await call == {"Index": 7}
+
+
+@asynchronous
+async def test_a_read_whose_connection_is_lost_is_made_again() -> None:
+    servers = FakeServers(lose=2)
+    servers.answer.set()
+    assert await gateway(servers).call("KVS.Get", READ) == {"Index": 7}
+    assert servers.calls == [OLD.rpc] * 3
+
+
+@asynchronous
+async def test_a_write_whose_connection_is_lost_is_not() -> None:
+    servers = FakeServers(lose=1)
+    servers.answer.set()
+    with pytest.raises(CallLostError, match="closed"):
+        await gateway(servers).call("KVS.Apply", WRITE)
+    assert servers.calls == [OLD.rpc]

@@ -28,6 +28,9 @@ from meshnode.control.command import (
     AutopilotSet,
     Command,
     Deregister,
+    IntentionDelete,
+    IntentionSet,
+    IntentionUpsert,
     KvAcquire,
     KvCas,
     KvDelete,
@@ -51,6 +54,7 @@ from meshnode.control.command import (
 )
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.prepared.model import DnsOptions, Failover, PreparedQuery, ServiceQuery, Template
+from meshnode.intentions.model import HeaderMatch, HttpMatch, Intention, Permission
 from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
 
@@ -93,6 +97,11 @@ QUERY = PreparedQuery(
     Template("name_prefix_match", "^(.*)$", True),
     DnsOptions("10s"),
 )
+INTENTION = Intention(
+    "id", "web", "db", "", "ns1", "default", "consul", "d",
+    (Permission("deny", HttpMatch("", "/admin", "", (HeaderMatch("x", exact="1", invert=True),), ("GET",))),),
+    {"k": "v"}, "127.0.0.1", 80, True, AT, AT + 1, 3, 4,
+)  # fmt: skip
 SAMPLES: list[Command] = [
     KvPut("a/b", b"\x00\xff", 2**64 - 1),
     KvPut("", b""),
@@ -137,6 +146,9 @@ SAMPLES: list[Command] = [
     AclReapTokens(AT, 3),
     QuerySet(QUERY, create=True),
     QueryDelete("id"),
+    IntentionSet(INTENTION, create=True),
+    IntentionUpsert(Intention("id", "*", "db", "allow")),
+    IntentionDelete("id"),
     RestoreChunk("r", 3, b"\x00\xff", 4),
     RestoreCommit("r", 4, 5),
     AutopilotSet(AutopilotConfig(False, 0.5, 9, 10.0, "", False, "", 3, 4), 4, 5),
@@ -253,6 +265,9 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         71: "AclReapTokens",
         80: "QuerySet",
         81: "QueryDelete",
+        96: "IntentionSet",
+        97: "IntentionUpsert",
+        98: "IntentionDelete",
     }
 
 

@@ -140,8 +140,8 @@ def test_the_golden_bytes_of_an_empty_state() -> None:
         (frame("meshnode-state", [1, [0]]) + END, "Facts is written as"),
         (frame("meshnode-state", []) + END, "can't be read"),
         (
-            HEAD + frame("intentions", [1]) + frame("end", [1]),
-            "unknown sections .'intentions'.: is it of a newer",
+            HEAD + frame("tomorrow", [1]) + frame("end", [1]),
+            "unknown sections .'tomorrow'.: is it of a newer",
         ),
         (HEAD + frame("entries", [[b"k"]]) + frame("end", [1]), "Entry is written as"),
         (HEAD + frame("tombstones", [["k", "1"]]) + frame("end", [1]), "wrong types"),

@@ -1,0 +1,331 @@
+"""What the leader does for Connect: makes the first root, signs leaves, and takes the cluster from root to root.
+
+The methods ``ConnectCA.Sign``, ``ConfigurationSet`` and ``RotationSet`` are here; those that only look at the state are
+in ``control/endpoints/connect_ca``. Every change of the CA is worked out from the state at one index and written under
+the condition that it is still the one: two who change it at once can't both win.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from meshnode.acl.authorizer import Access, Resource, require
+from meshnode.agent.connect_provider import BuiltInCa, given_root
+from meshnode.agent.state_gateway import LeaderMethod
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.spiffe import ServiceId
+from meshnode.connect import rotation
+from meshnode.connect.model import EMPTY, CaConfig, CaRoot, CaState, RootKey
+from meshnode.connect.provider import NewRoot
+from meshnode.connect.settings import HIDDEN, CaSettings, parse_ca_settings
+from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, ConnectStore
+from meshnode.control.command import ConnectCaSet
+from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of, time_text
+from meshnode.control.log import LogError
+from meshnode.control.method import Body, boolean, mapping, text
+from meshnode.control.token_bucket import TokenBucket
+from meshnode.control.watch import EVERYTHING, WatchKey
+from meshnode.pki import connect_ca
+from meshnode.rpc.method import RpcError
+from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.tasks import cancel_and_wait, spawn
+
+__all__ = ["ConnectCa"]
+
+_log = logging.getLogger("meshnode.connect")
+#: Leaves signed in a second, and at once (Consul's csr_max_per_second, of 1.4.1).
+MAX_SIGNED_PER_SECOND: Final = 50
+#: Seconds between looks at the rotation and the root's end when nothing else wakes us.
+INTERVAL: Final = 30.0
+RETRY_INTERVAL: Final = 1.0
+#: Tries to write a change that another one overtook.
+MAX_TRIES: Final = 3
+_Change: TypeAlias = Callable[[CaState], Awaitable[tuple[CaState, tuple[str, ...]]]]
+_NUMBER: Final = re.compile(r"Consul CA (\d{1,9})")
+_WAKES: Final = frozenset({CONNECT_ROOTS, CONNECT_CONFIG, CONNECT_TRUST, EVERYTHING})
+
+
+class ConnectCa:
+    """``settings`` are those of the configuration, for the first root only; ``None``: Connect is off.
+
+    ``alive`` gives the names of nodes that are up, in lower case. ``wall`` is unix seconds, ``entropy`` a cryptographic
+    generator, ``new_id`` a fresh UUID.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[], ClusterState | None],
+        settings: CaSettings | None,
+        *,
+        datacenter: str,
+        alive: Callable[[], Collection[str]],
+        wall: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._datacenter = datacenter
+        self._alive = alive
+        self._wall = wall
+        self._entropy = entropy
+        self._new_id = new_id
+        self._task: asyncio.Task[Any] | None = None
+        self._epoch = 0
+        self._wake = asyncio.Event()
+        self._told = ""
+        self._bucket: TokenBucket | None = None
+
+    @property
+    def methods(self) -> dict[str, LeaderMethod]:
+        """The methods by their names."""
+        return {
+            "ConnectCA.Sign": self.sign,
+            "ConnectCA.ConfigurationSet": self.configure,
+            "ConnectCA.RotationSet": self.rotate,
+        }
+
+    # Terms
+
+    def lead(self, epoch: int) -> None:
+        """Begin a term, or end it with 0."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if epoch and self._settings is not None:
+            self._task = spawn(self._run(epoch), name="Connect CA")
+
+    async def stop(self) -> None:
+        """End the term and wait for it."""
+        task, self._task, self._epoch = self._task, None, 0
+        await cancel_and_wait(task)
+
+    def applied(self, touched: frozenset[WatchKey]) -> None:
+        """Entries were applied."""
+        if self._task is not None and not touched.isdisjoint(_WAKES):
+            self._wake.set()
+
+    async def _run(self, epoch: int) -> None:
+        while True:
+            self._wake.clear()
+            state, pause = self._state(), RETRY_INTERVAL
+            try:
+                if state is not None:
+                    await self._look(state, epoch)
+                    pause = self._pause(state.machine.connect)
+            except LogError as error:
+                _log.warning("Connect's CA was not changed: %s", error)
+            except MeshError as error:
+                _log.error("Connect's CA can't go on: %s", error)
+                pause = INTERVAL
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _pause(self, store: ConnectStore) -> float:
+        ttl = store.ca.config.leaf_cert_ttl if store.ca.config is not None else INTERVAL
+        return min(INTERVAL, max(RETRY_INTERVAL, ttl / 4)) if store.ca.rotation is not None else INTERVAL
+
+    async def _look(self, state: ClusterState, epoch: int) -> None:
+        """One step of each duty: the first root, a root whose end is near, the rotation."""
+        store, now = state.machine.connect, self._wall()
+        if store.ca.config is None:
+            first = await self._first()
+            if await self._write(state, first, store.index, epoch) and first.active is not None:
+                _log.info("Connect has its first root, %s", first.active.name)
+            return
+        ca = store.ca
+        if rotation.is_root_due(ca, now):
+            _log.warning("the Connect root is replaced: its end is near")
+            ca = rotation.begin(ca, *await self._next_root(ca, None), now)
+        progress = rotation.advance(ca, store.trust(), self._alive(), now)
+        if progress.because != self._told:
+            self._told = progress.because
+            _log.info("Connect root rotation: %s", progress.because)
+        if progress.ca != store.ca:
+            await self._write(state, progress.ca, store.index, epoch)
+
+    async def _write(self, state: ClusterState, ca: CaState, expected: int, epoch: int) -> bool:
+        return await state.submit(ConnectCaSet(ca, expected, epoch), epoch=epoch) is True
+
+    async def _first(self) -> CaState:
+        settings = self._settings
+        assert settings is not None
+        config = settings.config(self._new_id())
+        made = await self._root(EMPTY, config, settings)
+        active = replace(made.root, active=True)
+        key = RootKey(made.root.id, made.key_pem)
+        return CaState(config, (active,), (key,) if made.key_pem else ())
+
+    # Roots
+
+    async def _root(self, ca: CaState, config: CaConfig, settings: CaSettings | None) -> NewRoot:
+        """The root that ``settings`` give, else a new one."""
+        if settings is not None and settings.root_cert:
+            return given_root(settings.root_cert, settings.private_key)
+        key = settings.private_key if settings is not None and settings.private_key != HIDDEN else ""
+        provider = BuiltInCa(ca, self._wall, self._entropy, config.key_type)
+        # Generations differ in name, else a chain could be built to the wrong one.
+        numbers = [int(found[1]) for root in ca.roots if (found := _NUMBER.fullmatch(root.name))]
+        name = f"Consul CA {max(numbers, default=0) + 1}"
+        if key:
+            return await asyncio.to_thread(provider.root_for, name, config.trust_domain, key)
+        return await provider.new_root(name, config.trust_domain)
+
+    async def _next_root(self, ca: CaState, settings: CaSettings | None) -> tuple[CaRoot, str]:
+        """A root and its key, with the certificate by the present root if that can still sign."""
+        assert ca.config is not None
+        made = await self._root(ca, ca.config, settings)
+        try:
+            signed = await BuiltInCa(ca, self._wall, self._entropy).cross_sign(made.root)
+        except MeshError as error:
+            _log.warning("the new root is not signed by the old one: %s", error)
+            return made.root, made.key_pem
+        return replace(made.root, intermediates=(signed,)), made.key_pem
+
+    # Methods
+
+    async def sign(self, body: Body, token: str) -> dict[str, Any]:
+        """``CSR`` of a service -> its leaf, with the certificates of the chain below it."""
+        state = self._enabled()
+        config, ca = config_of(state.machine), state.machine.connect.ca
+        request = _checked(lambda: connect_ca.parse_leaf_request(text(body, "CSR")))
+        if isinstance(request.identity, ServiceId):
+            require(state.authorizer(token), Resource.SERVICE, request.identity.service, Access.WRITE)
+        now = asyncio.get_running_loop().time()
+        if self._bucket is None:
+            self._bucket = TokenBucket(MAX_SIGNED_PER_SECOND, MAX_SIGNED_PER_SECOND, now)
+        if not self._bucket.take(now):
+            raise RpcError(
+                f"more than {MAX_SIGNED_PER_SECOND} leaves were asked for in a second: try again soon"
+            )
+        leaf = await BuiltInCa(ca, self._wall, self._entropy).sign(
+            text(body, "CSR"),
+            trust_domain=config.trust_domain,
+            datacenter=self._datacenter,
+            ttl=config.leaf_cert_ttl,
+        )
+        active = ca.active
+        assert active is not None
+        index = state.machine.last_index
+        return {
+            "SerialNumber": leaf.serial,
+            "CertPEM": "".join((leaf.certificate_pem, *active.intermediates)),
+            "Service": leaf.service,
+            "ServiceURI": leaf.uri,
+            "ValidAfter": time_text(leaf.not_before),
+            "ValidBefore": time_text(leaf.not_after),
+            "CreateIndex": index,
+            "ModifyIndex": index,
+            "RootID": active.id,
+        }
+
+    async def configure(self, body: Body, token: str) -> dict[str, Any]:
+        """``Config`` with ``Provider`` and its ``Config``: other settings, or another root, which starts a rotation.
+
+        With ``DryRun`` nothing changes, and ``Plan`` says what would.
+        """
+        state = self._enabled()
+        require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
+        given = mapping(body, "Config")
+        try:
+            settings = parse_ca_settings(text(given, "Provider"), mapping(given, "Config"), strict=False)
+        except ConfigError as error:
+            raise RpcError(str(error)) from None
+
+        async def change(ca: CaState) -> tuple[CaState, tuple[str, ...]]:
+            assert ca.config is not None
+            old, new = ca.config, settings.config(ca.config.cluster_id)
+            changed = replace(ca, config=new)
+            if not _other_root(old, new, settings):
+                return changed, ()
+            root, key = await self._next_root(changed, settings)
+            if ca.active is not None and _is_same(root, ca.active, settings):
+                return changed, ()
+            return self._begun(state, changed, root, key, forced=False)
+
+        return await self._change(state, change, dry_run=boolean(body, "DryRun"))
+
+    async def rotate(self, body: Body, token: str) -> dict[str, Any]:
+        """``Action``: ``start`` (with ``Force``: wait for nobody), ``pause``, ``resume`` or ``abort``."""
+        state = self._enabled()
+        require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
+        action, forced = text(body, "Action"), boolean(body, "Force")
+
+        async def change(ca: CaState) -> tuple[CaState, tuple[str, ...]]:
+            match action:
+                case "start":
+                    return self._begun(state, ca, *await self._next_root(ca, None), forced=forced)
+                case "pause" | "resume":
+                    return rotation.pause(ca, paused=action == "pause"), ()
+                case "abort":
+                    return rotation.abort(ca), ()
+            raise RpcError(f"Action {action[:40]!r} is not one: write start, pause, resume or abort")
+
+        return await self._change(state, change, dry_run=boolean(body, "DryRun"))
+
+    def _begun(
+        self, state: ClusterState, ca: CaState, root: CaRoot, key: str, *, forced: bool
+    ) -> tuple[CaState, tuple[str, ...]]:
+        trust, alive = state.machine.connect.trust(), self._alive()
+        steps = rotation.plan(ca, root, trust, alive)
+        return rotation.begin(ca, root, key, self._wall(), forced=forced), steps
+
+    async def _change(self, state: ClusterState, change: _Change, *, dry_run: bool) -> dict[str, Any]:
+        for _ in range(MAX_TRIES):
+            store, epoch = state.machine.connect, state.log.leadership.epoch
+            expected = store.index
+            config_of(state.machine)
+            try:
+                ca, steps = await change(store.ca)
+            except RpcError:
+                raise
+            except MeshError as error:
+                raise RpcError(str(error)) from None
+            if dry_run:
+                return {"Plan": list(steps)}
+            progress = rotation.advance(ca, store.trust(), self._alive(), self._wall())
+            if await self._write(state, progress.ca, expected, epoch):
+                self._told = progress.because
+                _log.info("Connect's CA was changed: %s", progress.because)
+                return {"Plan": list(steps)}
+        raise RpcError("Connect's CA was changed by somebody else meanwhile: look at it, and try again")
+
+    def _enabled(self) -> ClusterState:
+        state = self._state()
+        if self._settings is None or state is None:
+            raise RpcError(NOT_ENABLED)
+        return state
+
+
+def _other_root(old: CaConfig, new: CaConfig, settings: CaSettings) -> bool:
+    """Whether the settings may name another root than the present one."""
+    if settings.private_key == HIDDEN:
+        return False
+    if settings.private_key:
+        return True
+    was_given = bool(old.settings.get("PrivateKey"))
+    return was_given or old.key_type != new.key_type
+
+
+def _is_same(root: CaRoot, active: CaRoot, settings: CaSettings) -> bool:
+    """Whether that is the root that signs already: for a key alone, a root of the same key."""
+    by_key = bool(settings.private_key) and not settings.root_cert
+    return root.id == active.id or (by_key and root.signing_key_id == active.signing_key_id)
+
+
+def _checked(read: Callable[[], connect_ca.LeafRequest]) -> connect_ca.LeafRequest:
+    try:
+        return read()
+    except MeshError as error:
+        raise RpcError(str(error)) from None

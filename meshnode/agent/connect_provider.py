@@ -1,0 +1,108 @@
+"""The built-in certificate authority of Connect: signs with the key that the replicated state has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from meshnode.base.errors import MeshError
+from meshnode.connect.model import CaRoot, CaState
+from meshnode.connect.provider import NewRoot, SignedLeaf
+from meshnode.pki import connect_ca, keys
+from meshnode.pki.authority import Authority
+from meshnode.pki.keys import KeyType
+
+__all__ = ["BuiltInCa", "given_root", "root_row"]
+
+
+def root_row(authority: Authority) -> CaRoot:
+    """The row of the state for a root."""
+    facts = connect_ca.read_root(authority.certificate)
+    return CaRoot(
+        id=facts.id,
+        name=facts.name,
+        serial_number=facts.serial,
+        signing_key_id=facts.key_id,
+        not_before=facts.not_before.timestamp(),
+        not_after=facts.not_after.timestamp(),
+        root_cert=authority.certificate_pem,
+    )
+
+
+def given_root(certificate_pem: str, key_pem: str) -> NewRoot:
+    """A root made elsewhere. Raises :class:`ConfigError` when it can't sign leaves."""
+    authority = Authority.parse(certificate_pem, key_pem, "RootCert")
+    return NewRoot(root_row(authority), authority.key_pem)
+
+
+class BuiltInCa:
+    """A :class:`~meshnode.connect.provider.CaProvider` of the active root of ``ca``; ``wall`` is unix seconds."""
+
+    def __init__(
+        self,
+        ca: CaState,
+        wall: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        key_type: str = "ec-p256",
+    ) -> None:
+        self._ca = ca
+        self._wall = wall
+        self._entropy = entropy
+        self._key_type = key_type
+
+    async def new_root(self, name: str, trust_domain: str) -> NewRoot:
+        """With a new key."""
+        # In a thread: an RSA key takes seconds.
+        return await asyncio.to_thread(self.root_for, name, trust_domain)
+
+    def root_for(self, name: str, trust_domain: str, key_pem: str = "") -> NewRoot:
+        """With the key that is given, else a new one."""
+        authority = connect_ca.create_root(
+            name,
+            trust_domain,
+            at=self._at(),
+            entropy=self._entropy,
+            key_type=cast(KeyType, self._key_type),
+            key=keys.parse_key(key_pem, "PrivateKey") if key_pem else None,
+        )
+        return NewRoot(root_row(authority), authority.key_pem)
+
+    async def cross_sign(self, root: CaRoot) -> str:
+        """With the active root's key."""
+        certificate = keys.parse_certificate(root.root_cert)
+        return connect_ca.cross_sign(self._authority(), certificate, at=self._at(), entropy=self._entropy)
+
+    async def sign(self, request_pem: str, *, trust_domain: str, datacenter: str, ttl: float) -> SignedLeaf:
+        """With the active root's key."""
+        leaf = connect_ca.sign_leaf(
+            self._authority(),
+            connect_ca.parse_leaf_request(request_pem),
+            trust_domain=trust_domain,
+            datacenter=datacenter,
+            lifetime=timedelta(seconds=ttl),
+            at=self._at(),
+            entropy=self._entropy,
+        )
+        return SignedLeaf(
+            leaf.certificate_pem,
+            leaf.serial,
+            leaf.identity.service,
+            str(leaf.identity),
+            leaf.not_before.timestamp(),
+            leaf.not_after.timestamp(),
+        )
+
+    async def retire(self) -> None:
+        """Nothing: the key goes from the state with the rotation."""
+
+    def _authority(self) -> Authority:
+        root = self._ca.active
+        key = self._ca.key_of(root.id) if root is not None else ""
+        if root is None or not key:
+            raise MeshError("the CA has no root with a key: it can sign nothing")
+        return Authority.parse(root.root_cert, key)
+
+    def _at(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)

@@ -1,0 +1,155 @@
+"""``ConnectCA.*`` where the state is enough: roots, settings, the rotation; what nodes report, and revoked leaves.
+
+Signing needs a key, a clock and entropy: ``agent/connect_ca`` has those methods. Source: Consul 1.2.3, ``structs``;
+``Rotation``, ``Report`` and ``Revoke`` are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.connect.model import CaConfig, CaRoot, NodeTrust, Revoked
+from meshnode.connect.settings import shown_settings
+from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST
+from meshnode.control.command import Command, ConnectReport, ConnectRevoke
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, text, texts
+from meshnode.control.watch import WatchKey
+from meshnode.rpc.method import RpcError
+
+__all__ = ["METHODS", "NOT_ENABLED", "config_of", "root_fields", "time_text"]
+
+#: Consul's sentence.
+NOT_ENABLED: Final = "Connect must be enabled in order to use this endpoint"
+#: Roots that a node may report: far more than ever are trusted at once.
+MAX_REPORTED: Final = 32
+
+
+def time_text(at: float) -> str:
+    """Unix seconds as Go writes times in JSON, in whole seconds."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def root_fields(root: CaRoot) -> dict[str, Any]:
+    """A root as Consul's ``CARoot``."""
+    return {
+        "ID": root.id,
+        "Name": root.name,
+        "SerialNumber": root.serial_number,
+        "SigningKeyID": root.signing_key_id,
+        "NotBefore": time_text(root.not_before),
+        "NotAfter": time_text(root.not_after),
+        "RootCert": root.root_cert,
+        # A Go list without elements that was never made is null.
+        "IntermediateCerts": list(root.intermediates) or None,
+        "Active": root.active,
+        "CreateIndex": root.create_index,
+        "ModifyIndex": root.modify_index,
+    }
+
+
+def config_of(state: StateMachine) -> CaConfig:
+    """The settings of the CA. Raises :class:`RpcError` when there is no CA."""
+    config = state.connect.ca.config
+    if config is None:
+        raise RpcError(NOT_ENABLED)
+    return config
+
+
+def _roots(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    """Roots are no secret: whoever opens a connection is shown certificates that they signed."""
+    del body, authorizer
+    config, store = config_of(state), state.connect
+    active = store.ca.active
+    return store.roots_index, {
+        "ActiveRootID": active.id if active is not None else "",
+        "TrustDomain": config.trust_domain,
+        "Roots": [root_fields(root) for root in store.ca.roots],
+        "Revoked": [row.serial for row in store.revoked()],
+    }
+
+
+def _configuration(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    del body
+    require(authorizer, Resource.OPERATOR, "", Access.READ)
+    config = config_of(state)
+    return config.modify_index, {
+        "Provider": config.provider,
+        "Config": shown_settings(config),
+        "CreateIndex": config.create_index,
+        "ModifyIndex": config.modify_index,
+    }
+
+
+def _rotation(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    """``Phase`` is empty while none is running; ``Nodes`` says for each node what it trusts and what it uses."""
+    del body
+    require(authorizer, Resource.OPERATOR, "", Access.READ)
+    config_of(state)
+    rotation = state.connect.ca.rotation
+    return state.connect.index, {
+        "Phase": rotation.phase if rotation is not None else "",
+        "Paused": rotation is not None and rotation.paused,
+        "OldRootID": rotation.old if rotation is not None else "",
+        "NewRootID": rotation.new if rotation is not None else "",
+        "Started": time_text(rotation.started) if rotation is not None else "",
+        "Since": time_text(rotation.since) if rotation is not None else "",
+        "Nodes": [
+            {"Node": row.node, "Roots": list(row.roots), "LeafRoots": list(row.leaf_roots)}
+            for row in state.connect.trust()
+        ],
+    }
+
+
+def _report(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
+    """``Node`` trusts ``Roots`` and has leaves of ``LeafRoots``."""
+    del moment
+    config_of(state)
+    node, roots, leaves = text(body, "Node"), texts(body, "Roots"), texts(body, "LeafRoots")
+    if not node:
+        raise RpcError("Must provide Node")
+    require(authorizer, Resource.NODE, node, Access.WRITE)
+    if len(roots) > MAX_REPORTED or len(leaves) > MAX_REPORTED:
+        raise RpcError(f"a node reports at most {MAX_REPORTED} roots")
+    return ConnectReport(NodeTrust(node, tuple(sorted(roots)), tuple(sorted(leaves))))
+
+
+def _revoke(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
+    """The leaf with ``SerialNumber`` is trusted no more; it is remembered for as long as a leaf may live."""
+    require(authorizer, Resource.OPERATOR, "", Access.WRITE)
+    serial, ttl = text(body, "SerialNumber").lower(), config_of(state).leaf_cert_ttl
+    if not serial or len(serial) > 64 or not set(serial) <= set("0123456789abcdef:"):
+        raise RpcError("SerialNumber must be that of a leaf, as in 1f:8b:02")
+    return ConnectRevoke(Revoked(serial, moment.at + ttl, text(body, "Reason")[:512], moment.at))
+
+
+def _done(state: StateMachine, result: Result) -> bool:
+    del state
+    return bool(accepted(result))
+
+
+def _on_roots(body: Body) -> tuple[WatchKey, ...]:
+    del body
+    return (CONNECT_ROOTS,)
+
+
+def _on_config(body: Body) -> tuple[WatchKey, ...]:
+    del body
+    return (CONNECT_CONFIG,)
+
+
+def _on_trust(body: Body) -> tuple[WatchKey, ...]:
+    del body
+    return (CONNECT_TRUST,)
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    "ConnectCA.Roots": ReadMethod(_on_roots, _roots),
+    "ConnectCA.ConfigurationGet": ReadMethod(_on_config, _configuration),
+    "ConnectCA.Rotation": ReadMethod(_on_trust, _rotation),
+    "ConnectCA.Report": WriteMethod(_report, _done),
+    "ConnectCA.Revoke": WriteMethod(_revoke, _done),
+}
