@@ -15,7 +15,8 @@ from meshnode.acl.authorizer import Authorizer
 from meshnode.agent.access import Access
 from meshnode.agent.automation import Automation
 from meshnode.agent.config import AgentConfig, Loaded, compare
-from meshnode.agent.describe import describe_agent
+from meshnode.agent.connect_role import ConnectRole
+from meshnode.agent.describe import describe_agent, own_certificates
 from meshnode.agent.dns_role import DnsRole
 from meshnode.agent.flood_join import FloodJoin
 from meshnode.agent.perform import Performer
@@ -115,6 +116,13 @@ class Agent:
             call=self._call_server,
             token=lambda: self.access.tokens.for_own_work,
             members=lambda: len(self.lan.members),
+            rng=self._rng,
+        )
+        self.connect = ConnectRole(
+            config,
+            call=self._call_server,
+            token=lambda: self.access.tokens.for_own_work,
+            own=lambda: own_certificates(self),
             rng=self._rng,
         )
         self.view = View(
@@ -236,6 +244,7 @@ class Agent:
         await self.dns.stop(STOP_TIMEOUT)
         await self.http.stop(STOP_TIMEOUT)
         await self.services.stop()
+        await self.connect.stop()
         if self.server is not None:
             await self.server.stop(STOP_TIMEOUT)
         await self.client.close()
@@ -324,6 +333,7 @@ class Agent:
             events=self.events,
             access=self.access,
             local=self.services.performer,
+            connect=self.connect,
             logs=self._logs,
             leave=self.leave,
             reload=self.reload,

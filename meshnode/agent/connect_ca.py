@@ -22,6 +22,7 @@ from meshnode.base.spiffe import ServiceId
 from meshnode.connect import rotation
 from meshnode.connect.model import EMPTY, CaConfig, CaRoot, CaState, RootKey
 from meshnode.connect.provider import NewRoot
+from meshnode.connect.rotation import Phase
 from meshnode.connect.settings import HIDDEN, CaSettings, parse_ca_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, ConnectStore
 from meshnode.control.command import ConnectCaSet
@@ -43,6 +44,8 @@ MAX_SIGNED_PER_SECOND: Final = 50
 #: Seconds between looks at the rotation and the root's end when nothing else wakes us.
 INTERVAL: Final = 30.0
 RETRY_INTERVAL: Final = 1.0
+#: Seconds that a change of the root waits for the switch.
+SWITCH_WAIT: Final = 3.0
 #: Tries to write a change that another one overtook.
 MAX_TRIES: Final = 3
 _Change: TypeAlias = Callable[[CaState], Awaitable[tuple[CaState, tuple[str, ...]]]]
@@ -149,9 +152,9 @@ class ConnectCa:
             _log.warning("the Connect root is replaced: its end is near")
             ca = rotation.begin(ca, *await self._next_root(ca, None), now)
         progress = rotation.advance(ca, store.trust(), self._alive(), now)
-        if progress.because != self._told:
-            self._told = progress.because
+        if progress.phase and progress.because != self._told:
             _log.info("Connect root rotation: %s", progress.because)
+        self._told = progress.because
         if progress.ca != store.ca:
             await self._write(state, progress.ca, store.index, epoch)
 
@@ -298,6 +301,7 @@ class ConnectCa:
             if await self._write(state, progress.ca, expected, epoch):
                 self._told = progress.because
                 _log.info("Connect's CA was changed: %s", progress.because)
+                await _switch(state)
                 return {"Plan": list(steps)}
         raise RpcError("Connect's CA was changed by somebody else meanwhile: look at it, and try again")
 
@@ -306,6 +310,28 @@ class ConnectCa:
         if self._settings is None or state is None:
             raise RpcError(NOT_ENABLED)
         return state
+
+
+async def _switch(state: ClusterState) -> None:
+    """Wait a moment for a rotation to switch: after a change of the root, clients of Consul look for the new one."""
+    changed = asyncio.Event()
+    waiter = state.watch([CONNECT_TRUST], changed.set)
+    try:
+        async with asyncio.timeout(SWITCH_WAIT):
+            while _has_not_switched(state.machine.connect.ca):
+                await changed.wait()
+                changed.clear()
+    except TimeoutError:
+        _log.info("the new Connect root doesn't sign yet: it will when the nodes that are up trust it")
+    finally:
+        state.unwatch(waiter)
+
+
+def _has_not_switched(ca: CaState) -> bool:
+    running = ca.rotation
+    return (
+        running is not None and not running.paused and running.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE)
+    )
 
 
 def _other_root(old: CaConfig, new: CaConfig, settings: CaSettings) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshnode.agent.agent import Agent
     from meshnode.agent.config.model import AgentConfig
 
-__all__ = ["describe_agent", "public_config"]
+__all__ = ["describe_agent", "own_certificates", "public_config"]
 
 _HIDDEN = "hidden"
 
@@ -49,7 +49,7 @@ def describe_agent(agent: Agent) -> AgentSelf:
             "Version": __version__,
             "ConfigDigest": agent.config_digest,
             "GossipKeyFingerprints": _fingerprints(agent),
-            "Certificates": _certificates(agent),
+            "Certificates": own_certificates(agent),
         },
     )
 
@@ -59,7 +59,8 @@ def _fingerprints(agent: Agent) -> list[str]:
     return list(keyring.fingerprints) if keyring is not None else []
 
 
-def _certificates(agent: Agent) -> list[dict[str, Any]]:
+def own_certificates(agent: Agent) -> list[dict[str, Any]]:
+    """The agent's own certificates, and what its listeners present."""
     own = agent.tls.own_certificate
     if own is None:
         return []

@@ -38,6 +38,8 @@ ROOTS_WAIT: Final = 300.0
 MAX_SLEEP: Final = 30.0
 #: Seconds that somebody who asks for something new waits for it.
 FETCH_TIMEOUT: Final = 10.0
+#: Seconds for which a failure is the answer to whoever asks the same again.
+MIN_RETRY: Final = 1.0
 _RETRY: Final = (1.0, 15.0)
 
 #: (method, body) -> reply of a server. Raises :class:`MeshError`.
@@ -90,7 +92,9 @@ class LeafCache:
         self._services: dict[str, _Service] = {}
         self._bundle: TrustBundle | None = None
         self._bundle_error: MeshError | None = None
+        self._bundle_tried_at = 0.0
         self._bundle_changed = asyncio.Event()
+        self._retry_roots = asyncio.Event()
         self._report = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
         self._bucket = TokenBucket(*MAX_REQUESTS, asyncio.get_running_loop().time())
@@ -105,7 +109,11 @@ class LeafCache:
         self._start()
         if self._bundle is not None and self._bundle.index > index:
             return self._bundle, True
-        self._bundle_error = None
+        if self._bundle is None and self._bundle_error is not None:
+            if self._wall() - self._bundle_tried_at < MIN_RETRY:
+                raise self._bundle_error
+            self._bundle_error = None
+            self._retry_roots.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait if self._bundle is not None else FETCH_TIMEOUT):
                 while self._bundle is None or self._bundle.index <= index:
@@ -113,7 +121,7 @@ class LeafCache:
                         raise self._bundle_error
                     await self._bundle_changed.wait()
         if self._bundle is None:
-            raise MeshError("no server has told the Connect roots yet")
+            raise MeshError("no server has told the Connect roots in time")
         return self._bundle, False
 
     async def leaf(
@@ -204,16 +212,20 @@ class LeafCache:
                 bundle = parse_trust_bundle(await self._call("ConnectCA.Roots", body))
             except MeshError as error:
                 _log.debug("the Connect roots were not told: %s", error)
-                self._bundle_error = error
+                self._bundle_error, self._bundle_tried_at = error, self._wall()
                 self._tell_roots()
                 failures += 1
-                await asyncio.sleep(
-                    min(_RETRY[1], _RETRY[0] * 2 ** min(failures, 5)) * self._rng.uniform(0.5, 1)
-                )
+                await self._pause_roots(min(_RETRY[1], _RETRY[0] * 2 ** min(failures, 5)))
                 continue
             failures = 0
             if bundle != self._bundle:
                 self._take(bundle)
+
+    async def _pause_roots(self, longest: float) -> None:
+        self._retry_roots.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest * self._rng.uniform(0.5, 1)):
+                await self._retry_roots.wait()
 
     def _take(self, bundle: TrustBundle) -> None:
         self._bundle, now = bundle, self._wall()
@@ -309,7 +321,7 @@ class LeafCache:
         request = connect_ca.create_leaf_request(key, identity)
         body = {"Datacenter": self._datacenter, "CSR": request, "Token": entry.token or self._token()}
         reply = await self._call("ConnectCA.Sign", body)
-        leaf = parse_leaf(reply, keys.serialize_key(key), entry.name)
+        leaf = parse_leaf(reply, connect_ca.serialize_leaf_key(key), entry.name)
         _check(leaf, key, identity)
         now, last = self._wall(), entry.leaf.index if entry.leaf is not None else 0
         if not leaf.is_valid(now):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from meshnode.agent.access import Access
+from meshnode.agent.connect_role import ConnectRole
 from meshnode.agent.local_effects import LocalPerformer
 from meshnode.agent.log_stream import log_lines
 from meshnode.agent.pool import Pool
@@ -20,6 +21,7 @@ from meshnode.base.errors import MeshError
 from meshnode.control.method import block_time
 from meshnode.control.user_event import UserEvent, serialize_event
 from meshnode.gossip.serf.events import KeyResult
+from meshnode.http.connect_effects import ConnectEffect
 from meshnode.http.effects import (
     CallServer,
     Effect,
@@ -65,6 +67,7 @@ class Performer:
         logs: LogHub,
         access: Access,
         local: LocalPerformer,
+        connect: ConnectRole,
         leave: Callable[[], Awaitable[bool]],
         reload: Callable[[], Awaitable[None]],
     ) -> None:
@@ -77,6 +80,7 @@ class Performer:
         self._logs = logs
         self._access = access
         self._local = local
+        self._connect = connect
         self._leave = leave
         self._reload = reload
 
@@ -89,6 +93,8 @@ class Performer:
                 return await self.call(method, fields, datacenter, repeatable=isinstance(effect, ReadServer))
             case LocalEffect():
                 return await self._local.perform(effect)
+            case ConnectEffect():
+                return await self._connect.perform(effect)
             case ResolveToken(token):
                 return await self._access.resolve(token)
             case SetAgentToken(name, token):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from meshnode.acl.policy_authorizer import PolicyAuthorizer
 from meshnode.acl.resolve import AclSettings, resolve
 from meshnode.acl.store import ACL
 from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.connect_ca import ConnectCa
 from meshnode.agent.leader import Leader
 from meshnode.agent.operator_role import OperatorRole
 from meshnode.agent.pool import Pool
@@ -24,6 +26,7 @@ from meshnode.agent.state_owner import LOG_TAG, StateOwner
 from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
+from meshnode.connect.settings import parse_ca_settings
 from meshnode.control.endpoints.acl import bootstrap_methods
 from meshnode.control.endpoints.session import session_methods
 from meshnode.control.endpoints.table import METHODS
@@ -96,6 +99,7 @@ class ServerRole:
         self.operator = OperatorRole(
             config, node_id, owner=self.owner, lan=lan, wan=wan, client=client, metrics=metrics
         )
+        self.connect = self._connect_ca()
         self.owner.on_leadership = self._led
         self.gateway = StateGateway(
             self.owner,
@@ -144,6 +148,7 @@ class ServerRole:
     async def stop(self, timeout: float) -> None:
         """End the term, close the port, close the log. Safe to call again."""
         await self.leader.stop()
+        await self.connect.stop()
         await self.operator.stop()
         await self._rpc.stop(timeout)
         await self.owner.stop()
@@ -198,6 +203,7 @@ class ServerRole:
 
     def _applied(self, touched: frozenset[WatchKey]) -> None:
         self.leader.applied(touched)
+        self.connect.applied(touched)
         if EVERYTHING in touched and self.on_restored is not None:
             self.on_restored()
 
@@ -220,6 +226,7 @@ class ServerRole:
 
     def _led(self, epoch: int) -> None:
         self.leader.lead(epoch)
+        self.connect.lead(epoch)
         self.operator.lead(epoch)
 
     # Methods
@@ -238,6 +245,18 @@ class ServerRole:
             lambda: reset_index(path), has_master=lambda: bool(self.acl_settings().master_token)
         )
 
+    def _connect_ca(self) -> ConnectCa:
+        config, lan = self._config.connect, self._lan
+        return ConnectCa(
+            lambda: self.owner.state,
+            parse_ca_settings(config.ca_provider, config.ca_config) if config.enabled else None,
+            datacenter=self._config.identity.datacenter,
+            alive=lambda: {m.name.lower() for m in lan.members if m.status is MemberStatus.ALIVE},
+            wall=time.time,
+            entropy=secrets.token_bytes,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+
     def _leader_methods(self) -> dict[str, LeaderMethod]:
         snapshots = StateSnapshots(lambda: self.owner.state)
         queries = QueryExecution(
@@ -252,6 +271,7 @@ class ServerRole:
             "Coordinate.Update": self.leader.update_coordinate,
             **queries.methods,
             **self.operator.methods,
+            **self.connect.methods,
             "Snapshot.Save": snapshots.save,
             "Snapshot.Restore": snapshots.restore,
         }

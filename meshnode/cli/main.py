@@ -49,6 +49,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "exec": ("meshnode.cli.exec", "Executes a command on the nodes of a datacenter"),
     "force-leave": ("meshnode.cli.force_leave", "Forces a member of the cluster to enter the \"left\" state"),
     "info": ("meshnode.cli.info", "Provides debugging information for operators"),
+    "intention": ("", "Interact with Connect service intentions"),
+    "intention check": ("meshnode.cli.intention", "Check whether a connection between two services is allowed"),
+    "intention create": ("meshnode.cli.intention_create", "Create intentions for service connections"),
+    "intention delete": ("meshnode.cli.intention", "Delete an intention"),
+    "intention explain": ("meshnode.cli.intention", "Tell which intention decides, and why"),
+    "intention get": ("meshnode.cli.intention", "Show information about an intention"),
+    "intention list": ("meshnode.cli.intention", "List intentions"),
+    "intention match": ("meshnode.cli.intention", "Show intentions that match a source or destination"),
     "join": ("meshnode.cli.join", "Tell the agent to join a cluster"),
     "keygen": ("meshnode.cli.keygen", "Generates a new encryption key"),
     "keyring": ("meshnode.cli.keyring", "Manages gossip layer encryption keys"),
@@ -93,7 +101,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 _HELP: Final = frozenset({"-h", "-help", "--help"})
 _COMPLETION: Final = frozenset({"-autocomplete-install", "-autocomplete-uninstall"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
-NOT_IN_THIS_RELEASE: Final = frozenset({"config", "connect", "debug", "intention", "login", "logout"})
+NOT_IN_THIS_RELEASE: Final = frozenset({"config", "connect", "debug", "login", "logout"})
 
 
 #: Set to 1 to see where an internal error comes from.

@@ -5,21 +5,33 @@ Names are Consul's, ``LeafCertTTL`` or ``leaf_cert_ttl``. Source: Consul 1.2.3, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from meshnode.base.duration import format_duration, parse_duration
+from meshnode.base.duration import MAX_NANOSECONDS, format_duration, parse_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.suggest import closest
 from meshnode.connect.model import BUILT_IN, DEFAULT_LEAF_TTL, DEFAULT_ROTATION_PERIOD, CaConfig
 
-__all__ = ["HIDDEN", "MAX_LEAF_TTL", "MIN_LEAF_TTL", "CaSettings", "parse_ca_settings", "shown_settings"]
+__all__ = [
+    "HIDDEN",
+    "MAX_LEAF_TTL",
+    "MAX_SETTINGS",
+    "MIN_LEAF_TTL",
+    "CaSettings",
+    "parse_ca_settings",
+    "shown_settings",
+]
 
 #: Seconds. Consul demands an hour; a leaf of seconds makes a drill of days a matter of minutes.
 MIN_LEAF_TTL: Final = 1.0
 #: Seconds: a year.
 MAX_LEAF_TTL: Final = 31_536_000.0
+MAX_SETTINGS: Final = 64
+#: Two PEM blocks of the largest keys fit in a fraction of it.
+MAX_TEXT_CHARS: Final = 65_536
 #: What is shown in place of a secret; written back, it leaves the secret as it is.
 HIDDEN: Final = "hidden"
 
@@ -70,6 +82,8 @@ def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool 
         raise ConfigError(
             f'Provider: "{provider[:40]}" can\'t be used: "{BUILT_IN}" is the one of this release'
         )
+    if len(config) > MAX_SETTINGS:
+        raise ConfigError(f"the CA has {len(config)} settings: at most {MAX_SETTINGS}")
     given: dict[str, Any] = {}
     for name, value in config.items():
         known = _NAMES.get(str(name).replace("_", "").lower())
@@ -79,6 +93,10 @@ def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool 
             )
             raise ConfigError(
                 f"{name} is no setting of the built-in CA" + (f": did you mean {near}?" if near else "")
+            )
+        if not _is_plain(value):
+            raise ConfigError(
+                f"{str(name)[:40]} must be text of at most {MAX_TEXT_CHARS} characters, a number, true or false"
             )
         given[known or str(name)] = value
     leaf, period = (
@@ -90,8 +108,8 @@ def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool 
             f"LeafCertTTL: {format_duration(leaf)} can't be used: write "
             f"{format_duration(MIN_LEAF_TTL)} to {format_duration(MAX_LEAF_TTL)}"
         )
-    if period <= 0:
-        raise ConfigError("RotationPeriod must be more than 0s")
+    if not 0 < period <= MAX_NANOSECONDS / 1e9:
+        raise ConfigError("RotationPeriod must be more than 0s, and less than 292 years")
     key, certificate = _text(given, "PrivateKey"), _text(given, "RootCert")
     if certificate and not key:
         raise ConfigError("RootCert needs PrivateKey: the CA signs with it")
@@ -104,6 +122,17 @@ def shown_settings(config: CaConfig) -> dict[str, Any]:
         name: HIDDEN if name in _SECRETS and value else value
         for name, value in sorted(config.settings.items())
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the log can hold it: what is written there must come back whatever happens."""
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT_CHARS
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _shown(given: Mapping[str, Any], leaf: float, period: float) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from meshnode.http import (
     acl_routes,
     agent_routes,
     catalog_routes,
+    connect_ca_routes,
     coordinate_routes,
     event_routes,
     health_routes,
+    intention_routes,
     internal_routes,
     kv_routes,
     operator_routes,
@@ -49,9 +51,13 @@ _AGENT: Final = (
     Route("/v1/agent/monitor", {"GET": guarded(agent_routes.monitor, Resource.AGENT, Access.READ)}),
     Route("/v1/agent/metrics", {"GET": guarded(agent_routes.metrics, Resource.AGENT, Access.READ)}),
     Route("/v1/agent/token/:name", {"PUT": guarded(agent_routes.token, Resource.AGENT, Access.WRITE)}),
-    Route("/v1/agent/connect/authorize", {"POST": None}),
-    Route("/v1/agent/connect/ca/roots", {"GET": None}),
-    Route("/v1/agent/connect/ca/leaf/:service", {"GET": None}),
+    Route("/v1/agent/certs", {"GET": guarded(connect_ca_routes.certificates, Resource.AGENT, Access.READ)}),
+    Route(
+        "/v1/agent/connect/authorize",
+        {"POST": connect_ca_routes.authorize_with(connect_ca_routes.decide_by_intentions)},
+    ),
+    Route("/v1/agent/connect/ca/roots", {"GET": connect_ca_routes.agent_roots}),
+    Route("/v1/agent/connect/ca/leaf/:service", {"GET": connect_ca_routes.agent_leaf}),
     Route("/v1/agent/connect/proxy/:id", {"GET": None}),
 )
 _CATALOG: Final = (
@@ -78,12 +84,32 @@ _CATALOG: Final = (
     Route("/v1/internal/ui/services", {"GET": internal_routes.services}),
 )
 _CONNECT: Final = (
-    Route("/v1/connect/ca/roots", {"GET": None}),
-    Route("/v1/connect/ca/configuration", {"GET": None, "PUT": None}),
-    Route("/v1/connect/intentions", {"GET": None, "POST": None}),
-    Route("/v1/connect/intentions/match", {"GET": None}),
-    Route("/v1/connect/intentions/check", {"GET": None}),
-    Route("/v1/connect/intentions/:uuid", {"GET": None, "PUT": None, "DELETE": None}),
+    Route("/v1/connect/ca/roots", {"GET": connect_ca_routes.roots}),
+    Route(
+        "/v1/connect/ca/configuration",
+        {"GET": connect_ca_routes.configuration_get, "PUT": connect_ca_routes.configuration_set},
+    ),
+    Route(
+        "/v1/connect/ca/rotation",
+        {"GET": connect_ca_routes.rotation_get, "PUT": connect_ca_routes.rotation_set},
+    ),
+    Route("/v1/connect/ca/revoke", {"PUT": connect_ca_routes.revoke}),
+    Route("/v1/connect/intentions", {"GET": intention_routes.list_all, "POST": intention_routes.create}),
+    Route("/v1/connect/intentions/match", {"GET": intention_routes.match}),
+    Route("/v1/connect/intentions/check", {"GET": intention_routes.check}),
+    Route("/v1/connect/intentions/explain", {"GET": intention_routes.explain}),
+    Route(
+        "/v1/connect/intentions/exact",
+        {
+            "GET": intention_routes.exact_get,
+            "PUT": intention_routes.exact_put,
+            "DELETE": intention_routes.exact_delete,
+        },
+    ),
+    Route(
+        "/v1/connect/intentions/:uuid",
+        {"GET": intention_routes.get, "PUT": intention_routes.update, "DELETE": intention_routes.delete},
+    ),
 )
 _ACL: Final = (
     Route("/v1/acl/bootstrap", {"PUT": acl_routes.bootstrap}),

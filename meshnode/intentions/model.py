@@ -158,7 +158,7 @@ class Intention:
     def __str__(self) -> str:
         """As Consul's reasons show it: ``DENY default/web => default/db (ID: ..., Precedence: 9)``."""
         return (
-            f"{self.effect.upper()} {self.source_ns}/{self.source_name} => "
+            f"{self.action.upper() or self.effect} {self.source_ns}/{self.source_name} => "
             f"{self.destination_ns}/{self.destination_name} (ID: {self.id}, Precedence: {self.precedence})"
         )
 

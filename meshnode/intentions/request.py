@@ -41,7 +41,7 @@ MAX_REGEXP_STEPS: Final = 200_000
 #: A path that everybody reads alike: no escapes, parameters, backslashes, empty or dot segments.
 _PLAIN: Final = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9_.~!$&'()*+,=:@-]+)*/?")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_ESCAPED_SLASH: Final = re.compile("%(?=2[Ff])")
+_ESCAPED_SLASH: Final = re.compile("%2[Ff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -85,7 +85,7 @@ def path_readings(path: str) -> tuple[str, ...]:
     if _BAD_ESCAPE.search(path):
         return ()
     # An escaped slash is a slash to some and part of a name to others.
-    once, kept = _unescaped(path), _unescaped(_ESCAPED_SLASH.sub("%25", path))
+    once, kept = _unescaped(path), _unescaped(_ESCAPED_SLASH.sub("%252F", path))
     loose = once
     for _ in range(MAX_ESCAPES):
         further = _unescaped(loose) if loose is not None else None

@@ -36,6 +36,7 @@ __all__ = [
     "cross_sign",
     "parse_leaf_request",
     "read_root",
+    "serialize_leaf_key",
     "sign_leaf",
 ]
 
@@ -94,7 +95,10 @@ def create_root(
     key: PrivateKey | None = None,
     days: int = ROOT_DAYS,
 ) -> Authority:
-    """A self-signed root of ``trust_domain``, for ``key`` if one is given. No path length: a chain over several rotations goes through several."""
+    """A self-signed root of ``trust_domain``, for ``key`` if one is given.
+
+    It has no path length: a chain over several rotations goes through several authorities.
+    """
     # Consul's API shows a root's serial number in 64 bits.
     return Authority.create(
         name,
@@ -158,6 +162,15 @@ def create_leaf_request(key: PrivateKey, identity: SpiffeId) -> str:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     request = builder.add_extension(names, critical=True).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def serialize_leaf_key(key: PrivateKey) -> str:
+    """PEM in the older form that Consul's API shows: ``EC PRIVATE KEY`` (SEC 1), ``RSA PRIVATE KEY``. Secret."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
 
 
 def parse_leaf_request(pem: str) -> LeafRequest:

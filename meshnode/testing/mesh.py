@@ -42,9 +42,9 @@ class Mesh:
 
     ``servers`` and ``clients`` are numbers for each of ``datacenters``, which are joined over the WAN. ``secure``:
     gossip is encrypted, servers' RPC is mutual TLS, and HTTPS is open beside HTTP. ``acl``: access control denies by
-    default; ``token`` is a management token of each datacenter, which ``api`` sends. ``config`` is merged into every agent's
-    configuration, objects key by key. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked for,
-    and :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
+    default; ``token`` is a management token of each datacenter, which ``api`` sends. ``config`` is merged into every
+    agent's configuration, objects key by key. Raises :class:`~meshnode.base.errors.ConfigError` for what can't be asked
+    for, and :class:`~meshnode.testing.agent.AgentError` when an agent doesn't start.
 
     With several servers the first to be elected keeps the log and the others forward to it; while it is down there is
     no leader. Everything is in ``directory``, mode 0700, which is removed at the end.

@@ -246,7 +246,10 @@ ARGUMENT_SPEC = mesh_api.arguments(
     meta={"type": "dict", "default": {}},
     weights={
         "type": "dict",
-        "options": {"passing": {"type": "int", "default": 1}, "warning": {"type": "int", "default": 1}},
+        "options": {
+            "passing": {"type": "int", "default": 1, "no_log": False},
+            "warning": {"type": "int", "default": 1},
+        },
     },
     enable_tag_override={"type": "bool", "default": False},
     checks={"type": "list", "elements": "dict", "default": [], "options": CHECK_SPEC},

@@ -8,7 +8,6 @@ import time
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge
 from tests.support.history import Workload, ask
-from tests.support.linearizability import violations
 from tests.support.scenarios import BOUND, settle
 
 
@@ -80,13 +79,3 @@ def test_a_leader_that_sleeps_writes_and_reads_nothing_stale_when_it_wakes(lab: 
 
 def test_all_nodes_are_killed_at_once_and_start_again(lab: Lab) -> None:
     scenarios.everything_is_killed(lab, SECONDS)
-
-
-def test_stale_reads_are_found_out(lab: Lab) -> None:
-    """The control: the judge isn't blind."""
-    with Workload(
-        [lab.host(name) for name in SERVERS], "stale", registers=1, clients=8, reads="stale"
-    ) as load:
-        scenarios.settle(load, SECONDS)
-    (found,) = violations(load.history)
-    print(f"\nstale reads: {found}")

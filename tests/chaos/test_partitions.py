@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge, lab_in_network
 from tests.support.history import Answer, Workload, ask
+from tests.support.linearizability import Kind, Operation, Outcome, violations
 from tests.support.mesh_agent import wait
 from tests.support.network import Network, can_make_networks
 
@@ -65,19 +66,34 @@ def test_the_leader_is_cut_off_from_etcd(lab: Lab) -> None:
 
 
 def test_a_follower_that_is_cut_off_from_etcd_answers_stale_reads_and_says_how_old(lab: Lab) -> None:
-    follower = next(name for name in SERVERS if name != lab.leader())
+    leader = lab.leader()
+    follower = next(name for name in SERVERS if name != leader)
     host = lab.host(follower)
     assert ask(host, "/v1/kv/before", "PUT", b"x").status == 200
     wait(lambda: ask(host, "/v1/kv/before?stale").status == 200, "the follower has it")
-    with Workload([lab.host(lab.leader())], "follower") as load:
+    with Workload([lab.host(leader)], "follower") as load:
         network_of(lab).cut(follower, *ETCD)
         load.runs_for(CUT)
         answer = ask(host, "/v1/kv/before?stale")
         assert answer.status == 200
         assert answer.contact > (CUT - 5) * 1000, "it doesn't say how old it may be"
+        stale_reads_are_found_out(lab.host(leader), host)
         heal(lab)
         load.goes_on()
     judge("a follower can't reach etcd", load, lab.hosts, within=CLEAR)
+
+
+def stale_reads_are_found_out(leader: str, follower: str) -> None:
+    """The control: the judge isn't blind."""
+    moments = [time.monotonic()]
+    history = []
+    for host, kind, how in ((leader, Kind.PUT, ""), (follower, Kind.GET, "?stale")):
+        answer = ask(host, f"/v1/kv/blind{how}", kind.name, b"new" if kind is Kind.PUT else b"")
+        moments.append(time.monotonic())
+        value = "new" if kind is Kind.PUT or answer.status == 200 else None
+        history.append(Operation(0, kind, "blind", value, Outcome.OK, moments[-2] + 1e-6, moments[-1]))
+    (found,) = violations(history)
+    print(f"\ncontrol, with a stale read: {found}")
 
 
 def test_the_leader_is_cut_off_from_the_other_servers(lab: Lab) -> None:

@@ -17,6 +17,7 @@ import consul
 import pytest
 from consul.base import Consul as BaseConsul
 from consul.exceptions import BadRequest, ClientError, ConsulException
+from cryptography import x509
 
 from meshnode.testing import Mesh
 from meshnode.testing.waiting import wait_until
@@ -46,7 +47,9 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Mesh]:
-    with Mesh(servers=1, clients=2, secure=True, config={"enable_script_checks": True}) as cluster:
+    with Mesh(
+        servers=1, clients=2, secure=True, config={"enable_script_checks": True, "connect": {"enabled": True}}
+    ) as cluster:
         yield cluster
 
 
@@ -784,7 +787,7 @@ def test_the_other_tokens_of_an_agent_are_changed_while_it_runs(
     assert manager.agent.token.set_config_file_service_registration("") is False
 
 
-# What came after Consul 1.2.3, and what is known and not built
+# What came after Consul 1.2.3
 
 LATER: dict[str, Callable[[consul.Consul], Any]] = {
     "gateways of the catalog": lambda c: c.catalog.gateway_services("g"),
@@ -823,25 +826,59 @@ def test_ingress_gateways_are_not_found(client: consul.Consul) -> None:
         client.health.ingress("web")
 
 
-NOT_BUILT: dict[str, Callable[[consul.Consul], Any]] = {
-    "roots": lambda c: c.connect.ca.roots(),
-    "reading the configuration": lambda c: c.connect.ca.configuration(),
-    "changing the configuration": lambda c: c.connect.ca.update_configuration("consul", {}),
-    "an agent's roots": lambda c: c.agent.connect.ca.roots(),
-    "a leaf": lambda c: c.agent.connect.ca.leaf("web"),
-    "writing an intention": lambda c: c.connect.intentions.upsert("a", "b", action="allow"),
-    "reading an intention": lambda c: c.connect.intentions.read("a", "b"),
-    "deleting an intention": lambda c: c.connect.intentions.delete("a", "b"),
-    "listing intentions": lambda c: c.connect.intentions.list(),
-    "checking an intention": lambda c: c.connect.intentions.check("a", "b"),
-    "matching intentions": lambda c: c.connect.intentions.match("source", "a"),
-}
+# Connect
 
 
-@pytest.mark.parametrize("what", NOT_BUILT)
-def test_what_is_not_built_yet_says_so(client: consul.Consul, what: str) -> None:
-    with pytest.raises(ConsulException, match=r"501 .* /v1/.* is not in this release of meshnode"):
-        NOT_BUILT[what](client)
+def test_an_intention_is_written_read_checked_and_deleted(client: consul.Consul, name: str) -> None:
+    assert client.connect.intentions.check(f"{name}-a", f"{name}-b") is True
+    assert client.connect.intentions.upsert(
+        f"{name}-a", f"{name}-b", action="deny", description="d", meta={"k": "v"}
+    )
+    found = client.connect.intentions.read(f"{name}-a", f"{name}-b")
+    assert (found["Action"], found["Description"], found["Meta"]) == ("deny", "d", {"k": "v"})
+    assert (found["SourceName"], found["DestinationName"], found["Precedence"]) == (
+        f"{name}-a",
+        f"{name}-b",
+        9,
+    )
+    assert client.connect.intentions.check(f"{name}-a", f"{name}-b", source_type="consul") is False
+    assert [
+        one["DestinationName"] for one in client.connect.intentions.list() if one["SourceName"] == f"{name}-a"
+    ] == [f"{name}-b"]
+    assert [
+        one["Action"] for one in client.connect.intentions.match("destination", f"{name}-b")[f"{name}-b"]
+    ] == ["deny"]
+    assert [one["Action"] for one in client.connect.intentions.match("source", f"{name}-a")[f"{name}-a"]] == [
+        "deny"
+    ]
+    assert client.connect.intentions.upsert(f"{name}-a", f"{name}-b", action="allow")
+    assert client.connect.intentions.check(f"{name}-a", f"{name}-b") is True
+    assert client.connect.intentions.delete(f"{name}-a", f"{name}-b")
+    assert client.connect.intentions.read(f"{name}-a", f"{name}-b") is None
+    with pytest.raises(ConsulException):
+        client.connect.intentions.upsert("a", "b", action="perhaps")
+
+
+def test_a_leaf_is_signed_by_the_active_root(client: consul.Consul) -> None:
+    roots = eventually(lambda: (found := client.connect.ca.roots())["Roots"] and found)
+    [active] = [root for root in roots["Roots"] if root["Active"]]
+    assert active["ID"] == roots["ActiveRootID"]
+    assert client.agent.connect.ca.roots()["ActiveRootID"] == roots["ActiveRootID"]
+    leaf = client.agent.connect.ca.leaf("web")
+    assert leaf["Service"] == "web"
+    assert leaf["ServiceURI"] == f"spiffe://{roots['TrustDomain']}/ns/default/dc/dc1/svc/web"
+    certificate = x509.load_pem_x509_certificate(leaf["CertPEM"].encode())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(active["RootCert"].encode()))
+    assert "PRIVATE KEY" in leaf["PrivateKeyPEM"]
+
+
+def test_the_configuration_of_the_ca_is_read_and_changed(client: consul.Consul) -> None:
+    before = client.connect.ca.configuration()
+    assert before["Provider"] == "consul"
+    assert client.connect.ca.update_configuration("consul", {**before["Config"], "LeafCertTTL": "71h"})
+    assert client.connect.ca.configuration()["Config"]["LeafCertTTL"] == "71h"
+    with pytest.raises(ConsulException):
+        client.connect.ca.update_configuration("nobody", {})
 
 
 def test_authorize_is_sent_with_a_method_that_consul_1_2_3_does_not_take(client: consul.Consul) -> None:

@@ -47,7 +47,11 @@ def register(agent: MeshAgent, **body: Any) -> None:
 
 def test_a_configured_service_is_in_the_catalog_with_its_node(mesh: Mesh) -> None:
     (found,) = instances(mesh["server1"], "db", "?passing")
-    assert (found["Node"]["Node"], found["Node"]["Meta"], found["Service"]["Port"]) == ("client1", {"rack": "a"}, 5432)
+    assert (found["Node"]["Node"], found["Node"]["Meta"], found["Service"]["Port"]) == (
+        "client1",
+        {"rack": "a"},
+        5432,
+    )
     assert {check["CheckID"] for check in found["Checks"]} == {"serfHealth", "service:db"}
 
 
@@ -84,7 +88,10 @@ def test_services_and_the_status_of_their_checks_outlive_a_restart(mesh: Mesh) -
     client, server = mesh["client1"], mesh["server1"]
     register(client, Name="cache", Port=6379, Check={"TTL": "600s"})
     assert client.api("/v1/agent/check/warn/service:cache?note=warm", "PUT") == (200, "")
-    wait(lambda: [c["Status"] for i in instances(server, "cache") for c in i["Checks"][1:]] == ["warning"], "warns")
+    wait(
+        lambda: [c["Status"] for i in instances(server, "cache") for c in i["Checks"][1:]] == ["warning"],
+        "warns",
+    )
     client.kill()
     client.start()
     mesh.wait_alive("server1", "client1")

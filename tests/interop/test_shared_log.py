@@ -48,7 +48,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         log = {
             "engine": "etcd",
             "endpoints": [f"https://{address}" for address in etcd.clients],
-            "ca_file": ca, "cert_file": cert, "key_file": key,
+            "ca_file": ca,
+            "cert_file": cert,
+            "key_file": key,
         }
         for number, name in enumerate(ALL, 1):
             server = name in SERVERS

@@ -60,16 +60,14 @@ def test_the_example_without_pytest_prints_the_leader() -> None:
     assert re.fullmatch(r"http://\S+:8500 \S+:8300\n", done.stdout)
 
 
-def test_a_failed_test_shows_the_logs_of_its_agents(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, "def test_it(mesh_agent):\n    assert False\n")
-    assert "1 failed" in done.stdout
+def test_a_module_has_one_mesh_and_a_failed_test_shows_its_logs(tmp_path: Path) -> None:
+    same = (
+        "def test_same(mesh, mesh_agent):\n    assert mesh(1).servers[0] is mesh().servers[0] is mesh_agent\n"
+    )
+    done = run_pytest(tmp_path, f"{same}\ndef test_failed(mesh_agent):\n    assert mesh_agent is None\n")
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "log of server1" in done.stdout
     assert "cluster leadership acquired" in done.stdout
-
-
-def test_the_same_arguments_give_the_same_mesh_within_a_module(tmp_path: Path) -> None:
-    text = "def test_it(mesh, mesh_agent):\n    assert mesh(1).servers[0] is mesh(servers=1).servers[0] is mesh_agent\n"
-    assert "1 passed" in run_pytest(tmp_path, text).stdout
 
 
 def test_a_mesh_has_what_was_asked_for(whole: Mesh) -> None:

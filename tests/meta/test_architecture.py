@@ -20,6 +20,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "dns": frozenset({"base", "catalog"}),
     "gossip": frozenset({"base"}),
     "rpc": frozenset({"base"}),
+    "proxy": frozenset({"base"}),
     "catalog": frozenset({"base"}),
     "kv": frozenset({"base"}),
     "watch": frozenset({"base"}),
@@ -30,16 +31,30 @@ ALLOWED: dict[str, frozenset[str]] = {
     "prove": frozenset({"base", "gossip", "rpc"}),
     "intentions": frozenset({"base"}),
     "local": frozenset({"base", "catalog"}),
-    "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "prove"}),
+    "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove"}),
     "agent": frozenset(
         {
-            *("base", "pki", "hcl", "acl", "gossip", "rpc", "catalog", "kv", "connect", "intentions", "control"),
+            *(
+                "base",
+                "pki",
+                "hcl",
+                "acl",
+                "gossip",
+                "rpc",
+                "catalog",
+                "kv",
+                "connect",
+                "intentions",
+                "control",
+            ),
             *("http", "dns", "local", "prove", "runtime", "watch"),
         }
     ),
     # It starts agents as processes and talks to them over HTTP; certificates are made with pki.
     "testing": frozenset({"base", "pki"}),
-    "cli": frozenset({"base", "pki", "hcl", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}),
+    "cli": frozenset(
+        {"base", "pki", "hcl", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}
+    ),
 }
 CORES = (
     "base",
@@ -49,6 +64,7 @@ CORES = (
     "dns",
     "local",
     "gossip",
+    "proxy",
     "rpc",
     "catalog",
     "kv",

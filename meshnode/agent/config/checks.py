@@ -11,6 +11,7 @@ import string
 from typing import Any, Final
 
 from meshnode.agent.config.checks_acl import settle_acls
+from meshnode.agent.config.checks_connect import settle_connect
 from meshnode.agent.config.checks_services import settle_dns, settle_services
 from meshnode.agent.config.merge import Settings
 from meshnode.base.address import split_host_port
@@ -79,6 +80,7 @@ def settle(settings: Settings, *, dev: bool, hostname: str) -> Findings:
     _numbers(found)
     _logging(found)
     settle_acls(found)
+    settle_connect(found)
     settle_services(found)
     settle_dns(found)
     return found

@@ -43,12 +43,13 @@ _FAST: Final[Plain] = {
     "probe_timeout": "100ms",
     "suspicion_mult": 3,
 }
-#: What ``-dev`` changes. Mesh, web page and DNS, which Consul turns on here, are not in this release.
+#: What ``-dev`` changes. The web page, which Consul turns on here, is not in this release.
 DEV_DEFAULTS: Final[Plain] = {
     "bind_addr": "127.0.0.1",
     "server": True,
     "log_level": "DEBUG",
     "disable_keyring_file": True,
+    "connect": {"enabled": True},
     "gossip_lan": _FAST,
     "gossip_wan": _FAST,
 }

@@ -20,6 +20,7 @@ __all__ = [
     "Addresses",
     "AgentConfig",
     "Autopilot",
+    "Connect",
     "Dns",
     "Gossip",
     "GossipPool",
@@ -258,6 +259,15 @@ class Acls:
 
 
 @dataclass(frozen=True, slots=True)
+class Connect:
+    """The service mesh; ``ca_config`` as it was written, read by ``connect.settings``."""
+
+    enabled: bool = setting("connect.enabled")
+    ca_provider: str = setting("connect.ca_provider")
+    ca_config: Mapping[str, Any] = setting("connect.ca_config", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
 class LocalConfig:
     """Services, checks and watches of this agent, as they were written; ``local_config`` and ``watches`` read them."""
 
@@ -368,6 +378,7 @@ class AgentConfig:
     state_log: StateLog
     autopilot: Autopilot
     acls: Acls
+    connect: Connect
     local: LocalConfig
     dns: Dns
     logging: Logging

@@ -78,7 +78,9 @@ def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Mome
             return IntentionUpsert(intention)
         case "update" | "delete":
             existing = _existing(state, fields, intention_id)
-            if existing is None:  # by name, which is how things are made to be gone
+            if existing is None and operation == "update":
+                raise RpcError(NOT_FOUND)
+            if existing is None:  # by name: what is to be gone is gone
                 require(authorizer, Resource.INTENTION, text(fields, "DestinationName"), Access.WRITE)
                 return IntentionDelete("")
             _require(authorizer, existing, Access.WRITE)

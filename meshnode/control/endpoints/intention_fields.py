@@ -22,6 +22,7 @@ __all__ = ["intention_fields", "intention_of", "request_of", "service_of"]
 
 def intention_fields(intention: Intention) -> dict[str, Any]:
     """An intention in the order of Consul 1.2.3's struct; what came later is there only when it is set."""
+    permissions = [_permission_fields(each) for each in intention.permissions]
     return {
         "ID": intention.id,
         "Description": intention.description,
@@ -31,11 +32,7 @@ def intention_fields(intention: Intention) -> dict[str, Any]:
         "DestinationName": intention.destination_name,
         "SourceType": intention.source_type,
         "Action": intention.action,
-        **(
-            {"Permissions": [_permission_fields(each) for each in intention.permissions]}
-            if intention.permissions
-            else {}
-        ),
+        **({"Permissions": permissions} if permissions else {}),
         "DefaultAddr": intention.default_addr,
         "DefaultPort": intention.default_port,
         "Meta": dict(sorted(intention.meta.items())),

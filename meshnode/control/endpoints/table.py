@@ -8,6 +8,7 @@ from typing import Final
 from meshnode.control.endpoints import (
     acl,
     catalog,
+    connect_ca,
     coordinate,
     health,
     intention,
@@ -25,6 +26,7 @@ __all__ = ["METHODS"]
 METHODS: Final[Mapping[str, Method]] = {
     **acl.METHODS,
     **catalog.METHODS,
+    **connect_ca.METHODS,
     **coordinate.METHODS,
     **health.METHODS,
     **intention.METHODS,

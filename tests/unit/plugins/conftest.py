@@ -20,7 +20,7 @@ def _no_variables_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def open_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiAgent]:
     """A server without ACLs."""
-    with running(tmp_path_factory.mktemp("agent"), node_meta={"rack": "r1"}) as agent:
+    with running(tmp_path_factory.mktemp("agent")) as agent:
         yield agent
 
 

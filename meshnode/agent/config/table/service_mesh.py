@@ -26,11 +26,11 @@ MESH: Final = (
     Key("enable_central_service_config", _B, False, "Merge defaults from config entries.", CATALOG),
     Key("config_entries", Kind.OPEN, {}, "Config entries to begin with.", CATALOG),
     Key("connect", Kind.OBJECT, {}, "The service mesh."),
-    Key("connect.enabled", _B, False, "Whether there is a mesh; off in `-dev` too for now.", CONNECT),
-    Key("connect.ca_provider", _S, "consul", "Who signs: `consul` or `vault`.", CONNECT),
-    Key("connect.ca_config", Kind.OPEN, {}, "Settings of the CA: `private_key`, `root_cert`, `rotation_period`, "
-        "`leaf_cert_ttl`; for Vault `address`, `token`, `root_pki_path`, `intermediate_pki_path`.", CONNECT,
-        secret=True),
+    Key("connect.enabled", _B, False, "Whether there is a mesh; on in `-dev`."),
+    Key("connect.ca_provider", _S, "consul", "Who signs the certificates of services.", choices=("consul",)),
+    Key("connect.ca_config", Kind.OPEN, {}, "Settings of the CA when there is none yet: `leaf_cert_ttl` (`72h`; 1s to "
+        "8760h), `rotation_period`, `private_key` and `root_cert` (PEM; made when left out), `private_key_type` and "
+        "`private_key_bits`. Later they are changed through the API.", secret=True),
     Key("connect.proxy", Kind.OBJECT, {}, "Managed proxies."),
     Key("connect.proxy.allow_managed_root", _B, False, "Run them although the agent is root.", CONNECT),
     Key("connect.proxy.allow_managed_api_registration", _B, False, "Accept them from the API.", CONNECT),

@@ -221,6 +221,18 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
         ),
         (QueryDelete("id"), "935101a26964"),
         (
+            IntentionSet(INTENTION, create=True),
+            "946001dc0011a26964a3776562a26462a0a36e7331a764656661756c74a6636f6e73756ca1649192a464656e7995a0a6"
+            "2f61646d696ea09197a178c2a131a0a0a0c391a347455481a16ba176a93132372e302e302e3150c3cb41d954fc402000"
+            "00cb41d954fc406000000304c3",
+        ),
+        (
+            IntentionUpsert(Intention("id", "*", "db", "allow")),
+            "936101dc0011a26964a12aa26462a5616c6c6f77a764656661756c74a764656661756c74a6636f6e73756ca09080a000"
+            "c2cb0000000000000000cb00000000000000000000",
+        ),
+        (IntentionDelete("id"), "936201a26964"),
+        (
             AutopilotSet(AutopilotConfig(False, 0.5, 9), 4, 5),
             "95340199c2cb3fe000000000000009cb4024000000000000a0c2a000000405",
         ),

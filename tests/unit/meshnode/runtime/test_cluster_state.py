@@ -18,6 +18,7 @@ from meshnode.control.method import NANOSECONDS, ReadMethod, WriteMethod
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState, SnapshotPolicy
 from meshnode.runtime.log_sqlite import SqliteLog
+from meshnode.runtime.tasks import spawn
 from tests.support.state_api import Grants
 from tests.support.waiting import until
 
@@ -37,7 +38,11 @@ def write_method(name: str) -> WriteMethod:
 
 
 async def opened(
-    data_dir: Path | None = None, *, campaign: bool = True, policy: SnapshotPolicy | None = None, **changes: Any
+    data_dir: Path | None = None,
+    *,
+    campaign: bool = True,
+    policy: SnapshotPolicy | None = None,
+    **changes: Any,
 ) -> ClusterState:
     options: dict[str, Any] = {"authorizer_of": lambda _machine, _token: ALLOW_ALL} | changes
     state = ClusterState(
@@ -76,7 +81,7 @@ def test_a_read_waits_for_its_key_and_for_nothing_else() -> None:
     async def main() -> None:
         state = await opened()
         await put(state, "a")
-        waiting = asyncio.create_task(get(state, "a", MinQueryIndex=1, MaxQueryTime=60 * NANOSECONDS))
+        waiting = spawn(get(state, "a", MinQueryIndex=1, MaxQueryTime=60 * NANOSECONDS), name="waits")
         await put(state, "b")
         assert not waiting.done()
         await put(state, "a", b"2")
@@ -112,7 +117,7 @@ def test_many_who_wait_for_the_same_key_are_woken_by_one_look(monkeypatch: pytes
             return known(key)
 
         body = {"MinQueryIndex": 1, "MaxQueryTime": 60 * NANOSECONDS}
-        waiting = [asyncio.create_task(get(state, "a", **body)) for _ in range(500)]
+        waiting = [spawn(get(state, "a", **body), name="waits") for _ in range(500)]
         await asyncio.sleep(0)
         monkeypatch.setattr(state.machine.kv, "get", counted)
         await put(state, "a", b"2")
@@ -128,7 +133,7 @@ def test_who_gives_up_waiting_leaves_no_watch() -> None:
     async def main() -> None:
         state = await opened()
         await put(state, "a")
-        waiting = asyncio.create_task(get(state, "a", MinQueryIndex=1, MaxQueryTime=60 * NANOSECONDS))
+        waiting = spawn(get(state, "a", MinQueryIndex=1, MaxQueryTime=60 * NANOSECONDS), name="waits")
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -158,7 +163,9 @@ def test_a_refusal_and_a_denial_reach_the_caller_and_change_nothing() -> None:
         with pytest.raises(PermissionDeniedError, match="Permission denied"):
             await put(state, "a")
         with pytest.raises(RpcError, match="Missing node registration"):
-            await state.write(write_method("Session.Apply"), {"Op": "create", "Session": {"Node": "no"}}, "root")
+            await state.write(
+                write_method("Session.Apply"), {"Op": "create", "Session": {"Node": "no"}}, "root"
+            )
         assert state.machine.kv.get("a")[1] is None
         await state.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ansible_collections.meshnode.lab.plugins.inventory.mesh import InventoryModule
 from ansible_collections.meshnode.lab.plugins.module_utils import _catalog, mesh_api
 
-from tests.unit.plugins.api_agents import ApiAgent, ansible
+from tests.unit.plugins.api_agents import ApiAgent, ansible, running
 
 NODES = [
     {"Node": "db-1", "Address": "10.9.0.1", "NodeMeta": {"rack": "r 2"}, "TaggedAddresses": {"wan": "192.0.2.1"}},
@@ -22,12 +23,14 @@ NODES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def agent(open_agent: ApiAgent) -> ApiAgent:
-    for body in NODES:
-        status, text = open_agent.agent.api("/v1/catalog/register", "PUT", json.dumps(body).encode())
-        assert (status, text.strip()) == (200, "true")
-    return open_agent
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiAgent]:
+    """Not the shared one: other tests leave services there, whose checks make its node unhealthy."""
+    with running(tmp_path_factory.mktemp("inventory"), node_meta={"rack": "r1"}) as started:
+        for body in NODES:
+            status, text = started.agent.api("/v1/catalog/register", "PUT", json.dumps(body).encode())
+            assert (status, text.strip()) == (200, "true")
+        yield started
 
 
 def listed(

@@ -1,0 +1,44 @@
+"""What the Connect handlers ask of this node's certificate cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from meshnode.connect.leaf import Leaf, TrustBundle
+from meshnode.http.effects import Effect
+
+__all__ = ["ConnectEffect", "GetCertificates", "GetLeaf", "GetRoots"]
+
+T = TypeVar("T")
+
+
+class ConnectEffect(Effect[T], Generic[T]):
+    """Done by this node; it may ask a server."""
+
+    __slots__ = ()
+    abandoned = True
+
+
+@dataclass(frozen=True, slots=True)
+class GetRoots(ConnectEffect[tuple[TrustBundle, bool]]):
+    """The roots past ``index``, or after ``timeout`` seconds; and whether they were here already."""
+
+    index: int = 0
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class GetLeaf(ConnectEffect[tuple[Leaf, bool]]):
+    """A valid leaf past ``index``, or after ``timeout`` seconds; and whether it was here already."""
+
+    service: str
+    token: str = field(repr=False)
+    index: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class GetCertificates(ConnectEffect[Sequence[Mapping[str, Any]]]):
+    """Every certificate of this node, as the API shows it."""

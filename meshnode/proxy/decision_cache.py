@@ -1,0 +1,93 @@
+"""What intentions said of a source, kept so that a new connection waits for nobody. Fails closed.
+
+An entry is *fresh* for ``refresh_after`` seconds: it is used at once. After that it is asked for again; when no answer
+comes it still holds until it is ``max_age`` old. Then, and for a source never asked about, the answer is no.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+__all__ = ["MAX_ENTRIES", "Decision", "DecisionCache", "SourceKey"]
+
+#: Different sources remembered; the one used longest ago is forgotten first.
+MAX_ENTRIES: Final = 8192
+
+#: SPIFFE ID and serial number of the certificate: a revoked leaf is refused while its service is not.
+SourceKey: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a source may connect. ``because`` is a sentence; ``rule`` names what decided (an intention's id, or empty)."""
+
+    allowed: bool
+    because: str
+    rule: str = ""
+
+
+class DecisionCache:
+    """Times are monotonic seconds."""
+
+    def __init__(
+        self, *, refresh_after: float = 30.0, max_age: float = 300.0, max_entries: int = MAX_ENTRIES
+    ) -> None:
+        self._refresh_after = refresh_after
+        self._max_age = max_age
+        self._max_entries = max_entries
+        self._entries: OrderedDict[SourceKey, tuple[Decision, float]] = OrderedDict()
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def generation(self) -> int:
+        """Grows with each ``invalidate``. An answer asked for under an older one is not stored."""
+        return self._generation
+
+    def fresh(self, source: SourceKey, now: float) -> Decision | None:
+        """The decision that can be used without asking, or ``None``: ask."""
+        entry = self._entries.get(source)
+        if entry is None or not 0.0 <= now - entry[1] < self._refresh_after:
+            return None
+        self._entries.move_to_end(source)
+        return entry[0]
+
+    def without_answer(self, source: SourceKey, now: float, failure: str) -> Decision:
+        """What holds when the authorizer could not be asked, ``failure`` saying why."""
+        entry = self._entries.get(source)
+        if entry is None:
+            return Decision(False, f"nothing is known of {source[0]} and nobody could be asked: {failure}")
+        age = now - entry[1]
+        if age >= self._max_age:
+            return Decision(
+                False,
+                f"the last decision about {source[0]} is {age:.0f} s old, {self._max_age:.0f} s is the most: {failure}",
+            )
+        return entry[0]
+
+    def store(self, source: SourceKey, decision: Decision, now: float, generation: int) -> bool:
+        """Remember an answer that was asked for under ``generation``. Says whether it was still wanted."""
+        if generation != self._generation:
+            return False
+        self._entries[source] = (decision, now)
+        self._entries.move_to_end(source)
+        while len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+        return True
+
+    def invalidate(self) -> None:
+        """Intentions or revocations changed: nothing is fresh any more, but still holds when nobody answers."""
+        self._generation += 1
+        self._entries = OrderedDict(
+            (source, (decision, stored - self._refresh_after))
+            for source, (decision, stored) in self._entries.items()
+        )
+
+    def forget(self) -> None:
+        """Know nothing: every source is asked for, and refused when nobody answers."""
+        self._generation += 1
+        self._entries.clear()

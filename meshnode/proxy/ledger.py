@@ -1,0 +1,175 @@
+"""The ledger of live connections: who, to whom, by which certificate and rule, how much, since when, how it ended.
+
+It answers which connections a new decision or a revocation forbids, so that the shell cuts those and only those.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from meshnode.proxy.decision_cache import Decision, SourceKey
+
+__all__ = ["MAX_CLOSED", "Connection", "Direction", "Ledger", "Totals"]
+
+Direction: TypeAlias = Literal["inbound", "outbound"]
+
+#: Ended connections that are remembered for ``explain``.
+MAX_CLOSED: Final = 256
+
+
+@dataclass(slots=True)
+class Connection:
+    """One proxied connection. ``received`` and ``sent`` are plaintext bytes, seen from the mesh side of this proxy.
+
+    ``serial`` is the peer's certificate's. ``since`` and ``until`` are monotonic seconds; ``until`` and ``close_cause``
+    are empty while it lives. ``rule`` and ``because`` say what allowed it.
+    """
+
+    id: int
+    direction: Direction
+    listener: str
+    source: str
+    destination: str
+    serial: str
+    peer: str
+    rule: str
+    because: str
+    since: float
+    received: int = 0
+    sent: int = 0
+    until: float | None = None
+    close_cause: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the API and for the pipe between processes."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the start: connections opened and closed, bytes of those that are closed and of those that live."""
+
+    opened: int
+    closed: int
+    received: int
+    sent: int
+
+
+class Ledger:
+    """``first_id`` and ``id_step`` keep the ids of several processes apart."""
+
+    def __init__(self, *, first_id: int = 1, id_step: int = 1) -> None:
+        self._next_id = first_id
+        self._id_step = id_step
+        self._live: dict[int, Connection] = {}
+        self._by_source: dict[SourceKey, set[int]] = {}
+        self.closed: deque[Connection] = deque(maxlen=MAX_CLOSED)
+        self._opened = {"inbound": 0, "outbound": 0}
+        self._ended: dict[str, list[int]] = {"inbound": [0, 0, 0], "outbound": [0, 0, 0]}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def open(
+        self,
+        direction: Direction,
+        *,
+        listener: str,
+        source: str,
+        destination: str,
+        serial: str,
+        peer: str,
+        decision: Decision,
+        now: float,
+    ) -> Connection:
+        """Enter a connection that is allowed."""
+        entry = Connection(
+            self._next_id,
+            direction,
+            listener,
+            source,
+            destination,
+            serial,
+            peer,
+            decision.rule,
+            decision.because,
+            now,
+        )
+        self._next_id += self._id_step
+        self._live[entry.id] = entry
+        self._by_source.setdefault((source, serial), set()).add(entry.id)
+        self._opened[direction] += 1
+        return entry
+
+    def close(self, id: int, cause: str, now: float) -> Connection | None:  # noqa: A002
+        """Enter the end of a connection; ``None`` when it had ended before."""
+        entry = self._live.pop(id, None)
+        if entry is None:
+            return None
+        entry.until, entry.close_cause = now, cause
+        key = (entry.source, entry.serial)
+        ids = self._by_source[key]
+        ids.discard(id)
+        if not ids:
+            del self._by_source[key]
+        ended = self._ended[entry.direction]
+        ended[0] += 1
+        ended[1] += entry.received
+        ended[2] += entry.sent
+        self.closed.append(entry)
+        return entry
+
+    def live(self) -> list[Connection]:
+        """Every live connection, oldest first."""
+        return list(self._live.values())
+
+    def get(self, id: int) -> Connection | None:  # noqa: A002
+        """A live connection by its id."""
+        return self._live.get(id)
+
+    def has_source(self, source: SourceKey) -> bool:
+        """Whether a connection of that source lives."""
+        return source in self._by_source
+
+    def inbound_sources(self) -> list[SourceKey]:
+        """Each source with live connections to us once: who has to be asked about again."""
+        return [
+            key
+            for key, ids in self._by_source.items()
+            if any(self._live[id_].direction == "inbound" for id_ in ids)
+        ]
+
+    def forbidden_by(self, decide: Callable[[SourceKey], Decision | None]) -> list[tuple[Connection, str]]:
+        """Live inbound connections whose source is now denied, each with the reason. ``None`` leaves one alone.
+
+        ``decide`` is asked once a source. Connections that go on take over the rule that now allows them.
+        """
+        forbidden: list[tuple[Connection, str]] = []
+        for key in self.inbound_sources():
+            decision = decide(key)
+            if decision is None:
+                continue
+            entries = [self._live[id_] for id_ in sorted(self._by_source[key])]
+            for entry in (entry for entry in entries if entry.direction == "inbound"):
+                if decision.allowed:
+                    entry.rule, entry.because = decision.rule, decision.because
+                else:
+                    forbidden.append((entry, decision.because))
+        return forbidden
+
+    def with_serials(self, serials: Iterable[str]) -> list[Connection]:
+        """Live connections, in both directions, whose peer showed one of these certificates (``ab:cd:...``)."""
+        wanted = {serial.lower() for serial in serials}
+        return [entry for entry in self._live.values() if entry.serial in wanted]
+
+    def totals(self, direction: Direction) -> Totals:
+        """Sums for the metrics."""
+        closed, received, sent = self._ended[direction]
+        for entry in self._live.values():
+            if entry.direction == direction:
+                received += entry.received
+                sent += entry.sent
+        return Totals(self._opened[direction], closed, received, sent)

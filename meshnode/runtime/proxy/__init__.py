@@ -1,0 +1,15 @@
+"""The sidecar proxy's sockets: mutual TLS on the mesh's side, plain bytes on the application's.
+
+In: a :class:`~meshnode.proxy.config.ProxyConfig`, and what implements ``interfaces``. Out: proxied connections, a ledger of
+them, log lines that say why.
+
+``interfaces``  what the agent has to give: certificates, decisions, instances
+``sidecar``     one proxy: listeners started, changed and stopped; connections cut
+``workers``     several processes that share the listeners, and one parent
+``contexts``    TLS contexts from PEM text, replaced while connections go on
+``inbound``     from the mesh to the application; ``outbound`` the other way; ``dial`` connects
+``flow``        an established connection's bytes (and why this design)
+``reactor``     readiness of sockets; ``deadlines`` what must happen in time; ``host`` what all connections share
+"""
+
+__all__: list[str] = []

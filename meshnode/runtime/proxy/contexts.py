@@ -1,0 +1,128 @@
+"""TLS contexts from PEM text. A context is replaced as a whole: what is established keeps the one that it began with.
+
+TLS 1.2 and 1.3; AEAD suites with forward secrecy; no renegotiation, no compression; both sides show a certificate. No host
+name is looked for: the peer's one URI is checked by ``meshnode.proxy.authorize``. Sessions are resumed with tickets, whose
+keys belong to one context: a new leaf or root ends them, so nobody is let in by a root that is no longer trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshnode.base.errors import ConfigError
+from meshnode.proxy.authorize import Identity, Refusal, read_peer
+from meshnode.runtime.proxy.interfaces import TlsMaterial
+from meshnode.runtime.tls_ciphers import openssl_ciphers
+
+__all__ = ["Contexts", "Sessions", "make_contexts"]
+
+#: Seconds that a session is used before a newer one replaces it, and after which it is not used at all.
+SESSION_REFRESH: Final = 60.0
+MAX_SESSION_AGE: Final = 3600.0
+MAX_SESSIONS: Final = 1024
+MAX_ROOTS: Final = 100
+
+
+class Sessions:
+    """TLS sessions to resume, by the identity and address of the instance that gave them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, int], tuple[ssl.SSLSession, float]] = OrderedDict()
+
+    def get(self, key: tuple[str, str, int], now: float) -> ssl.SSLSession | None:
+        """A session that can still be resumed."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        if now - found[1] > MAX_SESSION_AGE:
+            del self._kept[key]
+            return None
+        return found[0]
+
+    def wants(self, key: tuple[str, str, int], now: float) -> bool:
+        """Whether a new session for ``key`` would be kept."""
+        found = self._kept.get(key)
+        return found is None or now - found[1] > SESSION_REFRESH
+
+    def put(self, key: tuple[str, str, int], session: ssl.SSLSession | None, now: float) -> None:
+        """Keep a session that carries a ticket."""
+        if session is None or not session.has_ticket:
+            return
+        self._kept[key] = (session, now)
+        self._kept.move_to_end(key)
+        while len(self._kept) > MAX_SESSIONS:
+            self._kept.popitem(last=False)
+
+    def drop(self, key: tuple[str, str, int]) -> None:
+        """It did not help."""
+        self._kept.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """Both directions of one leaf. ``roots`` are the subjects of what is trusted, for the log."""
+
+    identity: Identity
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    roots: tuple[str, ...]
+    sessions: Sessions = field(default_factory=Sessions)
+
+
+def make_contexts(material: TlsMaterial) -> Contexts:
+    """Raises :class:`ConfigError`, which never quotes the key, when the material can't be used."""
+    try:
+        leaf = x509.load_pem_x509_certificate(material.chain_pem.encode())
+        roots = x509.load_pem_x509_certificates(material.roots_pem.encode())
+    except ValueError:
+        raise ConfigError("the leaf or the roots are not certificates in PEM form") from None
+    identity = read_peer(leaf.public_bytes(Encoding.DER))
+    if isinstance(identity, Refusal):
+        raise ConfigError(f"our own leaf can't be used: {identity.because}")
+    if len(roots) > MAX_ROOTS:
+        raise ConfigError(f"{len(roots)} roots are more than {MAX_ROOTS}")
+    server = _context(ssl.PROTOCOL_TLS_SERVER, material)
+    server.num_tickets = 1
+    client = _context(ssl.PROTOCOL_TLS_CLIENT, material)
+    names = tuple(_name(root) for root in roots)
+    return Contexts(identity, server, client, names)
+
+
+def _name(root: x509.Certificate) -> str:
+    found = root.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(found[0].value) if found else root.subject.rfc4514_string()
+
+
+def _context(protocol: int, material: TlsMaterial) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(openssl_ciphers(()))
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    try:
+        context.load_verify_locations(cadata=material.roots_pem)
+        _load_pair(context, material)
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or "not PEM"
+        raise ConfigError(f"the leaf, its key and the roots don't make a TLS identity ({reason})") from None
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    """Python's ssl reads a key from a file only: this one is in memory and has no name."""
+    text = material.chain_pem.rstrip() + "\n" + material.key_pem
+    descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as stream:
+            stream.write(text.encode())
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

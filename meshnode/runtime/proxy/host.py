@@ -1,0 +1,175 @@
+"""What all connections of one proxy share: contexts, decisions, ledger, counters, and how a connection is entered and left."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from meshnode.proxy.authorize import Expectation, Identity, Refusal, judge, read_peer
+from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
+from meshnode.proxy.ledger import Direction, Ledger
+from meshnode.runtime.proxy.contexts import Contexts
+from meshnode.runtime.proxy.deadlines import Deadlines
+from meshnode.runtime.proxy.flow import Flow, TlsEnd
+from meshnode.runtime.proxy.interfaces import Authorizer, Discovery
+from meshnode.runtime.proxy.reactor import Reactor
+
+__all__ = ["ProxyHost", "handshake_failure", "log", "peer_name"]
+
+log: Final = logging.getLogger("meshnode.proxy")
+
+#: Certificates whose contents are remembered.
+_MAX_PEERS: Final = 1024
+
+#: Refusals logged in one second.
+MAX_REFUSAL_LINES: Final = 50
+
+_REASONS: Final[dict[str, str]] = {
+    "HTTP_REQUEST": "it speaks plain HTTP, not TLS",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "UNKNOWN_PROTOCOL": "it does not speak TLS",
+    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS",
+    "UNSUPPORTED_PROTOCOL": "it offers no TLS version from 1.2 on",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it accepts no TLS version from 1.2 on",
+    "NO_SHARED_CIPHER": "it offers no cipher suite that is accepted here",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the root of our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept our certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a client certificate",
+}
+
+
+def handshake_failure(error: Exception) -> str:
+    """Why a handshake failed, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate does not verify: {error.verify_message}"
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
+    if reason:
+        return _REASONS.get(reason, f"TLS failed: {reason.lower().replace('_', ' ')}")
+    return f"the connection failed: {getattr(error, 'strerror', None) or error}"
+
+
+def peer_name(address: object) -> str:
+    """``1.2.3.4:5678`` of what ``accept`` gave, ``unix`` for a unix socket."""
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "unix"
+
+
+@dataclass(slots=True)
+class ProxyHost:
+    """``clock`` gives monotonic seconds, ``wall_clock`` an aware instant."""
+
+    reactor: Reactor
+    authorizer: Authorizer
+    discovery: Discovery
+    clock: Callable[[], float]
+    wall_clock: Callable[[], datetime]
+    contexts: Contexts
+    decisions: DecisionCache
+    ledger: Ledger
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    flows: dict[int, Flow] = field(default_factory=dict)
+    counters: Counter[str] = field(default_factory=Counter)
+    #: Called at the end of every connection.
+    on_flow_end: Callable[[Flow], None] = lambda flow: None
+    _peers: OrderedDict[bytes, Identity | Refusal] = field(default_factory=OrderedDict)
+    _sources: dict[SourceKey, Identity] = field(default_factory=dict)
+    #: Second of the clock, and lines about refusals in it.
+    _refusals: tuple[int, int] = (0, 0)
+
+    def identify(
+        self, end: TlsEnd, *, uris: frozenset[str], datacenters: frozenset[str]
+    ) -> Identity | Refusal:
+        """Who is on the other end of a finished handshake, or why they won't do."""
+        der = end.tls.getpeercert(binary_form=True) or b""
+        found = self._peers.get(der)
+        if found is None:
+            found = self._peers[der] = read_peer(der)
+            if len(self._peers) > _MAX_PEERS:
+                self._peers.popitem(last=False)
+        if isinstance(found, Refusal):
+            return found
+        trust_domain = self.contexts.identity.service.trust_domain
+        return judge(found, Expectation(trust_domain, datacenters, uris), self.wall_clock())
+
+    def identity_of(self, source: SourceKey) -> Identity | None:
+        """The identity of a source with live connections."""
+        return self._sources.get(source)
+
+    def refuse(self, listener: str, peer: str, kind: str, reason: str) -> None:
+        """Count and log what was not let through. ``kind`` is for the metrics."""
+        self.counters[f"refused.{kind}"] += 1
+        second = int(self.clock())
+        lines = self._refusals[1] if self._refusals[0] == second else 0
+        self._refusals = (second, lines + 1)
+        if lines < MAX_REFUSAL_LINES:
+            log.warning("%s: %s refused: %s", listener, peer, reason)
+        elif lines == MAX_REFUSAL_LINES:
+            log.warning("%s: more are refused in this second; the counters have them all", listener)
+
+    def begin(
+        self,
+        direction: Direction,
+        end: TlsEnd,
+        plain: socket.socket,
+        *,
+        listener: str,
+        peer: str,
+        identity: Identity,
+        decision: Decision,
+        on_end: Callable[[], None],
+        on_first_read: Callable[[], None] | None = None,
+    ) -> None:
+        """Enter the connection and let its bytes flow; ``on_end`` is called when it is over."""
+        own = self.contexts.identity.uri
+        inbound = direction == "inbound"
+        entry = self.ledger.open(
+            direction,
+            listener=listener,
+            source=identity.uri if inbound else own,
+            destination=own if inbound else identity.uri,
+            serial=identity.serial,
+            peer=peer,
+            decision=decision,
+            now=self.clock(),
+        )
+        flow = Flow(self.reactor, end, plain, entry, lambda ended: self._ended(ended, on_end), on_first_read)
+        self.flows[entry.id] = flow
+        if inbound:
+            self._sources[entry.source, entry.serial] = identity
+        flow.start()
+
+    def _ended(self, flow: Flow, on_end: Callable[[], None]) -> None:
+        entry = flow.entry
+        self.flows.pop(entry.id, None)
+        now = self.clock()
+        self.ledger.close(entry.id, flow.cause, now)
+        if entry.direction == "inbound" and not self.ledger.has_source((entry.source, entry.serial)):
+            self._sources.pop((entry.source, entry.serial), None)
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "%s #%d %s -> %s from %s serial %s: %s; in %d out %d bytes, %.3f s; allowed: %s",
+                entry.listener,
+                entry.id,
+                entry.source,
+                entry.destination,
+                entry.peer,
+                entry.serial,
+                flow.cause,
+                entry.received,
+                entry.sent,
+                now - entry.since,
+                entry.because,
+            )
+        on_end()
+        self.on_flow_end(flow)

@@ -1,0 +1,225 @@
+"""From the mesh to the application: handshake, identity, decision, connect; then the bytes flow.
+
+A client that has said nothing costs a socket and one small object: OpenSSL is asked for nothing before its first byte.
+Nothing of the application's is touched before the decision.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, cast
+
+from meshnode.proxy.authorize import Identity, Refusal
+from meshnode.proxy.config import PublicListener
+from meshnode.proxy.decision_cache import Decision
+from meshnode.runtime.proxy.dial import Dial
+from meshnode.runtime.proxy.flow import TlsEnd, reset
+from meshnode.runtime.proxy.host import ProxyHost, handshake_failure
+from meshnode.runtime.proxy.reactor import READ
+from meshnode.runtime.tasks import spawn
+
+__all__ = ["MAX_HANDSHAKE_BYTES", "Inbound"]
+
+#: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
+MAX_HANDSHAKE_BYTES: Final = 128 * 1024
+_TLS_HANDSHAKE: Final = 0x16
+_TLS_ALERT_BYTES: Final = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal, protocol_version: "this port speaks TLS"
+
+
+class Inbound:
+    """A client of the public listener until its bytes flow. ``on_left(self)``: it is no handshake any more.
+
+    ``establish()`` counts it as established, and returns what counts its end.
+    """
+
+    __slots__ = (
+        "_dial",
+        "_end",
+        "_establish",
+        "_generation",
+        "_host",
+        "_identity",
+        "_on_left",
+        "_peer",
+        "_received",
+        "_settings",
+        "_sock",
+        "_timeout",
+    )
+
+    def __init__(
+        self,
+        host: ProxyHost,
+        settings: PublicListener,
+        sock: socket.socket,
+        peer: str,
+        on_left: Callable[[Inbound], None],
+        establish: Callable[[], Callable[[], None]],
+    ) -> None:
+        self._establish = establish
+        self._host = host
+        self._settings = settings
+        self._sock: socket.socket | None = sock
+        self._peer = peer
+        self._on_left: Callable[[Inbound], None] | None = on_left
+        self._end: TlsEnd | None = None
+        self._received = 0
+        self._dial: Dial | None = None
+        self._identity: Identity | None = None
+        self._timeout = settings.handshake_timeout
+        self._generation = 0
+
+    def start(self) -> None:
+        """Wait for the first byte. The time-out covers all of the handshake and the decision."""
+        self._host.deadlines.add(self, self._timeout, self._host.clock())
+        self._host.reactor.watch(cast(socket.socket, self._sock), READ, self._ready)
+
+    def time_out(self) -> None:
+        """It took too long."""
+        if self._identity is not None:
+            self.drop(
+                "decision_timeout", f"no decision about {self._identity.uri} within {self._timeout:g} s"
+            )
+            return
+        said = f"{self._received} bytes" if self._received else "nothing"
+        self.drop("handshake_timeout", f"no finished handshake within {self._timeout:g} s; it sent {said}")
+
+    def drop(self, kind: str, reason: str) -> None:
+        """Close with a reset and say why; an empty ``kind`` says nothing."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        self._host.deadlines.remove(self, self._timeout)
+        self._host.reactor.forget(sock)
+        reset(sock)
+        if self._dial is not None:
+            self._dial.cancel()
+        if kind:
+            self._host.refuse(self._settings.name, self._peer, kind, reason)
+        self._leave()
+
+    def _leave(self) -> None:
+        left, self._on_left = self._on_left, None
+        if left is not None:
+            left(self)
+
+    def _ready(self, events: int) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            if self._end is None and not self._hello(sock):
+                return
+            end = cast(TlsEnd, self._end)
+            count = end.receive()
+            self._received += count
+            if not count:
+                self.drop("handshake", "it closed the connection during the handshake")
+                return
+            if self._received > MAX_HANDSHAKE_BYTES:
+                self.drop("handshake", f"its handshake has more than {MAX_HANDSHAKE_BYTES} bytes")
+                return
+            if not end.shake():
+                return
+        except BlockingIOError:
+            return
+        except (ssl.SSLError, OSError) as error:
+            self.drop("handshake", handshake_failure(error))
+            return
+        self._shaken(sock, end)
+
+    def _hello(self, sock: socket.socket) -> bool:
+        """Look at the first byte before OpenSSL does."""
+        first = sock.recv(1, socket.MSG_PEEK)
+        if not first:
+            self.drop("closed_early", "it closed the connection and had sent nothing")
+            return False
+        if first[0] != _TLS_HANDSHAKE:
+            sock.send(_TLS_ALERT_BYTES)
+            self.drop("plaintext", "it does not speak TLS: connect through a sidecar")
+            return False
+        self._end = TlsEnd(sock, self._host.contexts.server, server=True)
+        return True
+
+    def _shaken(self, sock: socket.socket, end: TlsEnd) -> None:
+        self._host.reactor.forget(sock)
+        identity = self._host.identify(end, uris=frozenset(), datacenters=self._settings.source_datacenters)
+        if isinstance(identity, Refusal):
+            self.drop(f"identity.{identity.code}", identity.because)
+            return
+        self._identity = identity
+        source = (identity.uri, identity.serial)
+        decision = self._host.decisions.fresh(source, self._host.clock())
+        if decision is not None:
+            self._decided(decision)
+        else:
+            spawn(self._ask(identity), name=f"proxy decision for {identity.uri}")
+
+    async def _ask(self, identity: Identity) -> None:
+        host, source = self._host, (identity.uri, identity.serial)
+        for _ in range(3):  # an answer from before a change is asked for again
+            generation = host.decisions.generation
+            try:
+                decision = await host.authorizer.decide(identity)
+            except Exception as error:  # noqa: BLE001  whatever went wrong, nobody is let in by it
+                decision = host.decisions.without_answer(
+                    source, host.clock(), str(error) or type(error).__name__
+                )
+                break
+            if host.decisions.store(source, decision, host.clock(), generation):
+                break
+        else:
+            decision = Decision(False, "decisions changed again and again while this one was asked for")
+        self._decided(decision)
+
+    def _decided(self, decision: Decision) -> None:
+        if self._sock is None:
+            return
+        identity = cast(Identity, self._identity)
+        self._generation = self._host.decisions.generation
+        if not decision.allowed:
+            self.drop("denied", f"{identity.uri}: {decision.because}")
+            return
+        self._host.deadlines.remove(self, self._timeout)
+        self._leave()
+        host = self._host
+        self._dial = Dial(
+            host.reactor,
+            host.deadlines,
+            self._settings.local_app,
+            timeout=self._settings.local_connect_timeout,
+            now=host.clock(),
+            on_done=lambda app, reason: self._connected(app, reason, identity, decision),
+        )
+        self._dial.start()
+
+    def _connected(
+        self, app: socket.socket | None, reason: str, identity: Identity, decision: Decision
+    ) -> None:
+        sock = self._sock
+        if sock is None:
+            if app is not None:
+                app.close()
+            return
+        if app is None:
+            self.drop("local_app", f"the local application can't be reached: {reason}")
+            return
+        if self._generation != self._host.decisions.generation:
+            # Decisions changed while the application was being connected to.
+            app.close()
+            self._host.deadlines.add(self, self._timeout, self._host.clock())
+            spawn(self._ask(identity), name=f"proxy decision for {identity.uri}")
+            return
+        self._sock = None
+        self._host.begin(
+            "inbound",
+            cast(TlsEnd, self._end),
+            app,
+            listener=self._settings.name,
+            peer=self._peer,
+            identity=identity,
+            decision=decision,
+            on_end=self._establish(),
+        )

@@ -1,0 +1,51 @@
+"""What the proxy needs from the agent. Three small interfaces; ``tests/support/proxy.py`` has each in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from meshnode.proxy.authorize import Identity
+from meshnode.proxy.balance import Instance
+from meshnode.proxy.config import Upstream
+from meshnode.proxy.decision_cache import Decision
+
+__all__ = ["Authorizer", "CertificateProvider", "Discovery", "TlsMaterial"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """A leaf (with the intermediates that a peer needs, leaf first), its key, and every root that is trusted now. PEM."""
+
+    chain_pem: str
+    key_pem: str = field(repr=False)
+    roots_pem: str
+
+
+class CertificateProvider(Protocol):
+    """Where certificates come from."""
+
+    def watch(self) -> AsyncIterator[TlsMaterial]:
+        """The material in force now, at once, and then each that replaces it."""
+        ...
+
+
+class Authorizer(Protocol):
+    """Who may connect."""
+
+    async def decide(self, source: Identity) -> Decision:
+        """Whether ``source`` may connect to the service of this proxy, revocations included. Raises when nobody answers."""
+        ...
+
+    def changes(self) -> AsyncIterator[None]:
+        """One item each time that a decision may have become another: intentions, the default, revoked leaves."""
+        ...
+
+
+class Discovery(Protocol):
+    """Where a destination's sidecars are."""
+
+    async def instances(self, upstream: Upstream) -> Sequence[Instance]:
+        """The instances of the upstream's destination, checks and SPIFFE ID with each. Raises when nobody answers."""
+        ...

@@ -1,0 +1,80 @@
+"""Readiness of sockets: one epoll set inside the event loop, one dictionary look-up for each event.
+
+An event is a hint. A handler finds out by the system call itself, and takes ``BlockingIOError`` for "not yet": a descriptor
+may have been closed and given out again within one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+__all__ = ["READ", "WRITE", "Handler", "Reactor"]
+
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+#: Events handled before the event loop has its turn.
+BATCH: Final = 128
+
+Handler: TypeAlias = Callable[[int], None]
+
+_log = logging.getLogger("meshnode.proxy")
+
+
+class Reactor:
+    """``watch`` a socket for ``READ``, ``WRITE`` or both; watching for nothing is the same as ``forget``."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, tuple[Handler, int]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self._run)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def watch(self, sock: socket.socket, events: int, handler: Handler) -> None:
+        """Call ``handler(events)`` whenever ``sock`` is ready for one of ``events``; errors of it count as any event."""
+        descriptor = sock.fileno()
+        known = self._handlers.get(descriptor)
+        if not events:
+            if known is not None:
+                self.forget(sock)
+            return
+        self._handlers[descriptor] = (handler, events)
+        if known is None:
+            self._epoll.register(descriptor, events)
+        elif known[1] != events:
+            self._epoll.modify(descriptor, events)
+
+    def forget(self, sock: socket.socket) -> None:
+        """Stop watching; before the socket is closed."""
+        if self._handlers.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._handlers.clear()
+        self._epoll.close()
+
+    def _run(self) -> None:
+        handlers = self._handlers
+        for descriptor, events in self._epoll.poll(0, BATCH):
+            known = handlers.get(descriptor)
+            if known is None:
+                continue
+            try:
+                known[0](events)
+            except Exception:
+                # One connection's defect is not the others' end.
+                _log.exception("a proxied connection failed")
+                if handlers.get(descriptor) is known:
+                    del handlers[descriptor]
+                    self._epoll.unregister(descriptor)
+            if self._epoll.closed:
+                return

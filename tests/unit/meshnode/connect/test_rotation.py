@@ -1,0 +1,180 @@
+"""From root to root: who is waited for, when the old one goes, and what can't be done when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.base.errors import LocalProtocolError
+from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, RootKey
+from meshnode.connect.rotation import Phase, abort, advance, begin, is_root_due, pause, plan
+
+TTL = 100.0
+LIFE = 10_000.0
+
+
+def root(name: str, *, signed: bool = True, active: bool = False) -> CaRoot:
+    intermediates = ("by the old one",) if signed else ()
+    return CaRoot(name, f"CA {name}", 1, "k", 0.0, LIFE, f"pem of {name}", intermediates, active)
+
+
+OLD, NEW = root("old", signed=False, active=True), root("new")
+CA = CaState(CaConfig("id", leaf_cert_ttl=TTL), (OLD,), (RootKey("old", "old key"),))
+
+
+def node(name: str, *roots: str, leaves: tuple[str, ...] = ()) -> NodeTrust:
+    return NodeTrust(name, roots, leaves)
+
+
+def started(ca: CaState = CA, new: CaRoot = NEW, at: float = 0.0, *, forced: bool = False) -> CaState:
+    return begin(ca, new, "new key", at, forced=forced)
+
+
+def ids(ca: CaState) -> list[str]:
+    return [each.id for each in ca.roots]
+
+
+def test_a_rotation_begins_with_both_roots_trusted_and_the_old_one_signing() -> None:
+    ca = started()
+    assert ids(ca) == ["old", "new"]
+    assert ca.active is not None and ca.active.id == "old"
+    assert ca.key_of("old") and ca.key_of("new")
+    assert ca.rotation is not None and ca.rotation.phase == Phase.DISTRIBUTE
+
+
+def test_it_waits_for_every_node_that_is_up_and_names_who_is_missing() -> None:
+    trust = [node("A", "old"), node("b", "new", "old"), node("c", "old")]
+    progress = advance(started(), trust, {"a", "b"}, 1.0)
+    assert (progress.phase, progress.done, progress.total, progress.missing) == ("acknowledge", 1, 2, ("A",))
+    assert progress.because == "1 of 2 nodes trust the new root, waiting for A"
+    assert progress.ca.active is not None and progress.ca.active.id == "old"
+
+
+def test_a_node_that_is_down_is_waited_for_only_when_the_old_root_did_not_sign_the_new_one() -> None:
+    trust = [node("a", "old")]
+    assert advance(started(), trust, (), 1.0).phase == Phase.REISSUE
+    assert advance(started(new=root("new", signed=False)), trust, (), 1.0).missing == ("a",)
+
+
+def test_when_all_have_acknowledged_the_new_root_signs_and_the_old_key_is_gone() -> None:
+    trust = [node("a", "new", "old", leaves=("old",))]
+    progress = advance(started(), trust, {"a"}, 7.0)
+    assert progress.phase == Phase.REISSUE
+    assert progress.because == "0 of 1 nodes have no leaf of an old root, waiting for a"
+    assert progress.ca.active is not None and progress.ca.active.id == "new"
+    assert progress.ca.keys == (RootKey("new", "new key"),)
+    old = progress.ca.root("old")
+    assert old is not None and old.rotated_out_at == 7.0 and not old.active
+
+
+def test_the_old_root_goes_when_nobody_has_a_leaf_of_it() -> None:
+    switched = advance(started(), [node("a", "new", "old", leaves=("old",))], {"a"}, 7.0).ca
+    progress = advance(switched, [node("a", "new", "old", leaves=("new",))], {"a"}, 8.0)
+    assert (progress.phase, progress.ca.rotation, ids(progress.ca)) == ("", None, ["new"])
+
+
+def test_the_old_root_stays_while_a_node_trusts_nothing_else() -> None:
+    switched = advance(started(), [node("a", "old")], (), 7.0).ca
+    assert ids(advance(switched, [node("a", "old")], (), 8.0).ca) == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("trust", "gone_at"),
+    [([], 7.0 + 2 * TTL), ([node("a", "old", "new", leaves=("old",))], 7.0 + 2 * TTL)],
+    ids=["nobody reports", "a node is lost with an old leaf"],
+)
+def test_after_two_lifetimes_of_a_leaf_the_old_root_goes_in_any_case(
+    trust: list[NodeTrust], gone_at: float
+) -> None:
+    switched = advance(started(), trust, {"a"}, 7.0).ca
+    assert ids(advance(switched, trust, {"a"}, gone_at - 0.1).ca) == ["old", "new"]
+    assert ids(advance(switched, trust, {"a"}, gone_at).ca) == ["new"]
+
+
+def test_a_forced_rotation_waits_for_nobody() -> None:
+    assert advance(started(forced=True), [node("a", "old")], {"a"}, 1.0).phase == Phase.REISSUE
+
+
+def test_a_paused_rotation_stays_where_it_is_until_it_goes_on() -> None:
+    paused = pause(started(), paused=True)
+    progress = advance(paused, [], (), 1.0)
+    assert (progress.ca, progress.because) == (paused, "paused in phase distribute")
+    assert advance(pause(paused, paused=False), [], (), 1.0).phase == Phase.REISSUE
+
+
+def test_before_the_switch_it_can_be_given_up_and_after_it_not() -> None:
+    waiting = advance(started(), [node("a", "old")], {"a"}, 1.0).ca
+    assert abort(waiting) == CA
+    with pytest.raises(LocalProtocolError, match="signs already"):
+        abort(advance(waiting, [], (), 1.0).ca)
+    for act in (abort, lambda ca: pause(ca, paused=True)):
+        with pytest.raises(LocalProtocolError, match="no rotation is running"):
+            act(CA)
+
+
+def test_the_next_one_may_begin_once_the_last_one_has_switched() -> None:
+    waiting = advance(started(), [node("a", "old")], {"a"}, 1.0).ca
+    with pytest.raises(LocalProtocolError, match="is in phase acknowledge"):
+        started(waiting, root("third"))
+    switched = advance(waiting, [], (), 1.0).ca
+    third = advance(started(switched, root("third"), 2.0), [], (), 2.0).ca
+    assert ids(third) == ["old", "new", "third"]
+    assert third.active is not None and third.active.id == "third"
+    assert ids(advance(third, [], (), 1.0 + 2 * TTL).ca) == ["new", "third"]
+
+
+def test_there_is_nothing_to_rotate_without_a_root_or_to_the_same_one() -> None:
+    with pytest.raises(LocalProtocolError, match="no Connect root yet"):
+        begin(CaState(), NEW, "", 0.0)
+    with pytest.raises(LocalProtocolError, match="active root already"):
+        begin(CA, OLD, "", 0.0)
+
+
+def test_a_plan_says_every_step_and_changes_nothing() -> None:
+    steps = plan(CA, NEW, [node("a", "old", leaves=("old",)), node("b", "old")], {"a"})
+    assert [step.partition(":")[0] for step in steps] == [*Phase]
+    assert steps[1] == "acknowledge: 1 nodes are waited for: a; 1 are down: b"
+    assert "after 200 seconds at the latest" in steps[4]
+
+
+@given(
+    trust=st.lists(
+        st.builds(
+            NodeTrust,
+            st.sampled_from(["a", "b", "c"]),
+            st.lists(st.sampled_from(["old", "new"]), unique=True).map(tuple),
+            st.lists(st.sampled_from(["old", "new"]), unique=True).map(tuple),
+        ),
+        unique_by=lambda row: row.node,
+    ),
+    alive=st.sets(st.sampled_from(["a", "b", "c"])),
+    at=st.floats(0, 2 * LIFE),
+    forced=st.booleans(),
+    signed=st.booleans(),
+)
+def test_whatever_is_reported_there_is_one_active_root_with_a_key_and_advancing_twice_changes_nothing(
+    trust: list[NodeTrust], alive: set[str], at: float, *, forced: bool, signed: bool
+) -> None:
+    first = advance(started(new=root("new", signed=signed), forced=forced), trust, alive, at)
+    assert advance(first.ca, trust, alive, at).ca == first.ca
+    assert [each.active for each in first.ca.roots].count(True) == 1
+    active = first.ca.active
+    assert active is not None and first.ca.key_of(active.id)
+    if active.id == "new" and not forced:
+        assert all("new" in row.roots for row in trust if row.node in alive)
+    if "old" not in ids(first.ca) and at < LIFE:
+        assert trust and all("old" not in row.leaf_roots and "new" in row.roots for row in trust)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "due_at"), [(TTL, LIFE * 0.9), (500.0, LIFE - 2000), (1e6, LIFE / 2)], ids=str
+)
+def test_a_root_is_due_a_while_before_its_end(ttl: float, due_at: float) -> None:
+    ca = replace(CA, config=CaConfig("id", leaf_cert_ttl=ttl))
+    assert not is_root_due(ca, due_at - 1)
+    assert is_root_due(ca, due_at)
+    assert not is_root_due(started(ca), due_at)
+    assert not is_root_due(CaState(), due_at)

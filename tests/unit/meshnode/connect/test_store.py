@@ -1,0 +1,71 @@
+"""The CA's table: what changes under which index, and who is woken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked
+from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, MAX_REVOKED, ConnectStore
+
+ROOT = CaRoot("a", "CA", 1, "k", 0.0, 9.0, "pem", active=True)
+CA = CaState(CaConfig("id"), (ROOT,))
+
+
+def store() -> tuple[ConnectStore, set[tuple[str, ...]]]:
+    touched: set[tuple[str, ...]] = set()
+    return ConnectStore(touched), touched
+
+
+def test_a_change_that_was_worked_out_from_another_state_changes_nothing() -> None:
+    table, touched = store()
+    assert table.set(5, CA, 0)
+    touched.clear()
+    assert not table.set(6, replace(CA, roots=()), 0)
+    assert not table.set(6, replace(CA, roots=()), 6)
+    assert (table.index, len(table.ca.roots), touched) == (5, 1, set())
+
+
+def test_only_what_changed_gets_the_new_index_and_wakes_its_watchers() -> None:
+    table, touched = store()
+    table.set(5, CA, 0)
+    assert touched == {CONNECT_ROOTS, CONNECT_CONFIG, CONNECT_TRUST}
+    touched.clear()
+    assert table.set(7, replace(CA, config=CaConfig("id", leaf_cert_ttl=9.0)), 5)
+    assert touched == {CONNECT_CONFIG, CONNECT_TRUST}
+    assert table.ca.config is not None
+    assert (table.ca.config.create_index, table.ca.config.modify_index) == (5, 7)
+    assert (table.roots_index, table.ca.roots[0].modify_index) == (5, 5)
+    touched.clear()
+    second = replace(ROOT, id="b", active=False)
+    assert table.set(9, replace(table.ca, roots=(ROOT, second)), 7)
+    assert touched == {CONNECT_ROOTS, CONNECT_TRUST}
+    assert [(r.create_index, r.modify_index) for r in table.ca.roots] == [(5, 5), (9, 9)]
+
+
+def test_a_node_reports_is_read_by_name_and_is_forgotten_when_it_leaves_the_catalog() -> None:
+    table, touched = store()
+    table.report(NodeTrust("B", ("a",)))
+    table.report(NodeTrust("a", ("a",)))
+    table.report(NodeTrust("b", ("a", "b")))
+    assert table.trust() == [NodeTrust("a", ("a",)), NodeTrust("b", ("a", "b"))]
+    touched.clear()
+    table.end_of_nodes(["B", "unknown"])
+    table.report(NodeTrust("a", ()))
+    assert (table.trust(), touched) == ([], {CONNECT_TRUST})
+
+
+def test_a_revoked_leaf_is_told_with_the_roots_until_its_time_is_over() -> None:
+    table, touched = store()
+    assert table.revoke(3, Revoked("AB:CD", 100.0, "lost", 1.0)) == ""
+    assert (table.roots_index, touched) == (3, {CONNECT_ROOTS})
+    assert table.is_revoked("ab:cd") and table.is_revoked("AB:CD") and not table.is_revoked("ab")
+    table.revoke(4, Revoked("ef", 200.0, at=100.0))
+    assert [row.serial for row in table.revoked()] == ["ef"]
+
+
+def test_the_list_of_revoked_leaves_is_bounded() -> None:
+    table, _ = store()
+    for number in range(MAX_REVOKED):
+        assert table.revoke(1, Revoked(f"{number:x}", 9.0)) == ""
+    assert "rotate the root" in table.revoke(2, Revoked("ffff:ff", 9.0))
+    assert table.revoke(2, Revoked("0", 10.0)) == ""
