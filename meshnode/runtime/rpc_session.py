@@ -44,7 +44,7 @@ MAX_CALLS: Final = 2048
 class ClientOptions:
     """Bounds and timeouts (seconds) of a client."""
 
-    dial_timeout: float = 10.0
+    dial_timeout: float = 3.0
     #: Sessions without a call for so long are closed (Consul's pool: 2 minutes).
     idle_timeout: float = 120.0
     max_calls: int = MAX_CALLS

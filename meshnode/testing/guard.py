@@ -7,6 +7,7 @@ and the directory goes. A process is taken for an agent only if its command line
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -21,7 +22,9 @@ def main(directory: str) -> None:
     agents = [int(line) for line in sys.stdin]
     for pid in agents:
         if directory in _command_line(pid):
-            os.kill(pid, signal.SIGKILL)
+            # It may have ended by itself just now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -158,6 +158,11 @@ def test_what_may_have_been_executed_is_not() -> None:
         call(gateway(State(), client), "KVS.Apply")
 
 
+def test_a_read_that_was_lost_on_the_way_is_asked_again() -> None:
+    client = Client(CallLostError("lost"), {b"Value": b"far"})
+    assert call(gateway(State(), client, hold=5.0)) == {"Value": b"far"}
+
+
 def test_a_refusal_of_the_leader_is_the_answer() -> None:
     client = Client(RpcError("Missing node registration"))
     with pytest.raises(RpcError, match="Missing node registration"):
