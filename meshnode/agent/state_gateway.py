@@ -142,9 +142,6 @@ class StateGateway:
                     deadline = loop.time() + self._hold_timeout()
                 elif body.get(_FORWARDED) or loop.time() >= deadline:
                     raise
-            except (CallLostError, CallTimeoutError):
-                if not isinstance(self._methods.get(name), ReadMethod) or loop.time() >= deadline:
-                    raise
             except RpcError as error:
                 if str(error) != NO_LEADER:
                     raise

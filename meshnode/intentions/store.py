@@ -93,8 +93,7 @@ class IntentionStore:
 
     def upsert(self, index: int, intention: Intention) -> str:
         """Add it, or replace the one with its source and destination, which keeps its id; returns the id."""
-        known = self._pairs.get(intention.pair)
-        old = self._rows[known] if known is not None else None
+        old = self._rows.get(self._pairs.get(intention.pair, intention.id.lower()))
         self._replace(index, old, intention if old is None else replace(intention, id=old.id))
         return intention.id if old is None else old.id
 

@@ -1,7 +1,7 @@
 """The sidecar proxy's decisions: who is on the other end, may they, where to go, what is open. Pure.
 
-In: DER certificates, decisions, instances, configurations, instants. Out: identities or refusals with their reason, orders
-of attempts, lists of what to cut and what to restart. ``meshnode.runtime.proxy`` has the sockets.
+In: DER certificates, decisions, instances, configurations, instants. Out: identities or refusals with their reason,
+orders of attempts, lists of what to cut and what to restart. ``meshnode.runtime.proxy`` has the sockets.
 
 ``authorize``       from a peer's certificate to an identity or a refusal
 ``decision_cache``  what intentions said of a source, for how long it holds, and what holds when nobody answers

@@ -1,8 +1,9 @@
 """Who is on the other end: from a verified certificate to an identity, or to a refusal that says why.
 
-OpenSSL has verified the chain and the extended key usage before this is asked. Here: exactly one URI among the subject
-alternative names, a service's SPIFFE ID of our trust domain, the expected datacenter and service, a leaf and not an
-authority, and valid at this instant (a resumed TLS session is not verified again by OpenSSL). SPIFFE-X509-SVID 2 and 4.1.
+OpenSSL has verified the chain and the extended key usage before this is asked. Here: exactly one URI among the
+subject alternative names, a service's SPIFFE ID of our trust domain, the expected datacenter and service, a leaf
+and not an authority, and valid at this instant (a resumed TLS session is not verified again by OpenSSL).
+SPIFFE-X509-SVID 2 and 4.1.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Expectation:
 
 
 def identify(der: bytes | None, expected: Expectation, at: datetime) -> Identity | Refusal:
-    """The identity in ``der`` when it is as ``expected`` and valid ``at``, else why not. ``None``: it showed nothing."""
+    """The identity in ``der`` if it is as ``expected`` and valid ``at``, else why not. ``None``: it showed nothing."""
     if not der:
         return Refusal(RefusalCode.UNREADABLE, "the peer showed no certificate")
     found = read_peer(der)

@@ -1,7 +1,8 @@
 """Which instance of a service to try, in which order, and what is remembered of those that failed.
 
-Only passing instances; nearest first, at random among equally near ones. One that failed is *set aside* for a second, then
-two, four, up to half a minute; it comes after all others meanwhile, so that a wrong suspicion never means "nobody".
+Only passing instances; nearest first, at random among equally near ones. One that failed is *set aside* for a
+second, then two, four, up to half a minute; it comes after all others meanwhile, so that a wrong suspicion never
+means "nobody".
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ SourceKey: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a source may connect. ``because`` is a sentence; ``rule`` names what decided (an intention's id, or empty)."""
+    """Whether a source may connect. ``because`` is a sentence; ``rule`` names what decided, if a rule did."""
 
     allowed: bool
     because: str

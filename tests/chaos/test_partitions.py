@@ -91,6 +91,7 @@ def stale_reads_are_found_out(leader: str, follower: str) -> None:
         answer = ask(host, f"/v1/kv/blind{how}", kind.name, b"new" if kind is Kind.PUT else b"")
         moments.append(time.monotonic())
         value = "new" if kind is Kind.PUT or answer.status == 200 else None
+        # A hair later than the answer before: what touches in time is taken to be at once.
         history.append(Operation(0, kind, "blind", value, Outcome.OK, moments[-2] + 1e-6, moments[-1]))
     (found,) = violations(history)
     print(f"\ncontrol, with a stale read: {found}")

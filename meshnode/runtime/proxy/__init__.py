@@ -1,7 +1,7 @@
 """The sidecar proxy's sockets: mutual TLS on the mesh's side, plain bytes on the application's.
 
-In: a :class:`~meshnode.proxy.config.ProxyConfig`, and what implements ``interfaces``. Out: proxied connections, a ledger of
-them, log lines that say why.
+In: a :class:`~meshnode.proxy.config.ProxyConfig`, and what implements ``interfaces``. Out: proxied connections, a
+ledger of them, log lines that say why.
 
 ``interfaces``  what the agent has to give: certificates, decisions, instances
 ``sidecar``     one proxy: listeners started, changed and stopped; connections cut

@@ -1,8 +1,9 @@
 """TLS contexts from PEM text. A context is replaced as a whole: what is established keeps the one that it began with.
 
-TLS 1.2 and 1.3; AEAD suites with forward secrecy; no renegotiation, no compression; both sides show a certificate. No host
-name is looked for: the peer's one URI is checked by ``meshnode.proxy.authorize``. Sessions are resumed with tickets, whose
-keys belong to one context: a new leaf or root ends them, so nobody is let in by a root that is no longer trusted.
+TLS 1.2 and 1.3; AEAD suites with forward secrecy; no renegotiation, no compression; both sides show a certificate.
+No host name is looked for: the peer's one URI is checked by ``meshnode.proxy.authorize``. Sessions are resumed with
+tickets, whose keys belong to one context: a new leaf or root ends them, so nobody is let in by a root that is no
+longer trusted.
 """
 
 from __future__ import annotations

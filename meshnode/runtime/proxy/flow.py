@@ -1,18 +1,18 @@
 """An established connection's bytes: TLS on one side, plain on the other, until both sides have ended.
 
-Why this design. Measured against it, in processor time for a request through a pair of proxies and for a new connection
-through a pair: uvloop's TLS transports with a ``BufferedProtocol`` on each side (the "naive relay" of ``bench/proxy.py``),
-and the same code as here with ``loop.add_reader`` in place of one epoll set. A transport costs two objects, their queues
-and two calls through the loop for every read and write; here a read is ``recv_into`` one buffer that all connections
-share, ``SSLObject.read`` into another, ``send`` from there. No byte is copied for a transport's queue unless the other
-side is slow. The pair over memory BIOs needs one system call for each TLS record read where a socket BIO needs two or
-three, and encrypts a whole 128 KiB read for one ``send``. Threads add nothing: the work of one record is too short to
-give the interpreter lock away for.
+Why this design. Measured against it, in processor time for a request through a pair of proxies and for a new
+connection through a pair: uvloop's TLS transports with a ``BufferedProtocol`` on each side (the "naive relay" of
+``bench/proxy.py``), and the same code as here with ``loop.add_reader`` in place of one epoll set. A transport costs
+two objects, their queues and two calls through the loop for every read and write; here a read is ``recv_into`` one
+buffer that all connections share, ``SSLObject.read`` into another, ``send`` from there. No byte is copied for a
+transport's queue unless the other side is slow. The pair over memory BIOs needs one system call for each TLS record
+read where a socket BIO needs two or three, and encrypts a whole 128 KiB read for one ``send``. Threads add nothing:
+the work of one record is too short to give the interpreter lock away for.
 
 Back-pressure: what one side does not take is kept (at most one read, 128 KiB and TLS overhead), and nothing more is
-read from the other side until it is gone. Half-close: the end of one direction is passed on, as close_notify and FIN, and
-the other direction goes on. The end of TLS without close_notify is an attack until proven otherwise (RFC 8446 6.1): the
-application sees a reset, never a clean end.
+read from the other side until it is gone. Half-close: the end of one direction is passed on, as close_notify and
+FIN, and the other direction goes on. The end of TLS without close_notify is an attack until proven otherwise (RFC
+8446 6.1): the application sees a reset, never a clean end.
 """
 
 from __future__ import annotations

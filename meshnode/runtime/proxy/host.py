@@ -1,4 +1,4 @@
-"""What all connections of one proxy share: contexts, decisions, ledger, counters, and how a connection is entered and left."""
+"""What all connections of one proxy share: contexts, decisions, ledger, counters; how one is entered and left."""
 
 from __future__ import annotations
 

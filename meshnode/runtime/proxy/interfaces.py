@@ -16,7 +16,7 @@ __all__ = ["Authorizer", "CertificateProvider", "Discovery", "TlsMaterial"]
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """A leaf (with the intermediates that a peer needs, leaf first), its key, and every root that is trusted now. PEM."""
+    """PEM: a leaf and the intermediates that a peer needs, its key, and every root that is trusted now."""
 
     chain_pem: str
     key_pem: str = field(repr=False)
@@ -35,7 +35,7 @@ class Authorizer(Protocol):
     """Who may connect."""
 
     async def decide(self, source: Identity) -> Decision:
-        """Whether ``source`` may connect to the service of this proxy, revocations included. Raises when nobody answers."""
+        """Whether ``source`` may connect to this proxy's service, revocations included. Raises when nobody answers."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """A listening socket of the proxy: accepts, keeps to its limits, and hands each client to ``inbound`` or ``outbound``.
 
-Handshakes under way are bounded: one more takes the place of the oldest, so that clients that say nothing keep nobody out.
+Handshakes under way are bounded: one more takes the place of the oldest, so that clients that say nothing keep
+nobody out.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Destination:
             found = await self._host.discovery.instances(self.settings)
             self._instances = [item for instance in found for item in await _resolved(instance)]
         except Exception as error:  # noqa: BLE001  the last list is used for as long as nobody answers
-            return f"its instances can't be found out: {error or type(error).__name__}"
+            return f"its instances can't be found out: {str(error) or type(error).__name__}"
         self._asked_at = self._host.clock()
         return ""
 

@@ -1,7 +1,7 @@
 """Readiness of sockets: one epoll set inside the event loop, one dictionary look-up for each event.
 
-An event is a hint. A handler finds out by the system call itself, and takes ``BlockingIOError`` for "not yet": a descriptor
-may have been closed and given out again within one batch.
+An event is a hint. A handler finds out by the system call itself, and takes ``BlockingIOError`` for "not yet": a
+descriptor may have been closed and given out again within one batch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reactor:
         return len(self._handlers)
 
     def watch(self, sock: socket.socket, events: int, handler: Handler) -> None:
-        """Call ``handler(events)`` whenever ``sock`` is ready for one of ``events``; errors of it count as any event."""
+        """Call ``handler(events)`` when ``sock`` is ready for one of ``events``; an error counts as any event."""
         descriptor = sock.fileno()
         known = self._handlers.get(descriptor)
         if not events:
@@ -70,8 +70,7 @@ class Reactor:
                 continue
             try:
                 known[0](events)
-            except Exception:
-                # One connection's defect is not the others' end.
+            except Exception:  # noqa: BLE001  whatever it is, it is one connection's
                 _log.exception("a proxied connection failed")
                 if handlers.get(descriptor) is known:
                     del handlers[descriptor]

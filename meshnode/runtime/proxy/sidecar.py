@@ -99,7 +99,7 @@ class Sidecar:
             raise
 
     def apply(self, config: ProxyConfig) -> None:
-        """Change the listeners to ``config``. Raises :class:`ConfigError` when one can't listen: all stays as it was."""
+        """Change the listeners to ``config``. Raises :class:`ConfigError` when one can't listen."""
         changes = diff(self.config, config)
         host = self._ready_host()
         started: dict[Endpoint, tuple[Listener, Endpoint]] = {}

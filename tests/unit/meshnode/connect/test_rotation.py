@@ -40,9 +40,12 @@ def ids(ca: CaState) -> list[str]:
 def test_a_rotation_begins_with_both_roots_trusted_and_the_old_one_signing() -> None:
     ca = started()
     assert ids(ca) == ["old", "new"]
-    assert ca.active is not None and ca.active.id == "old"
-    assert ca.key_of("old") and ca.key_of("new")
-    assert ca.rotation is not None and ca.rotation.phase == Phase.DISTRIBUTE
+    assert ca.active is not None
+    assert ca.active.id == "old"
+    assert ca.key_of("old")
+    assert ca.key_of("new")
+    assert ca.rotation is not None
+    assert ca.rotation.phase == Phase.DISTRIBUTE
 
 
 def test_it_waits_for_every_node_that_is_up_and_names_who_is_missing() -> None:
@@ -50,7 +53,8 @@ def test_it_waits_for_every_node_that_is_up_and_names_who_is_missing() -> None:
     progress = advance(started(), trust, {"a", "b"}, 1.0)
     assert (progress.phase, progress.done, progress.total, progress.missing) == ("acknowledge", 1, 2, ("A",))
     assert progress.because == "1 of 2 nodes trust the new root, waiting for A"
-    assert progress.ca.active is not None and progress.ca.active.id == "old"
+    assert progress.ca.active is not None
+    assert progress.ca.active.id == "old"
 
 
 def test_a_node_that_is_down_is_waited_for_only_when_the_old_root_did_not_sign_the_new_one() -> None:
@@ -64,10 +68,13 @@ def test_when_all_have_acknowledged_the_new_root_signs_and_the_old_key_is_gone()
     progress = advance(started(), trust, {"a"}, 7.0)
     assert progress.phase == Phase.REISSUE
     assert progress.because == "0 of 1 nodes have no leaf of an old root, waiting for a"
-    assert progress.ca.active is not None and progress.ca.active.id == "new"
+    assert progress.ca.active is not None
+    assert progress.ca.active.id == "new"
     assert progress.ca.keys == (RootKey("new", "new key"),)
     old = progress.ca.root("old")
-    assert old is not None and old.rotated_out_at == 7.0 and not old.active
+    assert old is not None
+    assert old.rotated_out_at == 7.0
+    assert not old.active
 
 
 def test_the_old_root_goes_when_nobody_has_a_leaf_of_it() -> None:
@@ -122,7 +129,8 @@ def test_the_next_one_may_begin_once_the_last_one_has_switched() -> None:
     switched = advance(waiting, [], (), 1.0).ca
     third = advance(started(switched, root("third"), 2.0), [], (), 2.0).ca
     assert ids(third) == ["old", "new", "third"]
-    assert third.active is not None and third.active.id == "third"
+    assert third.active is not None
+    assert third.active.id == "third"
     assert ids(advance(third, [], (), 1.0 + 2 * TTL).ca) == ["new", "third"]
 
 
@@ -162,11 +170,13 @@ def test_whatever_is_reported_there_is_one_active_root_with_a_key_and_advancing_
     assert advance(first.ca, trust, alive, at).ca == first.ca
     assert [each.active for each in first.ca.roots].count(True) == 1
     active = first.ca.active
-    assert active is not None and first.ca.key_of(active.id)
+    assert active is not None
+    assert first.ca.key_of(active.id)
     if active.id == "new" and not forced:
         assert all("new" in row.roots for row in trust if row.node in alive)
     if "old" not in ids(first.ca) and at < LIFE:
-        assert trust and all("old" not in row.leaf_roots and "new" in row.roots for row in trust)
+        assert trust
+        assert all("old" not in row.leaf_roots and "new" in row.roots for row in trust)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -102,7 +103,7 @@ def test_three_rotations_make_one_chain(tmp_path: Path) -> None:
     roots = [root(number, key_type="rsa-2048" if number == 3 else "ec-p256") for number in (1, 2, 3, 4)]
     crossed = [
         cross_sign(old, new.certificate, at=AT, entropy=entropy)
-        for old, new in zip(roots, roots[1:], strict=False)
+        for old, new in itertools.pairwise(roots)
     ]
     assert (
         openssl_verify(tmp_path, leaf(roots[3]).certificate_pem, roots[0].certificate_pem, "".join(crossed))

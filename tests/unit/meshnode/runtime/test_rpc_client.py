@@ -21,6 +21,7 @@ from meshnode.runtime.rpc_client import (
     CallTimeoutError,
     ClientOptions,
     RpcClient,
+    ServerRefusedError,
     ServerUnreachableError,
     TlsRefusedError,
 )
@@ -141,7 +142,7 @@ def test_a_server_that_is_not_there_is_unreachable_for_all_who_wait() -> None:
         async with client_of() as client:
             calls = [client.call(address, "A.B", None, timeout=5) for _ in range(3)]
             errors = await asyncio.gather(*calls, return_exceptions=True)
-            assert {type(error) for error in errors} == {ServerUnreachableError}
+            assert {type(error) for error in errors} == {ServerRefusedError}
             assert str(address) in str(errors[0])
             assert "refused" in str(errors[0])
 
