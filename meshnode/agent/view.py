@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from meshnode.agent.access import Access
@@ -83,9 +82,12 @@ class View:
         """The reply to a read that memory can answer at once."""
         if self._server is None:
             return None
-        if not query.token and self._access.enabled:
-            query = replace(query, token=self._access.tokens.for_requests)
         return self._server.read_now(query)
+
+    @property
+    def default_token(self) -> str:
+        """The token of requests that bring none."""
+        return self._access.tokens.for_requests if self._access.enabled else ""
 
     @property
     def acl_enabled(self) -> bool:

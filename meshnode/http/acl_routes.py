@@ -110,7 +110,8 @@ def tokens(context: Context, request: Request) -> Outcome:
 @guarded
 def token_self(context: Context, request: Request) -> Outcome:
     """GET /v1/acl/token/self: the token of the request."""
-    body = {"TokenID": request.token, "TokenIDType": "secret", "Token": request.token}
+    token = request.token or context.view.default_token
+    body = {"TokenID": token, "TokenIDType": "secret", "Token": token}
     return state.read(context, request, "ACL.TokenRead", body, _field("Token"))
 
 

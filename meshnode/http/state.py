@@ -65,8 +65,9 @@ def read(
     """
     consistency = _consistency(context, request, discovery=discovery)
     wanted = parse_blocking(request)
+    token = request.token or context.view.default_token
     cache = context.view.answers
-    key = _cache_key(request) if cache is not None and consistency is _DEFAULT else None
+    key = _cache_key(request, token) if cache is not None and consistency is _DEFAULT else None
     if cache is not None and key is not None and not wanted.index:
         kept = cache.get(key)
         if kept is not None:
@@ -81,7 +82,7 @@ def read(
         if consistency.max_stale:
             fields["MaxStaleDuration"] = int(consistency.max_stale * NANOSECONDS)
     datacenter = request.query.get("dc") if request.raw_query else ""
-    query = ReadServer(method, fields, datacenter, request.token)
+    query = ReadServer(method, fields, datacenter, token)
     reply = context.view.read_now(query)
     if reply is None:
         return _asked(context, request, query, render, consistency, key)
@@ -189,11 +190,11 @@ def _seconds(value: str) -> float:
         raise HttpError(400, f"Invalid max_stale value {value!r}") from None
 
 
-def _cache_key(request: Request) -> tuple[str, str, str] | None:
+def _cache_key(request: Request, token: str) -> tuple[str, str, str] | None:
     """What an answer from memory depends on beside the state; ``None``: it is not to be kept."""
     raw = request.raw_query
     if not raw:
-        return request.path, "", request.token
+        return request.path, "", token
     if "near" in raw or "dc=" in raw:
         return None
-    return request.path, _NOT_IN_KEY.sub("", raw), request.token
+    return request.path, _NOT_IN_KEY.sub("", raw), token

@@ -132,6 +132,10 @@ class AgentView(Protocol):
         """Monotonic seconds, the clock that ``metrics`` is fed with."""
 
     @property
+    def default_token(self) -> str:
+        """The token of requests that bring none; empty: nobody's."""
+
+    @property
     def answers(self) -> AnswerCache | None:
         """Rendered answers that memory can vouch for; ``None`` on a client."""
 

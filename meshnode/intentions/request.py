@@ -40,6 +40,7 @@ MAX_REGEXP_STEPS: Final = 200_000
 
 #: A path that everybody reads alike: no escapes, parameters, backslashes, empty or dot segments.
 _PLAIN: Final = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9_.~!$&'()*+,=:@-]+)*/?")
+_QUERY: Final = re.compile("[?#]")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPED_SLASH: Final = re.compile("%2[Ff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
@@ -77,7 +78,7 @@ def readings(request: HttpRequest) -> tuple[Reading, ...]:
 
 def path_readings(path: str) -> tuple[str, ...]:
     """Every way to read the path of a request; none when it isn't one, or when it can't be read."""
-    path = re.split("[?#]", path, maxsplit=1)[0]
+    path = _QUERY.split(path, 1)[0]
     if not path.startswith("/") or len(path) > MAX_PATH_CHARS:
         return ()
     if _PLAIN.fullmatch(path):
@@ -96,8 +97,9 @@ def path_readings(path: str) -> tuple[str, ...]:
         return ()
     if once is None or kept is None or loose is None:
         return ()
-    without_parameters = re.sub(";[^/]*", "", loose.replace("\\", "/"))
-    return tuple(dict.fromkeys(map(_resolved, (once, kept, without_parameters))))
+    # And some look for a query, for parameters and for backslashes only after they undid the escapes.
+    late = re.sub(";[^/]*", "", _QUERY.split(loose, 1)[0].replace("\\", "/"))
+    return tuple(dict.fromkeys(map(_resolved, (once, kept, late))))
 
 
 def _unescaped(path: str) -> str | None:

@@ -49,6 +49,7 @@ class FakeView:
     leader_address: str = "10.0.0.1:8300"
     answers: None = None
     acl_enabled: bool = False
+    default_token: str = ""
 
     def read_now(self, _query: object) -> None:
         return None

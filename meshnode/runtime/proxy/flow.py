@@ -22,7 +22,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from meshnode.proxy.ledger import Connection
 from meshnode.runtime.proxy.reactor import READ, WRITE, Reactor
@@ -193,10 +193,12 @@ class Flow:
 
     def _decrypt(self) -> None:
         """Everything that was received, so that nothing encrypted waits inside."""
-        tls, incoming, used, ended = self._tls, self._incoming, 0, False
+        # Into a buffer, it returns a count; its type does not say so.
+        read: Any = self._tls.read
+        incoming, used, ended = self._incoming, 0, False
         try:
             while True:
-                count = tls.read(READ_BYTES, _clear_view[used:])
+                count = read(READ_BYTES, _clear_view[used:])
                 if not count:
                     ended = True
                     break

@@ -301,7 +301,8 @@ def test_a_server_that_signs_for_another_key_or_service_is_not_believed() -> Non
         cluster = await started()
         cache = cluster.cache()
         honest = cluster.ca.sign
-        other = await cluster.cache("n2").leaf("web")
+        peer = cluster.cache("n2")
+        other = await peer.leaf("web")
 
         async def liar(body: Any, token: str) -> Any:
             return {**await honest(body, token), "CertPEM": other[0].certificate_pem}
@@ -309,6 +310,6 @@ def test_a_server_that_signs_for_another_key_or_service_is_not_believed() -> Non
         cluster.ca.sign = liar  # type: ignore[method-assign]
         with pytest.raises(RemoteProtocolError, match="another key"):
             await cache.leaf("web")
-        await stop(cluster, cache)
+        await stop(cluster, cache, peer)
 
     run(scenario())

@@ -49,6 +49,9 @@ from meshnode.intentions.request import (
         ("/a/..;/b", ("/a/..;/b", "/b")),
         ("/a/%2e%2e;x/b", ("/a/..;x/b", "/b")),
         ("/100%25", ("/100%",)),
+        ("/a%3fb/..", ("/",)),
+        ("/a%3fb", ("/a?b", "/a")),
+        ("/a%2523b", ("/a%23b", "/a")),
     ],
 )
 def test_a_path_is_read_in_every_way_that_servers_do(path: str, expected: tuple[str, ...]) -> None:
