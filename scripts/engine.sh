@@ -100,5 +100,6 @@ install_programs "$lab_programs"
 case "${1:-}" in
     test) install_programs "$test_programs" ;;
     etcd) install_programs "etcd etcd-server
-etcdctl etcd-client" ;;
+etcdctl etcd-client
+faketime faketime" ;;
 esac

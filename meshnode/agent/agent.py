@@ -163,7 +163,7 @@ class Agent:
         )
         if self.server is not None:
             self.server.on_restored = self.dns.forget
-        self._servers_seen: frozenset[str] = frozenset()
+        self._servers_seen: frozenset[Address] = frozenset()
         self._joining: list[asyncio.Task[Any]] = []
         self._leaving: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
@@ -423,12 +423,14 @@ class Agent:
             self.stopped.set()
 
     def _membership_changed(self) -> None:
-        alive = frozenset(server.name for server in self.lan.servers if server.alive)
+        alive = frozenset(server.rpc for server in self.lan.servers if server.alive)
         if alive - self._servers_seen:
             self.services.servers_changed()
+        for address in self._servers_seen - alive:
+            self.client.drop(address)
         self._servers_seen = alive
         if self.server is not None:
-            self._joining.append(spawn(self.server.membership_changed(), name="membership change"))
+            self.server.membership_changed()
         self.metrics.set_gauge("consul.serf.lan.members", len(self.lan.members), self.view.now)
         if self._flood is not None:
             self._flood.wake()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.agent.pool import Pool
-from meshnode.agent.state_gateway import StateGateway
+from meshnode.agent.state_gateway import NO_LEADER, StateGateway
 from meshnode.agent.wan_map import datacenter_coordinates, datacenters
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
@@ -180,14 +180,17 @@ class ServerCalls:
                 )
                 return parse_status(method, answer) if method in STATUS_METHODS else from_wire(answer)
             except RpcError as error:
-                raise ServerCallError(str(error)) from None
+                if str(error) != NO_LEADER:
+                    raise ServerCallError(str(error)) from None
+                # Nothing was done there; a server on another side of a partition may know a leader.
+                failures.append(NO_LEADER)
             except (*not_executed, CallLostError, CallTimeoutError) as error:
                 self._metrics.increment("consul.client.rpc.failed", self._clock())
                 _log.error("%s failed at server %s (%s): %s", method, server.name, server.rpc, error)
                 failures.append(f"{server.name} ({server.rpc}): {error}")
                 if not (repeatable or isinstance(error, not_executed)):
                     break
-        raise ServerCallError("; ".join(failures))
+        raise ServerCallError("; ".join(dict.fromkeys(failures)))
 
 
 def text_field(body: Any, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
@@ -42,6 +43,7 @@ from meshnode.runtime.cluster_state import ClusterState
 from meshnode.runtime.log_sqlite import SqliteLog
 from meshnode.runtime.rpc_client import RpcClient
 from meshnode.runtime.rpc_server import RpcServer
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
 
 __all__ = ["ServerRole"]
@@ -74,6 +76,8 @@ class ServerRole:
         self._calls = calls
         self._rng = rng
         self._halt = halt
+        self._news = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
         self.acl_settings = acl_settings
         #: Called when the whole state was replaced.
         self.on_restored: Callable[[], None] | None = None
@@ -139,14 +143,22 @@ class ServerRole:
     async def start(self) -> None:
         """Open the state, if it is ours to open; gossip runs already."""
         await self.owner.start()
+        self._following = spawn(self._follow_gossip(), name="follow gossip")
 
-    async def membership_changed(self) -> None:
+    def membership_changed(self) -> None:
         """Gossip has news."""
-        await self.owner.membership_changed()
-        self.leader.membership_changed()
+        self._news.set()
+
+    async def _follow_gossip(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.owner.membership_changed()
+            self.leader.membership_changed()
 
     async def stop(self, timeout: float) -> None:
         """End the term, close the port, close the log. Safe to call again."""
+        await cancel_and_wait(*filter(None, (self._following,)))
         await self.leader.stop()
         await self.connect.stop()
         await self.operator.stop()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from meshnode.base.errors import MeshError
-from meshnode.control.log import LeadershipChange
+from meshnode.control.log import LeadershipChange, LogUnavailableError
 from meshnode.control.servers import ServerInfo, elect
 from meshnode.control.status import ClusterView
 from meshnode.runtime.cluster_state import ClusterState
@@ -91,7 +91,20 @@ class StateOwner:
         if not self._shared and self.state is None and not self._opening and self._elected():
             _log.info("all expected servers are here: this one keeps the cluster's log")
             await self._open()
+        await self._depose_failed()
         self._note_leader()
+
+    async def _depose_failed(self) -> None:
+        """A leader that gossip has seen fail needn't be waited for; should it live, it stands again."""
+        if self.state is None:
+            return
+        leadership = self.state.log.leadership
+        failed = any(s.node_id == leadership.leader and not s.alive for s in self._servers())
+        if failed and leadership.leader != self._own_id:
+            try:
+                await self.state.log.depose(leadership.epoch)
+            except LogUnavailableError as error:
+                _log.debug("the failed leader's term was not ended: %s", error)
 
     async def _open(self) -> None:
         self._opening = True

@@ -93,8 +93,12 @@ class LockDelays:
         self._queue: Final[list[tuple[float, str]]] = []
 
     def blocks(self, key: str, at: float) -> bool:
-        """Whether ``key`` can't be locked at ``at``."""
-        return at < self._until.get(key, at)
+        """Whether ``key`` can't be locked at ``at``.
+
+        The leader's clock may have been set back since: then the delay is over rather than longer than any may be.
+        """
+        until = self._until.get(key, at)
+        return at < until <= at + MAX_LOCK_DELAY
 
     def add(self, key: str, until: float) -> None:
         """Block ``key`` until then; a later end replaces an earlier one and the other way round, as in Consul."""

@@ -206,7 +206,7 @@ def public_listener(settings: Mapping[str, Any], *, default_app_port: int = 0) -
 
 def _app_endpoint(text: str) -> Endpoint:
     if text.startswith(("unix:", "/")):
-        return _endpoint("local_service_address", "", 0, text.removeprefix("unix:").replace("//", "/", 1))
+        return _endpoint("local_service_address", "", 0, "/" + text.removeprefix("unix:").lstrip("/"))
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()):
         raise ConfigError(
@@ -263,7 +263,7 @@ def _protocol(value: str) -> None:
 def _clash(one: Endpoint, other: Endpoint) -> bool:
     if one.path or other.path:
         return one == other
-    if one.port != other.port or not one.port:
+    if one.port != other.port:
         return False
     wild = {"0.0.0.0", "::"}
     return one.host == other.host or one.host in wild or other.host in wild

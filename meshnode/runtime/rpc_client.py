@@ -76,6 +76,11 @@ class RpcClient:
             raise RpcError(response.error)
         return response.body
 
+    def drop(self, address: Address) -> None:
+        """Give up the sessions with a server that is gone: its calls raise ``CallLostError`` instead of waiting."""
+        for connection in [each for each in self._live if each.key.address == address]:
+            connection.shut(CallLostError(f"server {address} has failed"))
+
     async def close(self) -> None:
         """Close every session; calls under way raise ``CallLostError``."""
         self._closed = True

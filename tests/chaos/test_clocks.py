@@ -134,9 +134,6 @@ def test_a_session_that_is_not_renewed_ends_in_time_on_a_clock_that_jumps(lab: L
     clock_of(lab, leader).set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a lock delay ends by the leader's wall clock: an hour back is an hour more"
-)
 def test_a_lock_is_free_again_soon_after_the_clock_went_back(lab: Lab) -> None:
     leader = lab.leader()
     with Contenders(lab.hosts, "lock/freed", lock_delay="3s") as contenders:

@@ -31,6 +31,7 @@ NOT_DONE = (
     "disk is full",
     "rate limit exceeded",
     "database space exceeded",
+    "did not take the write",
 )
 IN_DOUBT = "may have been made or not"
 #: What register clients do: deletes are rare, since many reads of nothing tell little apart.

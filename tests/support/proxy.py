@@ -1,4 +1,4 @@
-"""The proxy's surroundings in memory: a small CA of SPIFFE leafs, decisions, instances; and programs on the other end."""
+"""The proxy's surroundings in memory: a small CA of SPIFFE leafs, decisions, instances, applications."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ class Ca:
     ) -> TlsMaterial:
         """A leaf that our CA would never sign."""
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-        names = [*(x509.UniformResourceIdentifier(uri) for uri in uris), *(x509.DNSName(name) for name in dns)]
+        names = [
+            *(x509.UniformResourceIdentifier(uri) for uri in uris),
+            *(x509.DNSName(name) for name in dns),
+        ]
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))

@@ -43,6 +43,8 @@ class Listener:
         self._shared = shared
         self._destination = Destination(host, settings, rng) if isinstance(settings, Upstream) else None
         self._rng = rng
+        #: Where it listens: the port is the one that the system chose if 0 was asked for.
+        self.address = settings.bind
         self._sock: socket.socket | None = None
         #: Clients that are not connected through yet, oldest first.
         self._waiting: dict[Inbound | Outbound, None] = {}
@@ -59,8 +61,8 @@ class Listener:
         """Clients whose handshake, or whose way to an instance, is under way."""
         return len(self._waiting)
 
-    def start(self) -> Endpoint:
-        """Listen; returns the address, its port chosen by the system if it was 0. Raises :class:`ConfigError`."""
+    def start(self) -> None:
+        """Listen; raises :class:`ConfigError` when that can't be."""
         bind = self._settings.bind
         try:
             self._sock = listen(bind, backlog=BACKLOG, shared=self._shared)
@@ -69,9 +71,7 @@ class Listener:
                 f"{self._settings.name} can't listen on {bind}: {error.strerror or error}"
             ) from None
         self._host.reactor.watch(self._sock, READ, self._accept)
-        if bind.path:
-            return bind
-        return Endpoint(bind.host, self._sock.getsockname()[1])
+        self.address = bind if bind.path else Endpoint(bind.host, self._sock.getsockname()[1])
 
     def update(self, settings: PublicListener | Upstream) -> None:
         """New settings for the same address."""

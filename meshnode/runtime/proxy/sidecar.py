@@ -66,7 +66,6 @@ class Sidecar:
         self.config: ProxyConfig | None = None
         self._host: ProxyHost | None = None
         self._listeners: dict[Endpoint, Listener] = {}
-        self._addresses: dict[str, Endpoint] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
         #: The sources of live connections are being asked about again.
@@ -102,16 +101,17 @@ class Sidecar:
         """Change the listeners to ``config``. Raises :class:`ConfigError` when one can't listen."""
         changes = diff(self.config, config)
         host = self._ready_host()
-        started: dict[Endpoint, tuple[Listener, Endpoint]] = {}
+        started: dict[Endpoint, Listener] = {}
         free = [bind for bind in changes.stop if bind in {item.bind for item in changes.start}]
         for bind in free:
             self._listeners.pop(bind).stop()
         try:
             for settings in changes.start:
                 listener = Listener(host, settings, self._rng, shared=self._shared)
-                started[settings.bind] = (listener, listener.start())
+                listener.start()
+                started[settings.bind] = listener
         except ConfigError:
-            for listener, _ in started.values():
+            for listener in started.values():
                 listener.stop()
             raise
         for bind in changes.stop:
@@ -119,16 +119,9 @@ class Sidecar:
                 self._listeners.pop(bind).stop()
         for settings in changes.update:
             self._listeners[settings.bind].update(settings)
-        addresses = {bind: address for bind, (_, address) in started.items()}
-        before = {listener.settings.bind: name for name, listener in self._named().items()}
-        for bind, (listener, address) in started.items():
+        for bind, listener in started.items():
             self._listeners[bind] = listener
-            log.info("%s starting on %s", listener.settings.name, address)
-        known = {bind: self._addresses[name] for bind, name in before.items() if name in self._addresses}
-        self._addresses = {
-            settings.name: addresses.get(settings.bind) or known.get(settings.bind, settings.bind)
-            for settings in config.listeners()
-        }
+            log.info("%s starting on %s", listener.settings.name, listener.address)
         self.config = config
 
     async def stop(self, *, drain_timeout: float = 10.0) -> None:
@@ -136,7 +129,6 @@ class Sidecar:
         for listener in self._listeners.values():
             listener.stop()
         self._listeners.clear()
-        self._addresses.clear()
         host = self._host
         if host is not None and host.flows and drain_timeout > 0:
             self._idle.clear()
@@ -167,7 +159,7 @@ class Sidecar:
 
     def address(self, listener: str = "public") -> Endpoint:
         """Where a listener of that name is."""
-        return self._addresses[listener]
+        return next(item.address for item in self._listeners.values() if item.settings.name == listener)
 
     def handshakes(self) -> int:
         """Clients whose connection is being set up."""
@@ -290,9 +282,6 @@ class Sidecar:
     def _flow_ended(self, flow: Flow) -> None:
         if not self._ready_host().flows:
             self._idle.set()
-
-    def _named(self) -> dict[str, Listener]:
-        return {listener.settings.name: listener for listener in self._listeners.values()}
 
     def _ready_host(self) -> ProxyHost:
         if self._host is None:

@@ -244,7 +244,11 @@ def test_a_new_leader_goes_on_with_a_rotation() -> None:
 
 def test_a_root_is_replaced_before_its_end_without_anybody_asking() -> None:
     async def scenario(cluster: ConnectCluster) -> None:
-        await asyncio.sleep(3290 * 86400.0)
+        cluster.skew += 3280 * 86400.0
+        await asyncio.sleep(60)
+        assert names(cluster) == [("Consul CA 1", True)]
+        cluster.skew += 10 * 86400.0
+        await asyncio.sleep(60)
         assert names(cluster)[-1] == ("Consul CA 2", True)
 
     led(scenario)

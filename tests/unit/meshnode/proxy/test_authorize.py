@@ -59,7 +59,7 @@ def test_the_serial_number_is_written_as_the_authority_writes_it() -> None:
         ([spiffe("web", "evil.consul")], {}, RefusalCode.TRUST_DOMAIN),
         ([spiffe("web", TRUST_DOMAIN, "dc2")], {}, RefusalCode.DATACENTER),
         ([spiffe("db")], {}, RefusalCode.OTHER_SERVICE),
-        ([WEB], {"end": timedelta(seconds=-1)}, RefusalCode.EXPIRED),
+        ([WEB], {"end": timedelta(minutes=-1)}, RefusalCode.EXPIRED),
         ([WEB], {"start": timedelta(minutes=1)}, RefusalCode.NOT_YET_VALID),
     ],
 )

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import random
 
-from meshnode.proxy.balance import FIRST_BACK_OFF, MAX_ATTEMPTS, MAX_BACK_OFF, MAX_OUTLIERS, Balancer, Instance
+from meshnode.proxy.balance import (
+    FIRST_BACK_OFF,
+    MAX_ATTEMPTS,
+    MAX_BACK_OFF,
+    MAX_OUTLIERS,
+    Balancer,
+    Instance,
+)
 
 
 def instance(port: int, distance: float = 0.0, *, passing: bool = True) -> Instance:
@@ -45,7 +52,8 @@ def test_one_that_failed_comes_last_until_its_time_is_over() -> None:
 
 def test_each_further_failure_doubles_the_time_up_to_a_bound() -> None:
     balance = balancer()
-    assert [balance.failed(instance(1), 0.0) for _ in range(8)] == [1, 2, 4, 8, 16, MAX_BACK_OFF, MAX_BACK_OFF, MAX_BACK_OFF]
+    times = [balance.failed(instance(1), 0.0) for _ in range(7)]
+    assert times == [1, 2, 4, 8, 16, MAX_BACK_OFF, MAX_BACK_OFF]
 
 
 def test_a_success_forgives() -> None:

@@ -71,7 +71,7 @@ def test_each_listener_of_both_is_in_exactly_one_list(old: ProxyConfig, new: Pro
         (Endpoint("127.0.0.1", 9000), Endpoint("127.0.0.1", 9000), True),
         (Endpoint("0.0.0.0", 9000), Endpoint("127.0.0.1", 9000), True),
         (Endpoint("127.0.0.1", 9000), Endpoint("127.0.0.2", 9000), False),
-        (Endpoint("127.0.0.1", 0), Endpoint("127.0.0.1", 0), False),
+        (Endpoint("127.0.0.1", 0), Endpoint("127.0.0.1", 0), True),
         (Endpoint(path="/run/a"), Endpoint(path="/run/a"), True),
         (Endpoint(path="/run/a"), Endpoint(path="/run/b"), False),
     ],
@@ -126,7 +126,12 @@ def test_a_setting_that_cannot_be_used_is_named(settings: dict[str, object]) -> 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"host": "db.example"}, {"host": "1.2.3.4", "port": 65536}, {"path": "relative"}, {"path": "/" + "x" * 107}],
+    [
+        {"host": "db.example"},
+        {"host": "1.2.3.4", "port": 65536},
+        {"path": "relative"},
+        {"path": "/" + "x" * 107},
+    ],
 )
 def test_an_address_is_an_ip_address_with_a_port_or_an_absolute_path(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

@@ -52,7 +52,7 @@ def test_each_source_is_asked_about_once() -> None:
     for _ in range(5):
         enter(ledger, "web")
     asked: list[SourceKey] = []
-    ledger.forbidden_by(lambda source: asked.append(source))
+    ledger.forbidden_by(asked.append)
     assert asked == [("web", "0a")]
 
 
