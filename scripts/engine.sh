@@ -23,6 +23,8 @@ mmdebstrap mmdebstrap
 test_programs='
 curl curl
 dig bind9-dnsutils
+etcd etcd-server
+etcdctl etcd-client
 openssl openssl
 serf serf
 socat socat
@@ -99,7 +101,6 @@ fi
 install_programs "$lab_programs"
 case "${1:-}" in
     test) install_programs "$test_programs" ;;
-    etcd) install_programs "etcd etcd-server
-etcdctl etcd-client
+    etcd) install_programs "$test_programs
 faketime faketime" ;;
 esac

@@ -118,13 +118,7 @@ class Agent:
             members=lambda: len(self.lan.members),
             rng=self._rng,
         )
-        self.connect = ConnectRole(
-            config,
-            call=self._call_server,
-            token=lambda: self.access.tokens.for_own_work,
-            own=lambda: own_certificates(self),
-            rng=self._rng,
-        )
+        self.connect = self._connect_role()
         self.view = View(
             node_name=identity.node_name,
             datacenter=identity.datacenter,
@@ -299,6 +293,15 @@ class Agent:
             fire=self._fire,
             acl_settings=lambda: self.access.settings(),  # noqa: PLW0108 - made below
             halt=self._give_up,
+            rng=self._rng,
+        )
+
+    def _connect_role(self) -> ConnectRole:
+        return ConnectRole(
+            self.config,
+            call=self._call_server,
+            token=lambda: self.access.tokens.for_own_work,
+            own=lambda: own_certificates(self),
             rng=self._rng,
         )
 

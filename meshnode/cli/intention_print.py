@@ -23,7 +23,7 @@ EXACT: Final = "/v1/connect/intentions/exact"
 
 def title(row: Row) -> str:
     """``web => db (deny)``."""
-    return f"{_end(row, 'Source')} => {_end(row, 'Destination')} ({_effect(row)})"
+    return _plain(f"{_end(row, 'Source')} => {_end(row, 'Destination')} ({_effect(row)})")
 
 
 def intention_text(row: Row) -> str:
@@ -39,7 +39,8 @@ def intention_text(row: Row) -> str:
     if row.get("Description"):
         lines.append(("Description:", row["Description"]))
     lines += [(f"Meta[{key}]:", value) for key, value in sorted((row.get("Meta") or {}).items())]
-    return columns([*lines, ("Created At:", _rfc_850(row.get("CreatedAt") or ""))])
+    lines.append(("Created At:", _rfc_850(row.get("CreatedAt") or "")))
+    return columns([(_plain(label), _plain(text)) for label, text in lines])
 
 
 def intention_table(rows: list[Row]) -> str:
@@ -88,6 +89,11 @@ def find_exact(client: ApiClient, source: str, destination: str, query: dict[str
 def not_found(source: str, destination: str) -> MeshError:
     """Consul's sentence for names that no intention has."""
     return MeshError(f'Error: intention with source "{source}" and destination "{destination}" not found.')
+
+
+def _plain(text: str) -> str:
+    """What somebody wrote into an intention doesn't move the cursor of who reads it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _end(row: Row, end: str) -> str:

@@ -13,16 +13,32 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgpack
 
-from meshnode.acl.model import Policy, Role, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.store import Registration
-from meshnode.connect.model import CaState, NodeTrust, Revoked
+from meshnode.control.acl_commands import (
+    AclBootstrap,
+    AclPolicyDelete,
+    AclPolicySet,
+    AclReapTokens,
+    AclRoleDelete,
+    AclRoleSet,
+    AclTokenDelete,
+    AclTokenSet,
+)
 from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.log import MAX_COMMAND_BYTES
-from meshnode.control.prepared.model import PreparedQuery
+from meshnode.control.mesh_commands import (
+    ConnectCaSet,
+    ConnectReport,
+    ConnectRevoke,
+    IntentionDelete,
+    IntentionSet,
+    IntentionUpsert,
+    QueryDelete,
+    QuerySet,
+)
 from meshnode.control.shape import Shape
-from meshnode.intentions.model import Intention
 from meshnode.kv.sessions import Session
 from meshnode.kv.txn import TxnOp
 
@@ -52,6 +68,7 @@ __all__ = [
     "KvPut",
     "KvRelease",
     "Lead",
+    "LeaderCommand",
     "QueryDelete",
     "QuerySet",
     "ReapTombstones",
@@ -198,106 +215,6 @@ class Lead:
 
 
 @dataclass(frozen=True, slots=True)
-class AclBootstrap:
-    """Add the first token, once; again only if ``reset_index`` is the index of the last time. Result: the accessor."""
-
-    accessor_id: str
-    secret_id: str = field(repr=False)
-    at: float
-    reset_index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AclTokenSet:
-    """Add a token (``create``), or change the one with its accessor. Result: the accessor."""
-
-    token: Token
-    create: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AclTokenDelete:
-    """Result: true, also when there is no such token."""
-
-    accessor_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AclPolicySet:
-    """Add a policy (``create``), or change the one with its id. Result: the id."""
-
-    policy: Policy
-    create: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AclPolicyDelete:
-    """Remove a policy and every link to it. Result: true, also when there is no such policy."""
-
-    policy_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AclRoleSet:
-    """Add a role (``create``), or change the one with its id. Result: the id."""
-
-    role: Role
-    create: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AclRoleDelete:
-    """Remove a role and every link to it. Result: true, also when there is no such role."""
-
-    role_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AclReapTokens:
-    """Remove the tokens that are over at ``at``: by the leader. Result: true."""
-
-    at: float
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class QuerySet:
-    """Add a prepared query (``create``), or change the one with its id. Result: the id."""
-
-    query: PreparedQuery
-    create: bool
-
-
-@dataclass(frozen=True, slots=True)
-class QueryDelete:
-    """Result: the id, also when there is no such prepared query."""
-
-    query_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class IntentionSet:
-    """Add an intention (``create``), or change the one with its id. Result: the id."""
-
-    intention: Intention
-    create: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IntentionUpsert:
-    """Add an intention, or change the one with its source and destination. Result: the id that it has now."""
-
-    intention: Intention
-
-
-@dataclass(frozen=True, slots=True)
-class IntentionDelete:
-    """Result: the id, also when there is no such intention."""
-
-    intention_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class RestoreChunk:
     """A piece of a snapshot that is to replace the state; the first has position 0. Result: true."""
 
@@ -323,29 +240,6 @@ class AutopilotSet:
     config: AutopilotConfig
     expected: int | None = None
     epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectCaSet:
-    """Replace the CA, private keys included, if it was last changed at ``expected``. Result: whether it was."""
-
-    ca: CaState = field(repr=False)
-    expected: int
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectReport:
-    """What a node's agent trusts. Result: true."""
-
-    trust: NodeTrust
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectRevoke:
-    """Trust a leaf no more. Result: true."""
-
-    revoked: Revoked
 
 
 Command: TypeAlias = (
@@ -383,6 +277,21 @@ Command: TypeAlias = (
     | ConnectCaSet
     | ConnectReport
     | ConnectRevoke
+)
+
+#: Those that carry an epoch.
+LeaderCommand: TypeAlias = (
+    Register
+    | Deregister
+    | SessionDestroy
+    | UpdateCoordinates
+    | ReapTombstones
+    | AclReapTokens
+    | RestoreChunk
+    | RestoreCommit
+    | AutopilotSet
+    | ConnectCaSet
+    | Lead
 )
 
 #: tag -> (command, version). A tag stays with its command for ever.

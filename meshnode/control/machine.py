@@ -52,6 +52,7 @@ from meshnode.control.command import (
     KvPut,
     KvRelease,
     Lead,
+    LeaderCommand,
     QueryDelete,
     QuerySet,
     ReapTombstones,
@@ -138,12 +139,12 @@ class StateMachine:
                 return self._apply_acl(index, command)
             case AclRoleSet() | AclRoleDelete():
                 return self._apply_acl(index, command)
-            case ConnectReport(trust):
-                self.connect.report(trust)
-                return True
-            case ConnectRevoke(revoked):
-                fault = self.connect.revoke(index, revoked)
-                return Refusal(fault) if fault else True
+            case ConnectReport() | ConnectRevoke():
+                return self._apply_connect(index, command)
+        return self._apply_leaders(index, command)
+
+    def _apply_leaders(self, index: int, command: LeaderCommand) -> Result:
+        """A command that may carry an epoch: nothing happens when that is over."""
         if 0 < command.epoch < self.epoch:
             return Refusal(f"leadership epoch {command.epoch} is over: the present one is {self.epoch}")
         self.epoch = max(self.epoch, command.epoch)
@@ -328,6 +329,13 @@ class StateMachine:
             return self.intentions.upsert(index, intention)
         fault = self.intentions.put(index, intention, create=command.create)
         return Refusal(fault) if fault else intention.id
+
+    def _apply_connect(self, index: int, command: ConnectReport | ConnectRevoke) -> bool | Refusal:
+        if isinstance(command, ConnectReport):
+            self.connect.report(command.trust)
+            return True
+        fault = self.connect.revoke(index, command.revoked)
+        return Refusal(fault) if fault else True
 
     def _session_exists(self, session_id: str) -> bool:
         return self.sessions.get(session_id)[1] is not None

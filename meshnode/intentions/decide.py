@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from meshnode.base.errors import ConfigError
+from meshnode.base.regexp import Work
 from meshnode.intentions.model import (
     ACTIONS,
     ALLOW,
@@ -20,7 +21,7 @@ from meshnode.intentions.model import (
     Intention,
     ServiceName,
 )
-from meshnode.intentions.request import HttpRequest, Reading, fits, readings
+from meshnode.intentions.request import MAX_REGEXP_STEPS, HttpRequest, Reading, fits, readings
 
 __all__ = ["Decision", "DefaultDecision", "decide", "default_decision", "names"]
 
@@ -120,15 +121,16 @@ def _judged(intention: Intention, default: DefaultDecision, request: HttpRequest
         return Decision(
             False, f"Matched intention: {intention}. The path of the request can't be read safely"
         )
-    decisions = [_judged_reading(intention, default, way) for way in ways]
+    work = Work(MAX_REGEXP_STEPS)
+    decisions = [_judged_reading(intention, default, way, work) for way in ways]
     return next((decision for decision in decisions if not decision.allowed), decisions[0])
 
 
-def _judged_reading(intention: Intention, default: DefaultDecision, way: Reading) -> Decision:
+def _judged_reading(intention: Intention, default: DefaultDecision, way: Reading, work: Work) -> Decision:
     matched = f"Matched intention: {intention}"
     for number, permission in enumerate(intention.permissions):
         try:
-            found = fits(permission.http, way)
+            found = fits(permission.http, way, work)
         except ConfigError as error:
             return Decision(
                 False, f"{matched}. Permission {number} can't be tried: {error}", permission=number

@@ -21,6 +21,7 @@ from meshnode.intentions.model import HeaderMatch, HttpMatch
 __all__ = [
     "MAX_HEADERS",
     "MAX_PATH_CHARS",
+    "MAX_REGEXP_STEPS",
     "HttpRequest",
     "Reading",
     "fits",
@@ -35,7 +36,7 @@ MAX_PATH_CHARS: Final = 8192
 MAX_HEADERS: Final = 256
 #: How often a path may have been escaped.
 MAX_ESCAPES: Final = 4
-#: Steps of regular expressions on one reading.
+#: Steps of regular expressions in one decision, all readings and permissions together.
 MAX_REGEXP_STEPS: Final = 200_000
 
 #: A path that everybody reads alike: no escapes, parameters, backslashes, empty or dot segments.
@@ -137,9 +138,8 @@ def _header_readings(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]
     return [joined] if len(first) == len(headers) else [joined, first, last]
 
 
-def fits(http: HttpMatch, reading: Reading) -> bool:
+def fits(http: HttpMatch, reading: Reading, work: Work) -> bool:
     """Whether the conditions hold. Raises :class:`ConfigError` for a regular expression that can't be used."""
-    work = Work(MAX_REGEXP_STEPS)
     if http.methods and reading.method not in {method.upper() for method in http.methods}:
         return False
     if http.path_exact and reading.path != http.path_exact:

@@ -107,8 +107,13 @@ class IntentionStore:
         return True
 
     def load(self, intention: Intention) -> None:
-        """Put in a row, as from a snapshot: no index moves and nothing is touched."""
+        """Put in a row, as from a snapshot: no index moves and nothing is touched.
+
+        Raises :class:`ValueError` when its id, or its source and destination, are there already.
+        """
         key = intention.id.lower()
+        if key in self._rows or intention.pair in self._pairs:
+            raise ValueError(f"the intention {intention.id!r} or its pair of names is there twice")
         self._rows[key] = intention
         self._pairs[intention.pair] = key
         self._to.setdefault(intention.destination_name.lower(), set()).add(key)

@@ -214,19 +214,7 @@ def sign_leaf(
 
     Raises :class:`RemoteProtocolError` for anybody else, :class:`ConfigError` when the root is not valid at ``at``.
     """
-    identity = request.identity
-    if not isinstance(identity, ServiceId):
-        raise RemoteProtocolError(
-            f"{identity} is not the id of a service: only services get leaf certificates"
-        )
-    if identity.trust_domain != trust_domain:
-        raise RemoteProtocolError(
-            f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
-        )
-    if identity.datacenter != datacenter:
-        raise RemoteProtocolError(
-            f"the request is for datacenter {identity.datacenter!r}: this one is {datacenter!r}"
-        )
+    identity = _service_of(request, trust_domain, datacenter)
     root = authority.certificate
     if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
         raise ConfigError(
@@ -235,9 +223,29 @@ def sign_leaf(
         )
     starts = at.astimezone(UTC).replace(microsecond=0)
     ends = min(starts + lifetime, root.not_valid_after_utc)
-    certificate = (
+    certificate = _leaf(authority, request, identity, starts, ends, serial_number(entropy))
+    number = certificate.serial_number
+    return IssuedLeaf(
+        keys.serialize_certificate(certificate),
+        colon_hex(number.to_bytes((number.bit_length() + 7) // 8, "big")),
+        identity,
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
+
+
+def _leaf(
+    authority: Authority,
+    request: LeafRequest,
+    identity: ServiceId,
+    starts: datetime,
+    ends: datetime,
+    serial: int,
+) -> x509.Certificate:
+    root = authority.certificate
+    return (
         x509.CertificateBuilder()
-        .serial_number(serial_number(entropy))
+        .serial_number(serial)
         .not_valid_before(max(starts - BACKDATE, root.not_valid_before_utc))
         .not_valid_after(ends)
         .subject_name(_subject(identity.service))
@@ -258,14 +266,23 @@ def sign_leaf(
         .add_extension(_issuer_identifier(root), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
-    number = certificate.serial_number
-    return IssuedLeaf(
-        keys.serialize_certificate(certificate),
-        colon_hex(number.to_bytes((number.bit_length() + 7) // 8, "big")),
-        identity,
-        certificate.not_valid_before_utc,
-        certificate.not_valid_after_utc,
-    )
+
+
+def _service_of(request: LeafRequest, trust_domain: str, datacenter: str) -> ServiceId:
+    identity = request.identity
+    if not isinstance(identity, ServiceId):
+        raise RemoteProtocolError(
+            f"{identity} is not the id of a service: only services get leaf certificates"
+        )
+    if identity.trust_domain != trust_domain:
+        raise RemoteProtocolError(
+            f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
+        )
+    if identity.datacenter != datacenter:
+        raise RemoteProtocolError(
+            f"the request is for datacenter {identity.datacenter!r}: this one is {datacenter!r}"
+        )
+    return identity
 
 
 def _subject(service: str) -> x509.Name:

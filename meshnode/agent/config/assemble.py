@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from meshnode.agent.config.keys import KEYS
-from meshnode.agent.config.model import SETTING, AgentConfig
+from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.config.setting import SETTING
 
 __all__ = ["Changes", "assemble", "compare", "model_settings"]
 

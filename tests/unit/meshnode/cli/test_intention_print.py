@@ -31,6 +31,13 @@ def test_a_time_that_is_none_is_shown_as_it_is(at: str) -> None:
     assert intention_text({"CreatedAt": at}).splitlines()[-1] == f"Created At:   {at}".rstrip()
 
 
+def test_what_others_wrote_does_not_move_the_cursor() -> None:
+    text = intention_text({"Description": "a\x1b[2J\nb", "Meta": {"k\r": "\u202ev"}})
+    assert "a\\x1b[2J\\nb" in text
+    assert "Meta[k\\r]:" in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
 def test_fields_that_an_agent_leaves_out_are_empty() -> None:
     assert title({}) == " =>  ()"
     assert title({"SourceName": "a", "DestinationName": "b", "Permissions": [1]}) == "a => b (1 permission)"

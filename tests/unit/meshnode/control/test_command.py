@@ -14,6 +14,7 @@ from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
 from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
 from meshnode.catalog.store import Registration
+from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation
 from meshnode.control import command as commands
 from meshnode.control.autopilot import AutopilotConfig
 from meshnode.control.command import (
@@ -27,6 +28,9 @@ from meshnode.control.command import (
     AclTokenSet,
     AutopilotSet,
     Command,
+    ConnectCaSet,
+    ConnectReport,
+    ConnectRevoke,
     Deregister,
     IntentionDelete,
     IntentionSet,
@@ -97,6 +101,12 @@ QUERY = PreparedQuery(
     Template("name_prefix_match", "^(.*)$", True),
     DnsOptions("10s"),
 )
+CA = CaState(
+    CaConfig("id", settings={"LeafCertTTL": "72h"}),
+    (CaRoot("ab", "CA", 2**64 - 1, "ef", 1.0, 2.0, "pem", ("x",), True, 3.0, 4, 5),),
+    (RootKey("ab", "key"),),
+    Rotation("ab", "cd", "reissue", 1.0, 2.0, True),
+)
 INTENTION = Intention(
     "id", "web", "db", "", "ns1", "default", "consul", "d",
     (Permission("deny", HttpMatch("", "/admin", "", (HeaderMatch("x", exact="1", invert=True),), ("GET",))),),
@@ -149,6 +159,9 @@ SAMPLES: list[Command] = [
     IntentionSet(INTENTION, create=True),
     IntentionUpsert(Intention("id", "*", "db", "allow")),
     IntentionDelete("id"),
+    ConnectCaSet(CA, 4, 5),
+    ConnectReport(NodeTrust("n1", ("ab",), ("cd",))),
+    ConnectRevoke(Revoked("ab", 1.0, "lost", 2.0)),
     RestoreChunk("r", 3, b"\x00\xff", 4),
     RestoreCommit("r", 4, 5),
     AutopilotSet(AutopilotConfig(False, 0.5, 9, 10.0, "", False, "", 3, 4), 4, 5),
@@ -233,6 +246,18 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
         ),
         (IntentionDelete("id"), "936201a26964"),
         (
+            ConnectCaSet(CA, 4, 5),
+            "9570019498a26964a6636f6e73756ccb410fa40000000000cb415da9c000000000a765632d7032353681ab4c656166436572"
+            "7454544ca33732680000919ca26162a24341cfffffffffffffffffa26566cb3ff0000000000000cb4000000000000000a370"
+            "656d91a178c3cb400800000000000004059192a26162a36b657997a26162a26364a772656973737565cb3ff0000000000000"
+            "cb4000000000000000c3c20405",
+        ),
+        (ConnectReport(NodeTrust("n1", ("ab",), ("cd",))), "93710193a26e3191a2616291a26364"),
+        (
+            ConnectRevoke(Revoked("ab", 1.0, "lost", 2.0)),
+            "93720194a26162cb3ff0000000000000a46c6f7374cb4000000000000000",
+        ),
+        (
             AutopilotSet(AutopilotConfig(False, 0.5, 9), 4, 5),
             "95340199c2cb3fe000000000000009cb4024000000000000a0c2a000000405",
         ),
@@ -280,6 +305,9 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         96: "IntentionSet",
         97: "IntentionUpsert",
         98: "IntentionDelete",
+        112: "ConnectCaSet",
+        113: "ConnectReport",
+        114: "ConnectRevoke",
     }
 
 

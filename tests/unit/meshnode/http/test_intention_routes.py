@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshnode.control.endpoints.intention import intention_methods
+from meshnode.control.endpoints.table import METHODS
+from meshnode.intentions.decide import default_decision
 from tests.support.state_api import Grants, StateApi, json_of
 
 BASE = "/v1/connect/intentions"
+ENDS = "source=web&destination=db"
 WEB_DB = {"sourcename": "web", "DESTINATIONNAME": "db", "Action": "deny", "unknown": 1}
 EXACT = f"{BASE}/exact?source=web&destination=db"
 NO_SUCH = f"{BASE}/aaaaaaaa-0000-4000-8000-000000000001"
@@ -113,7 +117,6 @@ def test_a_list_is_in_the_order_of_evaluation(api: StateApi) -> None:
     assert len(api.json(f"{BASE}/match?by=source&name=web")["web"]) == 4
 
 
-ENDS = "source=web&destination=db"
 READS = [
     BASE,
     f"{BASE}/match?by=destination&name=db",
@@ -151,6 +154,15 @@ def test_a_check_is_consuls_and_an_explanation_says_why(api: StateApi) -> None:
     assert (explained["Allowed"], explained["IntentionID"]) == (False, intention_id)
     assert explained["Default"] == {"Allowed": True, "Reason": "ACLs disabled, access is allowed by default"}
     assert pairs(explained["Candidates"]) == ["web => db (deny)"]
+
+
+def test_a_server_is_told_what_holds_where_no_intention_does() -> None:
+    default = default_decision(acls_enabled=True, acls_allow=False)
+    api = StateApi(methods={**METHODS, **intention_methods(lambda: default)})
+    assert api.json(f"{BASE}/check?{ENDS}") == {"Allowed": False}
+    assert api.json(f"{BASE}/explain?{ENDS}")["Reason"] == "Default behavior configured by ACLs"
+    created(api, Action="allow")
+    assert api.json(f"{BASE}/check?{ENDS}") == {"Allowed": True}
 
 
 def test_an_explanation_may_be_about_a_request(api: StateApi) -> None:

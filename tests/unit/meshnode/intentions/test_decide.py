@@ -259,6 +259,15 @@ def test_a_header_that_is_sent_twice_does_not_get_past_a_permission() -> None:
     assert decide([intention], WEB, DB, DENIED, HttpRequest("GET", "/", (("x-Role", "admin"),))).allowed
 
 
+def test_the_work_of_one_decision_is_bounded_over_all_permissions_and_what_is_left_undone_is_denied() -> None:
+    slow = HttpMatch(path_regex="/(a|b|ab)*c")
+    intention = layered(*[Permission("deny", slow)] * 20, http("allow", path_prefix="/"))
+    assert decide([intention], WEB, DB, ALLOWED, HttpRequest("GET", "/" + "ab" * 10)).allowed
+    decision = decide([intention], WEB, DB, ALLOWED, HttpRequest("GET", "/" + "ab" * 2000))
+    assert not decision.allowed
+    assert "can't be tried: the regular expression takes too long" in decision.because
+
+
 # Audit
 
 

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
+from meshnode.base.regexp import Work
 from meshnode.intentions.model import HeaderMatch, HttpMatch
 from meshnode.intentions.request import (
     MAX_HEADERS,
     MAX_PATH_CHARS,
+    MAX_REGEXP_STEPS,
     HttpRequest,
     Reading,
     fits,
@@ -149,7 +151,7 @@ READING = Reading("GET", "/v1/kv/a", {"x-key": "secret-1", "empty": ""})
     ],
 )
 def test_a_permission_is_about_a_request_when_all_conditions_hold(http: HttpMatch, expected: bool) -> None:
-    assert fits(http, READING) is expected
+    assert fits(http, READING, Work(MAX_REGEXP_STEPS)) is expected
 
 
 @pytest.mark.parametrize(
@@ -165,4 +167,4 @@ def test_a_permission_is_about_a_request_when_all_conditions_hold(http: HttpMatc
 )  # fmt: skip
 def test_a_condition_that_cannot_be_tried_is_an_error_and_never_no(http: HttpMatch) -> None:
     with pytest.raises(ConfigError):
-        fits(http, Reading("GET", "/" + "a" * 8000, {"x-key": "v"}))
+        fits(http, Reading("GET", "/" + "a" * 8000, {"x-key": "v"}), Work(MAX_REGEXP_STEPS))

@@ -113,6 +113,12 @@ def test_a_write_touches_both_ends_and_a_move_touches_all_four(store: Store) -> 
     assert not store.touched
 
 
+@pytest.mark.parametrize("again", [replace(ONE, source_name="x"), replace(ONE, id="i2")])
+def test_a_row_that_is_there_twice_is_refused_when_it_is_loaded(store: Store, again: Intention) -> None:
+    with pytest.raises(ValueError, match="is there twice"):
+        store.load(again)
+
+
 def test_who_reads_about_a_service_hears_of_the_wildcard_too() -> None:
     assert watched_to(ServiceName("DB")) == (("intentions-to", "db"), ("intentions-to", "*"))
     assert watched_from(ServiceName("Web")) == (("intentions-from", "web"), ("intentions-from", "*"))

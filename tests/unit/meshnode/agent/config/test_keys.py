@@ -12,7 +12,8 @@ from meshnode.agent.config.assemble import model_settings
 from meshnode.agent.config.checks_acl import SAME
 from meshnode.agent.config.key import WORKS, Kind, Noted, Refused
 from meshnode.agent.config.keys import KEYS, SECTIONS, SHAPES, children, defaults
-from meshnode.agent.config.model import SETTING, AgentConfig
+from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.config.setting import SETTING
 from meshnode.base.duration import format_duration
 
 #: Names of the keys of Consul 1.2.3, as its reference lists them (nested names without their parents).
@@ -130,6 +131,7 @@ def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:
         "checks": tuple[typing.Mapping[str, typing.Any], ...],
         "watches": tuple[typing.Mapping[str, typing.Any], ...],
         "dns_config.service_ttl": typing.Mapping[str, float],
+        "connect.ca_config": typing.Mapping[str, typing.Any],
     }
     by_kind: dict[Kind, typing.Any] = {
         **{kind: typ for kind, typ in _TYPES.items() if typ in (str, bool, int, float)},

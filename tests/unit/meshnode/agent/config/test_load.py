@@ -199,7 +199,10 @@ def test_all_mistakes_of_all_sources_are_reported_at_once(directory: Path) -> No
     ("settings", "message"),
     [
         ({"ui": True}, "ui = true: not in this release: the web page"),
-        ({"connect": {"enabled": True}}, "connect.enabled = true: not in this release: the service mesh"),
+        (
+            {"connect": {"proxy_defaults": {"exec_mode": "script"}}},
+            'connect.proxy_defaults.exec_mode = "script": not in this release: the service mesh',
+        ),
         ({"ports": {"grpc": 8502}}, "ports.grpc = 8502: not in this release"),
         ({"raft_protocol": 2}, "raft_protocol = 2: the replicated log is an engine's"),
         ({"performance": {"raft_multiplier": 1}}, "performance.raft_multiplier = 1: the replicated log"),

@@ -220,7 +220,7 @@ async def test_when_nobody_answers_a_recheck_live_connections_go_on() -> None:
 async def test_a_decision_that_changes_while_it_is_asked_for_is_asked_for_again() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         pair.decisions.gate = asyncio.Event()
-        async with client(pair) as (reader, writer):
+        async with client(pair) as (reader, _):
             await until(lambda: pair.decisions.asked, "the decision is asked for")
             pair.decisions.denied.add("web")
             rechecking = spawn(pair.api.recheck(), name="recheck")

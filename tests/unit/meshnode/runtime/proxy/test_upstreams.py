@@ -1,0 +1,218 @@
+"""Upstream listeners against OpenSSL's server, and against instances that refuse, hang, reset or are somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from meshnode.proxy.balance import Instance
+from meshnode.proxy.config import ProxyConfig
+from meshnode.runtime.proxy.sidecar import Sidecar
+from tests.support.asynchronous import asynchronous
+from tests.support.proxy import (
+    Ca,
+    Decisions,
+    Instances,
+    Pair,
+    echo_server,
+    free_port,
+    make_sidecar,
+    spiffe,
+    start_pair,
+    upstream,
+    write,
+)
+from tests.support.waiting import until
+
+CA = Ca()
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextlib.asynccontextmanager
+async def web_sidecar(instances: Instances, **settings: object) -> AsyncIterator[tuple[Sidecar, Clock]]:
+    clock = Clock()
+    web, _ = make_sidecar(CA, "web", Decisions(), instances, clock=clock)
+    await web.start(ProxyConfig("web", None, (upstream(**settings),)))
+    try:
+        yield web, clock
+    finally:
+        await web.stop(drain_timeout=0)
+
+
+async def ask(sidecar: Sidecar, data: bytes = b"hello") -> bytes:
+    """What comes back; nothing when the connection is reset."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.address("service:default/api").port)
+    try:
+        writer.write(data)
+        return await asyncio.wait_for(reader.readexactly(len(data)), 20)
+    except (ConnectionResetError, asyncio.IncompleteReadError):
+        return b""
+    finally:
+        writer.close()
+
+
+def instance(port: int, service: str = "api", **more: object) -> Instance:
+    return Instance("127.0.0.1", port, spiffe(service), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@asynchronous
+async def test_openssl_as_server_sees_our_leaf_and_echoes(version: str, tmp_path: Path) -> None:
+    """``s_server -rev`` answers each line reversed."""
+    port, (chain, key, roots) = free_port(), write(CA.leaf("api"), tmp_path, "api")
+    process = subprocess.Popen(
+        [
+            *("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-rev", version, "-Verify", "3"),
+            *("-verify_return_error", "-cert", chain, "-key", key, "-CAfile", roots),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        await until(lambda: _listens(port), "openssl listens")
+        async with web_sidecar(Instances({"api": [instance(port)]})) as (web, _):
+            for _ in range(2):
+                assert await ask(web, b"olleh\n") == b"hello\n"
+                await until(lambda: not len(web.ledger), "the connection has ended")
+            counters = web.counters()
+            assert (counters["upstream.full_handshakes"], counters["upstream.resumed"]) == (1, 1)
+    finally:
+        process.kill()
+        output, _ = process.communicate()
+    assert f"Protocol version: {version[1:].replace('tls1_', 'TLSv1.')}" in output.decode()
+
+
+def _listens(port: int) -> bool:
+    return f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+
+
+@asynchronous
+async def test_an_instance_that_refuses_is_passed_over_and_remembered() -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        _put_first(pair, free_port())
+        assert await ask(pair.web) == b"hello"
+        assert pair.web.counters()["upstream.failed_attempts"] == 1
+        assert await ask(pair.web) == b"hello"
+        assert pair.web.counters()["upstream.failed_attempts"] == 1, "it was tried again at once"
+
+
+def _put_first(pair: Pair, port: int) -> None:
+    """A nearer instance, tried before the one that works."""
+    pair.instances.known["api"] = [instance(port), instance(pair.public_port, distance=1.0)]
+
+
+@asynchronous
+async def test_an_instance_that_resets_or_ends_in_the_handshake_is_passed_over() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    bad = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with echo_server() as app, start_pair(app) as pair:
+        _put_first(pair, bad.sockets[0].getsockname()[1])
+        assert await ask(pair.web) == b"hello"
+        assert pair.web.counters()["upstream.failed_attempts"] == 1
+    bad.close()
+
+
+@asynchronous
+async def test_an_instance_that_hangs_is_given_up_in_time_and_another_is_tried() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with echo_server() as app, start_pair(app) as pair:
+            working = instance(pair.public_port, distance=1.0)
+            hanging = instance(silent.getsockname()[1])
+            async with web_sidecar(Instances({"api": [hanging, working]})) as (web, clock):
+                await _trust_ours(pair)
+                asking = asyncio.get_running_loop().create_task(ask(web))
+                await until(lambda: web.handshakes() == 1, "it is under way")
+                await until(lambda: _connected_to(silent), "the silent one is connected to")
+                web.expire(clock.now + 4.99)
+                assert web.handshakes() == 1
+                clock.now += 5.0
+                web.expire(clock.now)
+                assert await asking == b"hello"
+                assert web.counters()["upstream.failed_attempts"] == 1
+
+
+def _connected_to(listening: socket.socket) -> bool:
+    port = listening.getsockname()[1]
+    return f":{port:04X} 01 " in re.sub(
+        r"(\S+) (0100007F:[0-9A-F]{4}) ", r"\2 ", Path("/proc/net/tcp").read_text()
+    )
+
+
+@asynchronous
+async def test_an_instance_that_is_somebody_else_gets_no_byte(caplog: pytest.LogCaptureFixture) -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        pair.instances.known["api"] = [instance(pair.public_port, "db")]
+        assert await ask(pair.web) == b""
+        assert f"the peer is {spiffe('api')}; expected is {spiffe('db')}" in caplog.text
+        assert pair.api.ledger.totals("inbound").received == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ([], "it has no instance"),
+        ([instance(1, passing=False)], "none of its 1 instances is passing"),
+    ],
+)
+@asynchronous
+async def test_a_destination_without_a_passing_instance_is_named(
+    known: list[Instance], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with web_sidecar(Instances({"api": known})) as (web, _):
+        assert await ask(web) == b""
+        assert said in caplog.text
+        assert web.counters()["refused.no_instance"] == 1
+
+
+@asynchronous
+async def test_the_last_known_instances_serve_while_nobody_answers() -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        await _trust_ours(pair)
+        instances = Instances({"api": [instance(pair.public_port)]})
+        async with web_sidecar(instances) as (web, clock):
+            assert await ask(web) == b"hello"
+            instances.fail = True
+            clock.now += 60.0
+            assert await ask(web) == b"hello"
+
+
+async def _trust_ours(pair: Pair) -> None:
+    """The pair has a CA of its own; its server side moves to ours."""
+    before = pair.api.identity.serial
+    pair.certificates["api"].replace(CA.leaf("api"))
+    await until(lambda: pair.api.identity.serial != before, "the leaf of our CA is in force")
+
+
+@asynchronous
+async def test_every_instance_failing_is_told_with_each_reason(caplog: pytest.LogCaptureFixture) -> None:
+    ports = [free_port(), free_port()]
+    async with web_sidecar(Instances({"api": [instance(port) for port in ports]})) as (web, _):
+        assert await ask(web) == b""
+        for port in ports:
+            assert f"127.0.0.1:{port}: Connection refused" in caplog.text
+        assert web.handshakes() == 0
+
+
+@asynchronous
+async def test_an_instance_registered_under_a_name_is_resolved() -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        pair.instances.known["api"] = [Instance("localhost", pair.public_port, spiffe("api"))]
+        assert await ask(pair.web) == b"hello"
