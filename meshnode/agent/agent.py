@@ -19,8 +19,10 @@ from meshnode.agent.connect_role import ConnectRole
 from meshnode.agent.describe import describe_agent, own_certificates
 from meshnode.agent.dns_role import DnsRole
 from meshnode.agent.flood_join import FloodJoin
+from meshnode.agent.gossip_parts import gossip_shell
+from meshnode.agent.leaving import leave_pools
 from meshnode.agent.perform import Performer
-from meshnode.agent.plan import GossipPlan, gossip_plan, http_listeners, http_settings, metric_names
+from meshnode.agent.plan import gossip_plan, http_listeners, http_settings, metric_names
 from meshnode.agent.pool import Pool
 from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
@@ -45,12 +47,9 @@ from meshnode.gossip.serf.events import (
     NameConflictLost,
     UserEventReceived,
 )
-from meshnode.gossip.serf.serf import Serf
 from meshnode.http.api import Api
 from meshnode.http.view import HttpSettings
-from meshnode.runtime.gossip_shell import GossipShell
 from meshnode.runtime.http_server import HttpServer
-from meshnode.runtime.keyring_file import open_keyring
 from meshnode.runtime.logs import LogHub, parse_level
 from meshnode.runtime.rpc_client import RpcClient
 from meshnode.runtime.tasks import cancel_and_wait, spawn
@@ -63,8 +62,6 @@ __all__ = ["Agent"]
 
 _log = logging.getLogger("meshnode.agent")
 _serf_log = logging.getLogger("meshnode.serf")
-#: Seconds that a leave may take (Consul's gracefulTimeout).
-LEAVE_TIMEOUT = 15.0
 #: Seconds given to requests in progress when the agent stops.
 STOP_TIMEOUT = 3.0
 
@@ -97,41 +94,12 @@ class Agent:
         self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
         self.events = UserEvents(identity.node_name, lambda: self.services.tags())  # noqa: PLW0108 - made below
         self.client = RpcClient(tls=self.tls)
-        self.calls = ServerCalls(
-            self.client,
-            self._servers_of,
-            rng=self._rng,
-            datacenter=identity.datacenter,
-            metrics=self.metrics,
-            clock=self._clock,
-            limit=self._limit(config),
-            timeout=config.limits.rpc_hold_timeout,
-        )
+        self.calls = self._make_calls()
         self.server = self._server() if identity.server else None
         self.access = self._access()
-        self.services = ServicesRole(
-            config,
-            node_id,
-            tls=self.tls,
-            call=self._call_server,
-            token=lambda: self.access.tokens.for_own_work,
-            members=lambda: len(self.lan.members),
-            rng=self._rng,
-        )
+        self.services = self._make_services()
         self.connect = self._connect_role()
-        self.view = View(
-            node_name=identity.node_name,
-            datacenter=identity.datacenter,
-            lan=self.lan,
-            wan=self.wan,
-            server=self.server,
-            local=self.services.view,
-            access=self.access,
-            events=self.events.buffer,
-            metrics=self.metrics,
-            settings=http_settings(config),
-            describe=lambda: describe_agent(self),
-        )
+        self.view = self._make_view()
         self._performer = self._make_performer()
         api = Api(self.view, self._rng)
         self.http = HttpServer(api, self._performer.perform, explain=self._explain_https)
@@ -145,16 +113,7 @@ class Agent:
             tls=self.tls,
             rng=self._rng,
         )
-        self.dns = DnsRole(
-            config,
-            server=self.server,
-            lan=self.lan,
-            call=self._call_datacenter,
-            token=lambda: self.access.tokens.for_requests,
-            metrics=self.metrics,
-            clock=self._clock,
-            rng=self._rng,
-        )
+        self.dns = self._make_dns()
         if self.server is not None:
             self.server.on_restored = self.dns.forget
         self._servers_seen: frozenset[Address] = frozenset()
@@ -213,21 +172,9 @@ class Agent:
         return self.left
 
     async def _leave_pools(self) -> None:
-        # WAN first, then LAN; then calls that still come may end: by now clients ask another server (Consul).
-        _log.info("Gracefully leaving the cluster")
+        drain_time = self.config.process.leave_drain_time if self.server is not None else 0.0
         try:
-            async with asyncio.timeout(LEAVE_TIMEOUT):
-                for pool in filter(None, (self.wan, self.lan)):
-                    if not await pool.shell.leave(LEAVE_TIMEOUT):
-                        _log.warning("the %s pool did not hear of our leave in time", pool.title)
-                drain_time = self.config.process.leave_drain_time if self.server is not None else 0.0
-                if drain_time > 0 and len(self.lan.members) > 1:
-                    _log.info("Waiting %gs to drain RPC traffic", drain_time)
-                    await asyncio.sleep(drain_time)
-            self.left = True
-            _log.info("Graceful leave complete")
-        except TimeoutError:
-            _log.warning("Timeout on graceful leave after %gs", LEAVE_TIMEOUT)
+            self.left = await leave_pools(self.wan, self.lan, drain_time)
         finally:
             self.stopped.set()
 
@@ -326,6 +273,56 @@ class Agent:
     async def _call_datacenter(self, method: str, body: Mapping[str, Any], datacenter: str) -> Any:
         return await self._performer.call(method, body, datacenter)
 
+    def _make_calls(self) -> ServerCalls:
+        return ServerCalls(
+            self.client,
+            self._servers_of,
+            rng=self._rng,
+            datacenter=self.config.identity.datacenter,
+            metrics=self.metrics,
+            clock=self._clock,
+            limit=self._limit(self.config),
+            timeout=self.config.limits.rpc_hold_timeout,
+        )
+
+    def _make_services(self) -> ServicesRole:
+        return ServicesRole(
+            self.config,
+            self.node_id,
+            tls=self.tls,
+            call=self._call_server,
+            token=lambda: self.access.tokens.for_own_work,
+            members=lambda: len(self.lan.members),
+            rng=self._rng,
+        )
+
+    def _make_view(self) -> View:
+        return View(
+            node_name=self.config.identity.node_name,
+            datacenter=self.config.identity.datacenter,
+            lan=self.lan,
+            wan=self.wan,
+            server=self.server,
+            local=self.services.view,
+            access=self.access,
+            events=self.events.buffer,
+            metrics=self.metrics,
+            settings=http_settings(self.config),
+            describe=lambda: describe_agent(self),
+        )
+
+    def _make_dns(self) -> DnsRole:
+        return DnsRole(
+            self.config,
+            server=self.server,
+            lan=self.lan,
+            call=self._call_datacenter,
+            token=lambda: self.access.tokens.for_requests,
+            metrics=self.metrics,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
     def _make_performer(self) -> Performer:
         return Performer(
             datacenter=self.config.identity.datacenter,
@@ -350,32 +347,9 @@ class Agent:
 
     def _pool(self, *, wan: bool) -> Pool:
         plan = gossip_plan(self.config, self.node_id, wan=wan, names_by_id=lambda: pool.names_by_id)
-        shell = self._shell(plan, self._wan_event if wan else self._lan_event)
+        shell = gossip_shell(plan, self._wan_event if wan else self._lan_event)
         pool = Pool(shell, wan=wan)
         return pool
-
-    def _shell(self, plan: GossipPlan, on_event: Callable[[object], None]) -> GossipShell:
-        def make(address: Address) -> Serf:
-            return Serf(
-                name=plan.name,
-                address=address,
-                tags=plan.tags,
-                config=plan.serf,
-                keyring=open_keyring(plan.keyring_path, plan.encrypt),
-                rng=random.Random(secrets.randbits(64)),
-                entropy=secrets.token_bytes,
-                refuse_member=plan.refuse_member,
-            )
-
-        return GossipShell(
-            make,
-            plan.bind,
-            advertise=plan.advertise,
-            keyring_path=plan.keyring_path,
-            snapshot_path=plan.snapshot_path,
-            on_event=on_event,
-            logger=logging.getLogger("meshnode.serf.wan" if plan.wan else "meshnode.serf.lan"),
-        )
 
     def _own_servers(self) -> Sequence[ServerInfo]:
         return [server for server in self.lan.servers if server.datacenter == self.config.identity.datacenter]

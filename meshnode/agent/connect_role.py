@@ -112,4 +112,5 @@ def _row(kind: str, name: str, pem: str, at: float, served: Mapping[str, str]) -
 
 
 def _days(ends: float, at: float) -> float:
-    return round((ends - at) / _DAY, 2)
+    # Leaves may live for seconds: a millionth of a day is a tenth of one.
+    return round((ends - at) / _DAY, 6)

@@ -82,17 +82,7 @@ class ServerRole:
         #: Called when the whole state was replaced.
         self.on_restored: Callable[[], None] | None = None
         identity = config.identity
-        self.owner = StateOwner(
-            own_id=node_id,
-            servers=own_servers,
-            departed=lambda: lan.departed_servers,
-            open_state=self._open_state,
-            announce=self._announce,
-            log_path=self._log_path,
-            first=config.dev or identity.bootstrap,
-            shared=config.state_log.engine == "etcd",
-            halt=halt,
-        )
+        self.owner = self._make_owner(own_servers)
         self.leader = Leader(
             lambda: self.owner.state,
             lambda: member_views(lan.members),
@@ -105,19 +95,7 @@ class ServerRole:
         )
         self.connect = self._connect_ca()
         self.owner.on_leadership = self._led
-        self.gateway = StateGateway(
-            self.owner,
-            {
-                **METHODS,
-                **session_methods(identity.session_ttl_min),
-                **self._bootstrap_methods(),
-            },
-            self._leader_methods(),
-            client=client,
-            datacenter=identity.datacenter,
-            hold_timeout=lambda: config.limits.rpc_hold_timeout,
-            rng=rng,
-        )
+        self.gateway = self._make_gateway(client)
         self.endpoints = ServerEndpoints(
             self.owner.view,
             fire,
@@ -130,6 +108,36 @@ class ServerRole:
         )
         self._rpc = RpcServer(self.endpoints.handle, tls=tls, metrics=metrics)
         self._bind = Address(config.addresses.bind, config.ports.server)
+
+    def _make_owner(self, own_servers: Callable[[], Sequence[ServerInfo]]) -> StateOwner:
+        config, lan = self._config, self._lan
+        return StateOwner(
+            own_id=self._node_id,
+            servers=own_servers,
+            departed=lambda: lan.departed_servers,
+            open_state=self._open_state,
+            announce=self._announce,
+            log_path=self._log_path,
+            first=config.dev or config.identity.bootstrap,
+            shared=config.state_log.engine == "etcd",
+            halt=self._halt,
+        )
+
+    def _make_gateway(self, client: RpcClient) -> StateGateway:
+        identity, limits = self._config.identity, self._config.limits
+        return StateGateway(
+            self.owner,
+            {
+                **METHODS,
+                **session_methods(identity.session_ttl_min),
+                **self._bootstrap_methods(),
+            },
+            self._leader_methods(),
+            client=client,
+            datacenter=identity.datacenter,
+            hold_timeout=lambda: limits.rpc_hold_timeout,
+            rng=self._rng,
+        )
 
     @property
     def state(self) -> ClusterState | None:

@@ -1,9 +1,9 @@
 """Several processes that share a proxy's ports (SO_REUSEPORT), and one parent that knows what all of them have open.
 
-Each worker is a whole proxy with its own connections to the agent: the parent passes no bytes and holds no certificate. On
-a pipe to each worker go requests, one JSON object a line, and answers come back in order: ``report`` (ledger and
-counters), ``cut`` (one connection), ``stop``. A worker whose parent is gone drains and ends. Sessions are resumed within
-one worker only: ticket keys are its own.
+Each worker is a whole proxy with its own connections to the agent: the parent passes no bytes and holds no
+certificate. On a pipe to each worker go requests, one JSON object a line, and answers come back in order:
+``report`` (ledger and counters), ``cut`` (one connection), ``stop``. A worker whose parent is gone drains and ends.
+Sessions are resumed within one worker only: ticket keys are its own.
 """
 
 from __future__ import annotations
