@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from meshnode.acl.authorizer import Authorizer
 from meshnode.agent.access import Access
 from meshnode.agent.automation import Automation
 from meshnode.agent.config import AgentConfig, Loaded, compare
@@ -96,7 +95,14 @@ class Agent:
         self.client = RpcClient(tls=self.tls)
         self.calls = self._make_calls()
         self.server = self._server() if identity.server else None
-        self.access = self._access()
+        self.access = Access(
+            lambda: self.config.acls,
+            agent_tokens(config),
+            node_name=identity.node_name,
+            datacenter=identity.datacenter,
+            local=self.server.rights if self.server is not None else lambda _token: None,
+            call=self._call_server,
+        )
         self.services = self._make_services()
         self.connect = self._connect_role()
         self.view = self._make_view()
@@ -237,7 +243,7 @@ class Agent:
             client=self.client,
             tls=self.tls,
             metrics=self.metrics,
-            fire=self._fire,
+            fire=lambda name, payload: self.lan.shell.user_event(name, payload, coalesce=False),
             acl_settings=lambda: self.access.settings(),  # noqa: PLW0108 - made below
             halt=self._give_up,
             rng=self._rng,
@@ -252,25 +258,7 @@ class Agent:
             rng=self._rng,
         )
 
-    def _access(self) -> Access:
-        identity = self.config.identity
-        return Access(
-            lambda: self.config.acls,
-            agent_tokens(self.config),
-            node_name=identity.node_name,
-            datacenter=identity.datacenter,
-            local=self._local_rights,
-            call=self._call_server,
-        )
-
-    def _local_rights(self, token: str) -> Authorizer | None:
-        state = self.server.state if self.server is not None else None
-        return state.authorizer(token) if state is not None else None
-
-    async def _call_server(self, method: str, body: Mapping[str, Any]) -> Any:
-        return await self._performer.call(method, body)
-
-    async def _call_datacenter(self, method: str, body: Mapping[str, Any], datacenter: str) -> Any:
+    async def _call_server(self, method: str, body: Mapping[str, Any], datacenter: str = "") -> Any:
         return await self._performer.call(method, body, datacenter)
 
     def _make_calls(self) -> ServerCalls:
@@ -316,7 +304,7 @@ class Agent:
             self.config,
             server=self.server,
             lan=self.lan,
-            call=self._call_datacenter,
+            call=self._call_server,
             token=lambda: self.access.tokens.for_requests,
             metrics=self.metrics,
             clock=self._clock,
@@ -358,9 +346,6 @@ class Agent:
         if datacenter == self.config.identity.datacenter:
             return self._own_servers()
         return [server for server in self.wan.servers if server.datacenter == datacenter] if self.wan else []
-
-    def _fire(self, name: str, payload: bytes) -> None:
-        self.lan.shell.user_event(name, payload, coalesce=False)
 
     def _https_context(self) -> ssl.SSLContext:
         profile = self.tls.incoming_https()

@@ -29,6 +29,7 @@ from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.connect.settings import parse_ca_settings
 from meshnode.control.endpoints.acl import bootstrap_methods
+from meshnode.control.endpoints.intention import intention_methods
 from meshnode.control.endpoints.session import session_methods
 from meshnode.control.endpoints.table import METHODS
 from meshnode.control.log import Log, LogHaltedError
@@ -39,6 +40,7 @@ from meshnode.control.servers import ServerInfo
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.http.effects import ReadServer
 from meshnode.http.view import MemberInfo, MemberStatus
+from meshnode.intentions.decide import DefaultDecision, default_decision
 from meshnode.runtime.cluster_state import ClusterState
 from meshnode.runtime.log_sqlite import SqliteLog
 from meshnode.runtime.rpc_client import RpcClient
@@ -131,6 +133,7 @@ class ServerRole:
                 **METHODS,
                 **session_methods(identity.session_ttl_min),
                 **self._bootstrap_methods(),
+                **intention_methods(self._default_intention),
             },
             self._leader_methods(),
             client=client,
@@ -251,12 +254,22 @@ class ServerRole:
 
     # Methods
 
+    def rights(self, token: str) -> Authorizer | None:
+        """The rights of a token as the state has them; ``None`` while this server has no copy."""
+        state = self.owner.state
+        return state.authorizer(token) if state is not None else None
+
     def _rights(self, token: str) -> Authorizer:
         """The rights of a token here, for calls that every server answers; nobody's while there is no state."""
         if not self.acl_settings().enabled:
             return ALLOW_ALL
         state = self.owner.state
         return state.authorizer(token) if state is not None else PolicyAuthorizer([], default_allow=False)
+
+    def _default_intention(self) -> DefaultDecision:
+        acls = self.acl_settings()
+        policy = self._config.acls.intention_policy
+        return default_decision(policy, acls_enabled=acls.enabled, acls_allow=acls.default_allow)
 
     def _bootstrap_methods(self) -> dict[str, Method]:
         data_dir = self._config.identity.data_dir

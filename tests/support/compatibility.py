@@ -51,7 +51,6 @@ REASONS: Final = {
     "config": "configuration entries come with the service mesh",
     "connect": "the service mesh is not built yet",
     "debug": "not built yet",
-    "intention": "the service mesh is not built yet",
     "login": "auth methods are not built yet",
     "logout": "auth methods are not built yet",
 }

@@ -22,6 +22,8 @@ class Acls:
     token_ttl: float = setting("acl.token_ttl")
     key_list_policy: bool = setting("acl.enable_key_list_policy")
     token_persistence: bool = setting("acl.enable_token_persistence")
+    #: Empty: the default policy where there are ACLs, else allow.
+    intention_policy: str = setting("default_intention_policy")
     master_token: str = setting("acl.tokens.initial_management", secret=True)
     agent_master_token: str = setting("acl.tokens.agent_recovery", secret=True)
     agent_token: str = setting("acl.tokens.agent", secret=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind, Refused
-from meshnode.agent.config.table.reasons import AUTO_CONFIG, CONNECT, ENTERPRISE, LATER
+from meshnode.agent.config.table.reasons import AUTO_CONFIG, ENTERPRISE, LATER
 
 __all__ = ["ACLS", "GOSSIP", "TLS"]
 
@@ -100,5 +100,6 @@ ACLS: Final = (
     Key("acl.tokens.config_file_service_registration", _S, "", "Token of configured services and checks.",
         LATER, secret=True),
     Key("acl.tokens.managed_service_provider", Kind.OBJECTS, (), "Tokens of a cloud provider.", ENTERPRISE),
-    Key("default_intention_policy", _S, "", "What no intention mentions.", CONNECT),
+    Key("default_intention_policy", _S, "", "What no intention mentions: `allow` or `deny`.", shown="ACLs decide",
+        choices=("", "allow", "deny")),
 )  # fmt: skip

@@ -264,7 +264,7 @@ def test_a_leave_that_takes_too_long_ends_without_having_left(
         agent = await lab.started("b", 2, server=True, performance={"leave_drain_time": "60s"})
         await perform(agent, Join((f"{lab.network}.1",), wan=False))
         await until(lambda: len(first.view.members(wan=False)) == 2, "both met")
-        monkeypatch.setattr("meshnode.agent.agent.LEAVE_TIMEOUT", 0.05)
+        monkeypatch.setattr("meshnode.agent.leaving.LEAVE_TIMEOUT", 0.05)
         with pytest.raises(MeshError, match="not finished in time"):
             await perform(agent, Leave())
         assert agent.stopped.is_set()

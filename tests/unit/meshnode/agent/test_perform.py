@@ -34,7 +34,7 @@ def perform(shell: Any, effect: Effect[Any], **parts: Any) -> Any:
     lan: Any = SimpleNamespace(shell=shell, wan=False)
     performer = Performer(
         datacenter="dc1", lan=lan, wan=None, endpoints=None, calls=unused, events=unused, logs=unused,
-        access=unused, local=unused, leave=unused, reload=unused,
+        access=unused, local=unused, connect=unused, leave=unused, reload=unused,
     )  # fmt: skip
     return asyncio.run(performer.perform(effect))
 

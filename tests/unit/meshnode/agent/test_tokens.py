@@ -13,7 +13,7 @@ from meshnode.agent.config.model import Acls
 from meshnode.agent.tokens import AgentTokens
 from meshnode.base.errors import MeshError
 
-NONE = Acls(True, "dc1", "deny", "extend-cache", 30.0, False, True, "", "", "", "")
+NONE = Acls(True, "dc1", "deny", "extend-cache", 30.0, False, True, "", "", "", "", "")
 CONFIGURED = replace(NONE, agent_token="c-agent", default_token="c-default")
 
 
