@@ -73,6 +73,10 @@ async def serve_ours(side: str, listen: int, to: int, directory: Path) -> None:
     await asyncio.Event().wait()
 
 
+class EndedError(Exception):
+    """A contender could not be started."""
+
+
 class Naive(asyncio.BufferedProtocol):
     """Forty lines: what a relay is before anybody thinks about it."""
 
@@ -136,11 +140,11 @@ def haproxy_command(directory: Path, side: str, listen: int, to: int, workers: i
     back = f"{HOST}:{to}" + (f" {tls} verify required" if side == "client" else "")
     file = directory / f"haproxy-{side}.cfg"
     file.write_text(
-        f"global\n nbthread {workers}\n maxconn 20000\ndefaults\n mode tcp\n timeout connect 5s\n"
+        f"global\n nbthread {workers}\n maxconn 4000\ndefaults\n mode tcp\n timeout connect 5s\n"
         " timeout client 60s\n timeout server 60s\n"
         f"frontend in\n bind {front}\n default_backend out\nbackend out\n server one {back}\n"
     )
-    return ["haproxy", "-db", "-q", "-f", str(file)]
+    return ["haproxy", "-db", "-f", str(file)]
 
 
 def commands(kind: str, directory: Path, public: int, entry: int, app: int, workers: int) -> list[list[str]]:
@@ -180,7 +184,7 @@ def running(lines: list[list[str]], port: int) -> Iterator[list[psutil.Process]]
         time.sleep(1.0)
         if any(process.poll() is not None for process in started):
             errors.seek(0)
-            raise SystemExit(f"{lines[0][0]} ended: {errors.read().decode(errors='replace')[-1000:]}")
+            raise EndedError(f"{lines[0][0]} ended: {errors.read().decode(errors='replace')[-1000:]}")
         yield [psutil.Process(process.pid) for process in started]
     finally:
         for process in started:
@@ -269,6 +273,22 @@ def show(rows: dict[str, dict[str, float]], base: str) -> None:
         print(f"{kind:<14}" + "".join(cells))
 
 
+def contest(
+    kind: str, directory: Path, applications: tuple[int, int], workers: int, seconds: int
+) -> dict[str, float]:
+    """All figures of one contender."""
+    web, iperf = applications
+    public, entry = free_port(), free_port()
+    with running(commands(kind, directory, public, entry, web, workers), entry) as processes:
+        row = measure(processes, entry, seconds)
+    if shutil.which("iperf3"):
+        public, entry = free_port(), free_port()
+        with running(commands(kind, directory, public, entry, iperf, workers), entry):
+            for streams in (1, 4):
+                row[f"Gbit/s {streams}"] = bulk(entry, seconds, streams)
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -303,15 +323,13 @@ def main() -> None:
                 if not here[kind]:
                     print(f"{kind} is not installed: left out")
                     continue
-                row = rows[f"{kind} x{workers}"] = {}
-                public, entry = free_port(), free_port()
-                with running(commands(kind, directory, public, entry, web, workers), entry) as processes:
-                    row |= measure(processes, entry, options.seconds)
-                if shutil.which("iperf3"):
-                    public, entry = free_port(), free_port()
-                    with running(commands(kind, directory, public, entry, iperf, workers), entry):
-                        for streams in (1, 4):
-                            row[f"Gbit/s {streams}"] = bulk(entry, options.seconds, streams)
+                try:
+                    rows[f"{kind} x{workers}"] = contest(
+                        kind, directory, (web, iperf), workers, options.seconds
+                    )
+                except EndedError as error:
+                    print(error)
+                    continue
                 print(f"{kind} x{workers} measured", flush=True)
     show(rows, next(iter(rows)))
     print("load average after:", *(f"{load:.1f}" for load in os.getloadavg()))

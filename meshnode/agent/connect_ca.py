@@ -141,13 +141,17 @@ class ConnectCa:
 
     async def _look(self, state: ClusterState, epoch: int) -> None:
         """One step of each duty: the first root, a root whose end is near, the rotation."""
+        # The log may still be read: whoever decides on half of it would make a second first root.
+        await state.barrier()
         store, now = state.machine.connect, self._wall()
-        if store.ca.config is None:
+        # Taken before anything is waited for: a change meanwhile must be the end of this one.
+        ca, expected = store.ca, store.index
+        if ca.config is None:
             first = await self._first()
-            if await self._write(state, first, store.index, epoch) and first.active is not None:
+            if await self._write(state, first, expected, epoch) and first.active is not None:
                 _log.info("Connect has its first root, %s", first.active.name)
             return
-        ca = store.ca
+        before = ca
         if rotation.is_root_due(ca, now):
             _log.warning("the Connect root is replaced: its end is near")
             ca = rotation.begin(ca, *await self._next_root(ca, None), now)
@@ -155,8 +159,8 @@ class ConnectCa:
         if progress.phase and progress.because != self._told:
             _log.info("Connect root rotation: %s", progress.because)
         self._told = progress.because
-        if progress.ca != store.ca:
-            await self._write(state, progress.ca, store.index, epoch)
+        if progress.ca != before:
+            await self._write(state, progress.ca, expected, epoch)
 
     async def _write(self, state: ClusterState, ca: CaState, expected: int, epoch: int) -> bool:
         return await state.submit(ConnectCaSet(ca, expected, epoch), epoch=epoch) is True

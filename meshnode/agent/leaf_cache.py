@@ -40,6 +40,8 @@ MAX_SLEEP: Final = 30.0
 FETCH_TIMEOUT: Final = 10.0
 #: Seconds for which a failure is the answer to whoever asks the same again.
 MIN_RETRY: Final = 1.0
+#: Seconds between tries to report, at most: a token without the right to may get it later.
+MAX_REPORT_RETRY: Final = 120.0
 _RETRY: Final = (1.0, 15.0)
 
 #: (method, body) -> reply of a server. Raises :class:`MeshError`.
@@ -243,6 +245,7 @@ class LeafCache:
     async def _keep_reporting(self) -> None:
         """Tell the servers what this node trusts and uses: a rotation waits for it."""
         told: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        pause, complaint = _RETRY[0], ""
         while True:
             await self._report.wait()
             self._report.clear()
@@ -255,10 +258,13 @@ class LeafCache:
             body = {"Node": self._node_name, "Roots": list(news[0]), "LeafRoots": list(news[1])}
             try:
                 await self._call("ConnectCA.Report", {**body, "Token": self._token()})
-                told = news
+                told, pause, complaint = news, _RETRY[0], ""
             except MeshError as error:
-                _log.warning("the servers were not told which Connect roots this node trusts: %s", error)
-                await asyncio.sleep(self._rng.uniform(*_RETRY))
+                if str(error) != complaint:
+                    complaint = str(error)
+                    _log.warning("the servers were not told which Connect roots this node trusts: %s", error)
+                await asyncio.sleep(pause * self._rng.uniform(0.5, 1))
+                pause = min(MAX_REPORT_RETRY, pause * 2)
                 self._report.set()
 
     # Leaves

@@ -35,7 +35,9 @@ def run(args: list[str]) -> int:
     elif not rows:
         print("This node has no certificates.")
     else:
-        print(columns([("Kind", "Name", "Serial", "Days left", "Presented by"), *(_line(row) for row in rows)]))
+        print(
+            columns([("Kind", "Name", "Serial", "Days left", "Presented by"), *(_line(row) for row in rows)])
+        )
     return EXIT_DUE if any(_is_due(row, parsed[minimum]) for row in rows) else 0
 
 

@@ -106,7 +106,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 _HELP: Final = frozenset({"-h", "-help", "--help"})
 _COMPLETION: Final = frozenset({"-autocomplete-install", "-autocomplete-uninstall"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
-NOT_IN_THIS_RELEASE: Final = frozenset({"config", "debug", "login", "logout"})
+NOT_IN_THIS_RELEASE: Final = frozenset({"config", "connect proxy", "debug", "login", "logout"})
 
 
 #: Set to 1 to see where an internal error comes from.
@@ -157,14 +157,13 @@ def _dispatch(args: list[str]) -> int:
     if args in ([word] for word in (*_HELP, "help")):
         print(_help(""))
         return 0
+    absent = NOT_IN_THIS_RELEASE.intersection((" ".join(args[:1]), " ".join(args[:2])))
+    if absent:
+        reason = "is a command of Consul that this release of meshnode does not have yet."
+        print(f"{min(absent)!r} {reason}", file=sys.stderr)
+        return 1
     name, rest = _longest_match(args)
     if not name:
-        if args and args[0] in NOT_IN_THIS_RELEASE:
-            print(
-                f"{args[0]!r} is a command of Consul that this release of meshnode does not have yet.",
-                file=sys.stderr,
-            )
-            return 1
         if args and not args[0].startswith("-"):
             print(_unknown(args[0]), file=sys.stderr)
         print(_help(""), file=sys.stderr)

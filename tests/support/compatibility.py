@@ -131,7 +131,8 @@ def missing() -> dict[str, list[str]]:
     """What the contract names and none of our tables knows."""
     listed = contract()
     routes = {_shape(f"{method} {route.pattern}") for route in ROUTES for method in route.methods}
-    commands = {*COMMANDS, *(name for name in listed["commands"] if name.split()[0] in NOT_IN_THIS_RELEASE)}
+    commands = {*COMMANDS, *NOT_IN_THIS_RELEASE}
+    commands |= {name for name in listed["commands"] if name.split()[0] in NOT_IN_THIS_RELEASE}
     keys = {name for name, _ in _every_key()}
     outside = [f"GET {path}" for path in ("/", *REASONS) if not path.startswith("/v1")]
     return {
@@ -177,7 +178,7 @@ def _reason(name: str) -> str:
 def _commands(known: Mapping[str, str]) -> Iterator[Row]:
     listed = contract()["commands"]
     for name in sorted({*COMMANDS, *listed, *NOT_IN_THIS_RELEASE}):
-        since = "" if name in listed else "own" if name == "prove" else "later"
+        since = "" if name in listed else "own" if name in ("certs", "prove") else "later"
         if name in COMMANDS:
             yield _built(name, since, known)
         else:

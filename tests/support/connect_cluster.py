@@ -42,6 +42,7 @@ class ConnectCluster:
             machine=self.machine,
             log=SimpleNamespace(leadership=SimpleNamespace(epoch=1)),
             submit=self._submit,
+            barrier=self._barrier,
             authorizer=lambda _: self.rights,
             watch=self._watch,
             unwatch=self._unwatch,
@@ -81,7 +82,9 @@ class ConnectCluster:
         known = METHODS[method]
         if isinstance(known, WriteMethod):
             moment = Moment(self.wall(), lambda: str(uuid.uuid4()))
-            return known.reply(self.machine, await self._submit(known.plan(self.machine, body, self.rights, moment)))
+            return known.reply(
+                self.machine, await self._submit(known.plan(self.machine, body, self.rights, moment))
+            )
         return await self._read(known, body)
 
     async def _read(self, method: ReadMethod, body: Mapping[str, Any]) -> Any:
@@ -101,6 +104,10 @@ class ConnectCluster:
         except TimeoutError:
             index, reply = method.read(self.machine, body, self.rights)
             return {**reply, "Index": index}
+
+    async def _barrier(self) -> int:
+        await asyncio.sleep(0)
+        return self.machine.last_index
 
     async def _submit(self, command: Any, *, epoch: int | None = None) -> Any:
         del epoch

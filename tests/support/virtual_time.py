@@ -44,7 +44,7 @@ class _AtOnce(ThreadPoolExecutor):
         done: Future[Any] = Future()
         try:
             done.set_result(fn(*args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits for the result
             done.set_exception(error)
         return done
 

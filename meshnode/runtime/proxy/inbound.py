@@ -29,7 +29,7 @@ _TLS_ALERT_BYTES: Final = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal, protocol_ver
 
 
 class Inbound:
-    """A client of the public listener until its bytes flow. ``on_left(self)``: it is no handshake any more.
+    """A client of the public listener until its bytes flow. ``on_left(self)``: it is no longer on its way.
 
     ``establish()`` counts it as established, and returns what counts its end.
     """
@@ -183,7 +183,6 @@ class Inbound:
             self.drop("denied", f"{identity.uri}: {decision.because}")
             return
         self._host.deadlines.remove(self, self._timeout)
-        self._leave()
         host = self._host
         self._dial = Dial(
             host.reactor,
@@ -213,6 +212,7 @@ class Inbound:
             spawn(self._ask(identity), name=f"proxy decision for {identity.uri}")
             return
         self._sock = None
+        self._leave()
         self._host.begin(
             "inbound",
             cast(TlsEnd, self._end),

@@ -100,4 +100,4 @@ def test_what_the_tests_need_is_asked_for_at_once(machine: Machine) -> None:
         machine.has(name)
     code, said = machine.run("test")
     assert code != 0
-    assert "bind9-dnsutils openssl serf socat tcpdump tshark" in said
+    assert "bind9-dnsutils etcd-server etcd-client openssl serf socat tcpdump tshark" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from meshnode.agent.connect_ca import MAX_SIGNED_PER_SECOND, SWITCH_WAIT
 from meshnode.base.spiffe import AgentId, ServiceId
 from meshnode.connect.model import NodeTrust
 from meshnode.connect.settings import parse_ca_settings
-from meshnode.control.command import ConnectReport
+from meshnode.control.command import ConnectCaSet, ConnectReport
 from meshnode.pki import connect_ca, keys
 from meshnode.rpc.method import RpcError
+from meshnode.runtime.tasks import spawn
 from tests.support.connect_cluster import START, ConnectCluster
 from tests.support.state_api import Grants
 from tests.support.virtual_time import run
@@ -67,6 +69,30 @@ def test_the_first_term_makes_a_root_and_a_trust_domain_and_the_next_keeps_them(
     led(scenario)
 
 
+def test_a_leader_whose_state_changed_while_it_made_the_first_root_writes_nothing() -> None:
+    async def scenario() -> None:
+        cluster, other = ConnectCluster(), ConnectCluster()
+        other.ca.lead(1)
+        await asyncio.sleep(0.1)
+        await other.ca.stop()
+        made = cluster.ca._first
+
+        async def overtaken() -> Any:
+            first = await made()
+            if cluster.store.ca.config is None:
+                await cluster._submit(ConnectCaSet(other.store.ca, 0))
+            return first
+
+        cluster.ca._first = overtaken  # type: ignore[method-assign]
+        cluster.ca.lead(1)
+        await asyncio.sleep(5)
+        assert cluster.store.ca.config.cluster_id == other.store.ca.config.cluster_id
+        assert cluster.store.index == 1
+        await cluster.ca.stop()
+
+    run(scenario())
+
+
 def test_where_connect_is_off_there_is_no_root_and_every_method_says_so() -> None:
     async def scenario(cluster: ConnectCluster) -> None:
         assert cluster.store.ca.config is None
@@ -80,7 +106,11 @@ def test_where_connect_is_off_there_is_no_root_and_every_method_says_so() -> Non
 def test_the_first_root_can_be_given() -> None:
     key = keys.generate_key()
     made = connect_ca.create_root(
-        "Mine", "x.consul", at=connect_ca.datetime.fromtimestamp(START, connect_ca.UTC), entropy=bytes, key=key
+        "Mine",
+        "x.consul",
+        at=datetime.fromtimestamp(START, UTC),
+        entropy=bytes,
+        key=key,
     )
     settings = parse_ca_settings(
         "", {"private_key": keys.serialize_key(key), "root_cert": made.certificate_pem}
@@ -154,7 +184,7 @@ def test_another_key_is_another_root_which_signs_at_once_when_nobody_is_waited_f
     async def scenario(cluster: ConnectCluster) -> None:
         key = own_key("rsa-2048")
         reply = await configure(cluster, PrivateKey=key)
-        assert [step.partition(":")[0] for step in reply["Plan"]][0] == "distribute"
+        assert next(step.partition(":")[0] for step in reply["Plan"]) == "distribute"
         assert names(cluster) == [("Consul CA 1", False), ("Consul CA 2", True)]
         assert cluster.store.ca.active.intermediates
         chain = (await cluster.ca.sign({"CSR": request(cluster)}, ""))["CertPEM"]
@@ -185,7 +215,7 @@ def test_a_change_of_the_root_waits_a_moment_for_the_nodes() -> None:
     async def scenario(cluster: ConnectCluster) -> None:
         old = cluster.store.ca.active.id
         await cluster._submit(ConnectReport(NodeTrust("n1", (old,))))
-        changing = asyncio.ensure_future(cluster.ca.rotate({"Action": "start"}, ""))
+        changing = spawn(cluster.ca.rotate({"Action": "start"}, ""), name="rotate")
         await asyncio.sleep(1)
         assert not changing.done()
         assert cluster.store.ca.rotation.phase == "acknowledge"

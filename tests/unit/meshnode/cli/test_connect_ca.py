@@ -47,7 +47,12 @@ def test_a_dry_run_prints_the_steps(
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("SECRET {", "it is not JSON"), ("[]", "write an object"), ("\xff", "not UTF-8"), (None, "No such file")],
+    [
+        ("SECRET {", "it is not JSON"),
+        ("[]", "write an object"),
+        ("\xff", "not UTF-8"),
+        (None, "No such file"),
+    ],
 )
 def test_a_file_that_is_no_configuration_is_named_and_not_quoted(
     run: Any, tmp_path: Path, text: str | None, reason: str

@@ -79,7 +79,7 @@ def test_a_word_that_resembles_nothing_gets_no_suggestion(run: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(NOT_IN_THIS_RELEASE))
 def test_what_consul_has_and_we_do_not_is_called_that(run: Any, name: str) -> None:
-    done = run(name, "anything")
+    done = run(*name.split(), "anything")
     assert (done.code, done.out) == (1, "")
     assert "does not have yet" in done.err
 

@@ -24,8 +24,12 @@ DOMAIN = "11111111-2222-3333-4444-555555555555.consul"
 WEB = f"spiffe://{DOMAIN}/ns/default/dc/dc1/svc/web"
 ROOT = CaRoot("ab:cd", "Consul CA 1", 7, "ef", 0.0, 86_400.0, "-----BEGIN", active=True)
 SETTINGS = {"LeafCertTTL": "72h", "PrivateKey": "hidden", "RotationPeriod": "2160h"}
-CA = CaState(CaConfig(DOMAIN.removesuffix(".consul"), settings=SETTINGS), (ROOT,), (RootKey("ab:cd", "SECRET"),))
-BUNDLE = TrustBundle(DOMAIN, "ab:cd", (TrustedRoot("ab:cd", "pem", {"ID": "ab:cd"}),), frozenset({"66:66"}), 9)
+CA = CaState(
+    CaConfig(DOMAIN.removesuffix(".consul"), settings=SETTINGS), (ROOT,), (RootKey("ab:cd", "SECRET"),)
+)
+BUNDLE = TrustBundle(
+    DOMAIN, "ab:cd", (TrustedRoot("ab:cd", "pem", {"ID": "ab:cd"}),), frozenset({"66:66"}), 9
+)
 LEAF = Leaf("web", WEB, "1f:02", "CERT", "KEY", 0.0, 3600.0, "ab:cd", 12)
 
 
@@ -87,7 +91,10 @@ def test_without_a_ca_every_route_says_that_connect_is_off() -> None:
     api = StateApi()
     for path in ("roots", "configuration", "rotation"):
         response = api.get(f"/v1/connect/ca/{path}")
-        assert (response.status, b"Connect must be enabled in order to use this endpoint" in response.body) == (
+        assert (
+            response.status,
+            b"Connect must be enabled in order to use this endpoint" in response.body,
+        ) == (
             500,
             True,
         )
@@ -104,13 +111,15 @@ def test_settings_need_operator_read_and_roots_need_nothing(state: StateApi) -> 
 class Agent:
     """The routes with the outcomes of their effects given."""
 
-    def __init__(self, *, rights: Authorizer | None = None, allowed: bool = True, reason: str = "why") -> None:
+    def __init__(
+        self, *, rights: Authorizer | None = None, allowed: bool = True, reason: str = "why"
+    ) -> None:
         self.view = FakeView(acl_enabled=rights is not None)
         self.asked: list[Any] = []
         self.rights = rights or ALLOW_ALL
         self.check = {"Allowed": allowed, "Explain": {"Reason": reason}}
         self.leaf: Any = (LEAF, False)
-        self.api = Api(self.view, random.Random(1))  # type: ignore[arg-type]
+        self.api = Api(self.view, random.Random(1))
 
     def request(self, method: str, path: str, body: Any = None) -> Response:
         plain, _, query = path.partition("?")
@@ -227,7 +236,10 @@ def test_settings_are_sent_to_the_leader_and_a_dry_run_answers_with_the_steps() 
         (f"spiffe://{DOMAIN}/x", "Invalid client ID: SPIFFE ID is not in the expected format"),
         (f"spiffe://{DOMAIN}", "Client ID must be a valid SPIFFE service URI"),
         (f"spiffe://{DOMAIN}/agent/client/dc/dc1/id/n", "Client ID must be a valid SPIFFE service URI"),
-        ("spiffe://other.consul/ns/default/dc/dc1/svc/web", "Identity from an external trust domain: other.consul"),
+        (
+            "spiffe://other.consul/ns/default/dc/dc1/svc/web",
+            "Identity from an external trust domain: other.consul",
+        ),
     ],
 )
 def test_whoever_is_not_a_service_of_this_trust_domain_is_refused_before_anybody_decides(

@@ -149,7 +149,7 @@ def test_a_leaf_says_what_consuls_leaves_say() -> None:
     assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert issued.serial == bytes.fromhex(f"{certificate.serial_number:040x}").lstrip(b"\0").hex(":")
     own = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    assert own == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())  # type: ignore[arg-type]
+    assert own == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
 
 
 @pytest.mark.parametrize("seconds", [1, 20, 3600, 259_200, 31_536_000])

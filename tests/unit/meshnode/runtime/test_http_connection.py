@@ -123,7 +123,7 @@ def test_the_standard_librarys_client_reuses_its_connection() -> None:
         local = None
         for method, path, status in (("GET", "/v1/agent/self", 200), ("HEAD", "/v1/agent/self", 200),
                                      ("PUT", "/v1/agent/self", 405), ("GET", "/x", 404), ("OPTIONS", "/v1/kv/a", 200),
-                                     ("GET", "/v1/kv/a", 501)):  # fmt: skip
+                                     ("GET", "/v1/agent/connect/proxy/a", 501)):  # fmt: skip
             client.request(method, path)
             response = client.getresponse()
             body = response.read()

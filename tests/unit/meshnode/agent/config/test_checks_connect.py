@@ -45,7 +45,7 @@ def test_a_mistake_is_found_before_anything_starts(text: str, reason: str) -> No
 
 @pytest.mark.parametrize("provider", ["vault", "aws-pca"])
 def test_another_provider_is_refused_with_the_ones_there_are(provider: Any) -> None:
-    with pytest.raises(ConfigError, match="ca_provider.*write one of consul"):
+    with pytest.raises(ConfigError, match=r"ca_provider.*write one of consul"):
         loaded(f'connect {{ ca_provider = "{provider}" }}')
 
 

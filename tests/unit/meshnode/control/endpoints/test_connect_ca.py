@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, PermissionDeniedError
-from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, Rotation, RootKey
+from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation
 from meshnode.control.command import ConnectCaSet, ConnectReport, ConnectRevoke
 from meshnode.control.endpoints.connect_ca import MAX_REPORTED, METHODS, time_text
 from meshnode.control.machine import StateMachine
