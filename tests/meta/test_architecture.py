@@ -31,7 +31,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "prove": frozenset({"base", "gossip", "rpc"}),
     "intentions": frozenset({"base"}),
     "local": frozenset({"base", "catalog"}),
-    "runtime": frozenset({"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove"}),
+    "runtime": frozenset(
+        {"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove"}
+    ),
     "agent": frozenset(
         {
             *(

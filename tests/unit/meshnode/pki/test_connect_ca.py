@@ -102,8 +102,7 @@ def test_who_trusts_the_old_root_alone_trusts_leaves_of_the_new_one(tmp_path: Pa
 def test_three_rotations_make_one_chain(tmp_path: Path) -> None:
     roots = [root(number, key_type="rsa-2048" if number == 3 else "ec-p256") for number in (1, 2, 3, 4)]
     crossed = [
-        cross_sign(old, new.certificate, at=AT, entropy=entropy)
-        for old, new in itertools.pairwise(roots)
+        cross_sign(old, new.certificate, at=AT, entropy=entropy) for old, new in itertools.pairwise(roots)
     ]
     assert (
         openssl_verify(tmp_path, leaf(roots[3]).certificate_pem, roots[0].certificate_pem, "".join(crossed))

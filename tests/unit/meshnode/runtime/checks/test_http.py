@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -316,7 +317,8 @@ def test_the_agents_own_certificate_is_shown_where_it_is_asked_for(tmp_path: Pat
         )
         assert shown.status == "passing"
         assert hidden.status == "critical"
-        assert "certificate required" in hidden.output
+        # The refusal and the end of the connection race.
+        assert re.search("certificate required|broken pipe|connection reset", hidden.output)
 
 
 def test_an_expired_certificate_is_named_as_such(tmp_path: Path) -> None:
