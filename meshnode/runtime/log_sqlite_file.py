@@ -195,6 +195,12 @@ class LogFile:
             yield
         except sqlite3.Error as error:
             raise self._failure(error, opening) from error
+        except UnicodeDecodeError as error:
+            # SQLite quotes a damaged schema in its own error, which Python then can't read.
+            self.close()
+            raise LogCorruptError(
+                f"{self._where} is damaged: move its directory away; a server starts empty"
+            ) from error
         except LogError:
             if opening:
                 self.close()

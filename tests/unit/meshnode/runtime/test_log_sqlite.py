@@ -144,9 +144,11 @@ def test_any_flipped_byte_of_the_file_ends_in_an_error_or_in_the_same_log(tmp_pa
     async def main() -> None:
         await fill(tmp_path, 60)
         good = database(tmp_path).read_bytes()
+        # Most of a small file is empty space, where a flip means nothing.
+        written = [place for place, byte in enumerate(good) if byte and place >= 100]
         for _ in range(40):
             bad = bytearray(good)
-            bad[rng.randrange(100, len(bad))] ^= rng.randrange(1, 256)
+            bad[rng.choice(written)] ^= rng.randrange(1, 256)
             database(tmp_path).write_bytes(bad)
             for leftover in ("log.db-wal", "log.db-shm"):
                 (tmp_path / "log" / leftover).unlink(missing_ok=True)
