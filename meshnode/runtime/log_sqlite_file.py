@@ -195,8 +195,8 @@ class LogFile:
             yield
         except sqlite3.Error as error:
             raise self._failure(error, opening) from error
-        except UnicodeDecodeError as error:
-            # SQLite quotes a damaged schema in its own error, which Python then can't read.
+        except (ValueError, TypeError, OverflowError) as error:
+            # In a damaged file any value may be of any type or missing, and SQLite's own words may not be text.
             self.close()
             raise LogCorruptError(
                 f"{self._where} is damaged: move its directory away; a server starts empty"
