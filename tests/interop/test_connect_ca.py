@@ -49,8 +49,9 @@ def saved(agent: MeshAgent, service: str) -> tuple[str, str, str]:
 
 def verified(agent: MeshAgent, service: str, peer: MeshAgent) -> str:
     """Empty when OpenSSL takes the node's leaf with the roots that ``peer`` trusts, else what it says."""
-    chain = saved(agent, service)[0]
+    # In this order: who trusts the roots of a moment ago has to take the leaf of now, not the other way round.
     trusted = saved(peer, "anybody")[2]
+    chain = saved(agent, service)[0]
     done = subprocess.run(
         ["openssl", "verify", "-x509_strict", "-CAfile", trusted, "-untrusted", chain, chain],
         capture_output=True, text=True, check=False,
