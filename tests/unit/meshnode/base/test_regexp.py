@@ -125,3 +125,33 @@ def test_bounds_hold_at_the_limit() -> None:
     assert compile_regexp("x" * MAX_PATTERN_CHARS).search("x" * MAX_PATTERN_CHARS)
     assert compile_regexp("(a)" * MAX_GROUPS).groups == MAX_GROUPS
     assert compile_regexp(f"a{{{MAX_REPEAT}}}").search("a" * MAX_REPEAT)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "expected"),
+    [
+        ("", "", True),
+        ("web", "my-web-1", True),
+        ("^web$", "my-web-1", False),
+        ("^(ours|theirs)1$", "theirs1", True),
+        ("^web-[0-9]{2,3}$", "web-1", False),
+        ("^web-[0-9]{2,3}$", "web-123", True),
+        ("^[^a-c]+$", "xyz", True),
+        ("^[]x-]+$", "x]-", True),
+        (r"^\d+\.\d+$", "1.25", True),
+        (r"^\d+\.\d+$", "1x25", False),
+        (r"\bdc1\b", "a dc1 b", True),
+        (r"\bdc1\b", "adc1b", False),
+        (r"\Aa\z", "a", True),
+        ("(?i)WEB", "web", True),
+        ("(?i:W)eb", "wEB", False),
+        ("a(?:b|)c", "ac", True),
+        ("(?P<name>a)+?", "b", False),
+        ("a{,2}", "a{,2}", True),
+        (".", "\n", False),
+        (r"[\w-]+\s[\]x]", "a-b ]", True),
+        ("é", "café", True),
+    ],
+)
+def test_expressions_match_as_re2_has_it(pattern: str, subject: str, expected: bool) -> None:
+    assert compile_regexp(pattern).search(subject) is expected
