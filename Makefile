@@ -14,9 +14,11 @@ PYTEST    := $(BIN)/python -m pytest
 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Make installs what the tests need: a program that is missing then is a failure, not a skip.
+export MESH_REQUIRE_PROGRAMS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine clean fuzz drill etcd chaos bench
+.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine programs clean fuzz drill etcd chaos bench
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -65,21 +67,19 @@ fmt: env ## Format the Python sources
 	$(BIN)/ruff check --fix .; $(BIN)/ruff format .
 
 # Both workers have to make the same names of tests, also where they come from sets.
-unit: env ## Unit tests and the rules of the architecture, two at a time
+unit: env programs ## Unit tests and the rules of the architecture, two at a time
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/unit tests/meta --ignore tests/unit/plugins $(ARGS)
 
-plugins: env ## The collection's plugins, run by Ansible and against real agents
+plugins: env programs ## The collection's plugins, run by Ansible and against real agents
 	$(PYTEST) -q tests/unit/plugins $(ARGS)
 
 sim: env ## Simulation: many nodes, virtual time
 	$(PYTEST) -q tests/sim $(ARGS)
 
-interop: env ## Against programs that are not ours: serf, openssl, curl, dig
-	scripts/engine.sh test
+interop: env programs ## Against programs that are not ours: serf, openssl, curl, dig
 	$(PYTEST) -q tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
 
-lab-test: env ## The lab's own tests and the mesh in containers
-	scripts/engine.sh test
+lab-test: env programs engine ## The lab's own tests and the mesh in containers
 	$(PYTEST) -q tests/lab $(ARGS)
 
 # Drills that take longer
@@ -90,16 +90,14 @@ fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for 
 drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 	$(BIN)/python -m tests.sim.drill --nodes $(NODES) --kills 5
 
-etcd: env ## The replicated log on real etcd members, killed and cut off under load
-	scripts/engine.sh etcd
+etcd: env programs ## The replicated log on real etcd members, killed and cut off under load
 	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py tests/interop/test_log_etcd_failures.py $(ARGS)
 
 docs: env ## Write the generated pages of docs/ again: configuration and compatibility
 	$(BIN)/python -m meshnode.agent.config.document
 	$(BIN)/python -m tests.support.compatibility
 
-chaos: env ## Killed, frozen, cut off, out of disk, in another time: does the cluster's state survive? (CHAOS_SECONDS=10)
-	scripts/engine.sh etcd
+chaos: env programs ## Killed, frozen, cut off, out of disk, in another time: does the cluster's state survive? (CHAOS_SECONDS=10)
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(PYTEST) -q -s --timeout=1800 tests/chaos $(ARGS)
 
 bench: env ## Every benchmark beside its peer; the machine should be idle
@@ -112,6 +110,9 @@ sanity: env ## ansible-test sanity over the collection (makes environments from 
 
 env: ## The Python environment in .venv
 	@scripts/bootstrap.sh
+
+programs: ## The foreign programs that the tests have on the other end
+	@scripts/programs.sh
 
 engine: ## The container engine and what the lab needs around it
 	@scripts/engine.sh

@@ -1,10 +1,6 @@
 #!/bin/sh
 # Has a container engine running, and the programs that the lab needs around it. What is there already is left alone.
 #
-#   scripts/engine.sh           the engine, and what makes the node image
-#   scripts/engine.sh test      also the foreign programs that the tests have on the other end
-#   scripts/engine.sh etcd      also etcd, for the drill of the replicated log
-#
 # MESH_BASE_IMAGE: a Debian image that can be pulled; then mmdebstrap is not needed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,35 +9,8 @@ cd "$(dirname "$0")/.."
 log=/var/log/meshnode-dockerd.log
 wait_timeout=60
 
-# program package, for the lab and for the tests.
-lab_programs='
-ssh-keygen openssh-client
-'
-[ -n "${MESH_BASE_IMAGE:-}" ] || lab_programs="$lab_programs
-mmdebstrap mmdebstrap
-"
-test_programs='
-curl curl
-dig bind9-dnsutils
-etcd etcd-server
-etcdctl etcd-client
-openssl openssl
-serf serf
-socat socat
-tcpdump tcpdump
-tshark tshark
-'
-
 running() {
     docker info >/dev/null 2>&1
-}
-
-install_programs() {
-    missing=$(printf '%s\n' "$1" | while read -r program package; do
-        [ -z "$program" ] || have "$program" || printf '%s ' "$package"
-    done)
-    # shellcheck disable=SC2086
-    [ -z "$missing" ] || apt_install $missing
 }
 
 install_engine() {
@@ -98,9 +67,5 @@ if ! running; then
     say "the engine runs: $(docker version --format '{{.Server.Version}}')"
 fi
 
-install_programs "$lab_programs"
-case "${1:-}" in
-    test) install_programs "$test_programs" ;;
-    etcd) install_programs "$test_programs
-faketime faketime" ;;
-esac
+install_programs 'ssh-keygen openssh-client'
+[ -n "${MESH_BASE_IMAGE:-}" ] || install_programs 'mmdebstrap mmdebstrap'

@@ -27,3 +27,12 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "$@" >/dev/null ||
         die "apt-get could not install $*: its own words are above"
 }
+
+# install_programs TABLE: lines of a program and the Debian package that has it; what is there already is left alone.
+install_programs() {
+    missing=$(printf '%s\n' "$1" | while read -r program package; do
+        [ -z "$program" ] || have "$program" || printf '%s ' "$package"
+    done)
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || apt_install $missing
+}

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs the foreign programs that the tests have on the other end. What is there already is left alone.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/say.sh
+
+install_programs '
+curl curl
+dig bind9-dnsutils
+etcd etcd-server
+etcdctl etcd-client
+faketime faketime
+ip iproute2
+nc netcat-openbsd
+openssl openssl
+serf serf
+socat socat
+tcpdump tcpdump
+tshark tshark
+'
