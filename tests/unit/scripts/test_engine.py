@@ -1,4 +1,4 @@
-"""scripts/engine.sh and scripts/programs.sh on machines that lack something: one sentence that says what to run; nothing is done by halves."""
+"""The scripts on machines that lack something: one sentence that says what to run; nothing is done by halves."""
 
 from __future__ import annotations
 
