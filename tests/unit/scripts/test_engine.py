@@ -100,5 +100,7 @@ def test_what_the_tests_need_is_asked_for_at_once_and_needs_no_engine(machine: M
         machine.has(name)
     code, said = machine.run("programs.sh")
     assert code != 0
-    assert "bind9-dnsutils etcd-server etcd-client faketime iproute2 openssl serf socat tcpdump tshark" in said
+    assert (
+        "bind9-dnsutils etcd-server etcd-client faketime iproute2 openssl serf socat tcpdump tshark" in said
+    )
     assert not machine.called("docker")
