@@ -124,7 +124,7 @@ def report(
     starts: list[float],
     members: float,
 ) -> None:
-    ours = [agent.process.pid for agent in mesh.agents.values() if agent.process is not None]
+    ours = [agent.pid for agent in mesh.agents.values() if agent.running]
     pids = {"meshnode": ours, "serf": [process.pid for process in theirs]}
     before = {pid: Usage.of(pid) for group in pids.values() for pid in group}
     time.sleep(seconds)

@@ -35,7 +35,7 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c "$supported" 2>/dev/null; 
 fi
 
 say "installing meshnode with its lab and its tests into .venv (about a minute the first time)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[lab,dev,etcd]' ||
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[lab,dev,etcd,vault,sdk]' ||
     die "pip could not install: check the network and pip's index (pip config list), and run this again"
 printf '%s\n' "$digest" > .venv/.digest
 say "the environment is ready"

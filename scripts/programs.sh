@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/say.sh
 
 install_programs '
+chromium chromium
 curl curl
 dig bind9-dnsutils
 etcd etcd-server

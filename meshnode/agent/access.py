@@ -49,6 +49,7 @@ class Access:
         self._call = call
         self._kept: dict[str, tuple[Authorizer | None, float]] = {}
         self._nobody = AclStore(set())
+        self._settings: tuple[Acls, str, AclSettings] | None = None
 
     @property
     def enabled(self) -> bool:
@@ -57,16 +58,21 @@ class Access:
 
     def settings(self) -> AclSettings:
         """Access control as it is configured now."""
-        acls = self._acls()
-        return AclSettings(
+        acls, recovery = self._acls(), self.tokens["agent_master"]
+        # A reload makes other settings; each write and each read asks for them.
+        if self._settings is not None and self._settings[0] is acls and self._settings[1] == recovery:
+            return self._settings[2]
+        made = AclSettings(
             enabled=acls.enabled,
             default_allow=acls.default_policy == "allow",
             key_list_policy=acls.key_list_policy,
             datacenter=self._datacenter,
             node_name=self._node_name,
             master_token=acls.master_token,
-            agent_master_token=self.tokens["agent_master"],
+            agent_master_token=recovery,
         )
+        self._settings = (acls, recovery, made)
+        return made
 
     async def resolve(self, token: str) -> Authorizer:
         """The rights of ``token``, empty: of the agent's default one. Raises ``AclNotFoundError``."""

@@ -15,13 +15,13 @@ from meshnode.agent.access import Access
 from meshnode.agent.automation import Automation
 from meshnode.agent.config import AgentConfig, Loaded, compare
 from meshnode.agent.connect_role import ConnectRole
-from meshnode.agent.describe import describe_agent, own_certificates
+from meshnode.agent.describe import Description, own_certificates
 from meshnode.agent.dns_role import DnsRole
 from meshnode.agent.flood_join import FloodJoin
 from meshnode.agent.gossip_parts import gossip_shell
 from meshnode.agent.leaving import leave_pools
 from meshnode.agent.perform import Performer
-from meshnode.agent.plan import gossip_plan, http_listeners, http_settings, metric_names
+from meshnode.agent.plan import gossip_plan, http_listeners, http_settings, metric_names, web_page
 from meshnode.agent.pool import Pool
 from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import RetryJoin
@@ -107,8 +107,10 @@ class Agent:
         self.connect = self._connect_role()
         self.view = self._make_view()
         self._performer = self._make_performer()
-        api = Api(self.view, self._rng)
-        self.http = HttpServer(api, self._performer.perform, explain=self._explain_https)
+        api = Api(self.view, self._rng, proxies=self.services.proxies.tokens, page=web_page(self.config))
+        self.http = HttpServer(
+            api, self._performer.perform, explain=self._explain_https, begin=self._performer.begin
+        )
         self._automation = Automation(
             config,
             api=api,
@@ -147,6 +149,7 @@ class Agent:
             self._membership_changed()
             self.services.start()
             await self.http.listen(*http_listeners(self.config, self._https_context))
+            self.services.run_proxies()
             await self.dns.start()
             await self._join_at_start()
             await self._automation.start(self.config)
@@ -256,6 +259,8 @@ class Agent:
             token=lambda: self.access.tokens.for_own_work,
             own=lambda: own_certificates(self),
             rng=self._rng,
+            metrics=self.metrics,
+            on_listening=self.services.services.look_again,
         )
 
     async def _call_server(self, method: str, body: Mapping[str, Any], datacenter: str = "") -> Any:
@@ -296,7 +301,7 @@ class Agent:
             events=self.events.buffer,
             metrics=self.metrics,
             settings=http_settings(self.config),
-            describe=lambda: describe_agent(self),
+            describe=Description(self).parts,
         )
 
     def _make_dns(self) -> DnsRole:
@@ -335,7 +340,7 @@ class Agent:
 
     def _pool(self, *, wan: bool) -> Pool:
         plan = gossip_plan(self.config, self.node_id, wan=wan, names_by_id=lambda: pool.names_by_id)
-        shell = gossip_shell(plan, self._wan_event if wan else self._lan_event)
+        shell = gossip_shell(plan, self._pool_event if wan else self._lan_event)
         pool = Pool(shell, wan=wan)
         return pool
 
@@ -365,16 +370,11 @@ class Agent:
         if isinstance(event, UserEventReceived):
             self.events.receive(event)
         else:
-            self._pool_event(self.lan, event)
+            self._pool_event(event)
 
-    def _wan_event(self, event: object) -> None:
-        assert self.wan is not None
-        self._pool_event(self.wan, event)
-
-    def _pool_event(self, pool: Pool, event: object) -> None:
+    def _pool_event(self, event: object) -> None:
         kind = _MEMBERSHIP.get(type(event))
         if kind is not None:
-            pool.changed()
             for member in getattr(event, "members", ()):
                 _serf_log.info("%s: %s %s", kind, member.name, member.address.host)
             self._membership_changed()

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from meshnode.acl.authorizer import Access, Resource, require
-from meshnode.agent.connect_provider import BuiltInCa, given_root
+from meshnode.agent.connect_signer import Signers, is_other_root, is_same_root, with_key, with_token
 from meshnode.agent.state_gateway import LeaderMethod
+from meshnode.agent.term import Term
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
 from meshnode.connect import rotation
-from meshnode.connect.model import EMPTY, CaConfig, CaRoot, CaState, RootKey
+from meshnode.connect.model import EMPTY, CaConfig, CaState
 from meshnode.connect.provider import NewRoot
 from meshnode.connect.rotation import Phase
-from meshnode.connect.settings import HIDDEN, CaSettings, parse_ca_settings
+from meshnode.connect.settings import CaSettings, parse_ca_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, ConnectStore
 from meshnode.control.command import ConnectCaSet
 from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of, time_text
@@ -34,7 +34,6 @@ from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.pki import connect_ca
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
-from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["ConnectCa"]
 
@@ -49,7 +48,6 @@ SWITCH_WAIT: Final = 3.0
 #: Tries to write a change that another one overtook.
 MAX_TRIES: Final = 3
 _Change: TypeAlias = Callable[[CaState], Awaitable[tuple[CaState, tuple[str, ...]]]]
-_NUMBER: Final = re.compile(r"Consul CA (\d{1,9})")
 _WAKES: Final = frozenset({CONNECT_ROOTS, CONNECT_CONFIG, CONNECT_TRUST, EVERYTHING})
 
 
@@ -78,8 +76,9 @@ class ConnectCa:
         self._wall = wall
         self._entropy = entropy
         self._new_id = new_id
-        self._task: asyncio.Task[Any] | None = None
-        self._epoch = 0
+        self._signers = Signers(wall, entropy)
+        self._term = Term(self._duties)
+        self._cluster_id = ""
         self._wake = asyncio.Event()
         self._told = ""
         self._bucket: TokenBucket | None = None
@@ -97,24 +96,21 @@ class ConnectCa:
 
     def lead(self, epoch: int) -> None:
         """Begin a term, or end it with 0."""
-        if epoch == self._epoch:
-            return
-        self._epoch = epoch
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        if epoch and self._settings is not None:
-            self._task = spawn(self._run(epoch), name="Connect CA")
+        self._term.lead(epoch)
 
     async def stop(self) -> None:
         """End the term and wait for it."""
-        task, self._task, self._epoch = self._task, None, 0
-        await cancel_and_wait(task)
+        await self._term.stop()
 
     def applied(self, touched: frozenset[WatchKey]) -> None:
         """Entries were applied."""
-        if self._task is not None and not touched.isdisjoint(_WAKES):
+        if self._term.epoch and not touched.isdisjoint(_WAKES):
             self._wake.set()
+
+    def _duties(self, epoch: int) -> Mapping[str, Coroutine[Any, Any, None]]:
+        if self._settings is None:
+            return {}
+        return {"Connect CA": self._run(epoch), "upkeep of the Connect CA": self._keep_up(epoch)}
 
     async def _run(self, epoch: int) -> None:
         while True:
@@ -154,7 +150,8 @@ class ConnectCa:
         before = ca
         if rotation.is_root_due(ca, now):
             _log.warning("the Connect root is replaced: its end is near")
-            ca = rotation.begin(ca, *await self._next_root(ca, None), now)
+            made = await self._signers.next_root(ca, None)
+            ca = rotation.begin(ca, made.root, made.key, now)
         progress = rotation.advance(ca, store.trust(), self._alive(), now)
         if progress.phase and progress.because != self._told:
             _log.info("Connect root rotation: %s", progress.because)
@@ -168,37 +165,35 @@ class ConnectCa:
     async def _first(self) -> CaState:
         settings = self._settings
         assert settings is not None
-        config = settings.config(self._new_id())
-        made = await self._root(EMPTY, config, settings)
-        active = replace(made.root, active=True)
-        key = RootKey(made.root.id, made.key_pem)
-        return CaState(config, (active,), (key,) if made.key_pem else ())
+        # Drawn once: a try that failed may have left a root of that name in Vault.
+        self._cluster_id = self._cluster_id or self._new_id()
+        config = settings.config(self._cluster_id)
+        made = await self._signers.root(EMPTY, config, settings)
+        return CaState(config, (replace(made.root, active=True),), (made.key,))
 
-    # Roots
+    async def _keep_up(self, epoch: int) -> None:
+        """Keep what is elsewhere usable: Vault may be away for long, and the rotation doesn't wait for that."""
+        told = ""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            state = self._state()
+            try:
+                if state is not None:
+                    await self._keep_up_keys(state, epoch)
+                told = ""
+            except MeshError as error:
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("Connect's CA needs a look: %s", told)
 
-    async def _root(self, ca: CaState, config: CaConfig, settings: CaSettings | None) -> NewRoot:
-        """The root that ``settings`` give, else a new one."""
-        if settings is not None and settings.root_cert:
-            return given_root(settings.root_cert, settings.private_key)
-        key = settings.private_key if settings is not None and settings.private_key != HIDDEN else ""
-        provider = BuiltInCa(ca, self._wall, self._entropy, config.key_type)
-        # Generations differ in name, else a chain could be built to the wrong one.
-        numbers = [int(found[1]) for root in ca.roots if (found := _NUMBER.fullmatch(root.name))]
-        name = f"Consul CA {max(numbers, default=0) + 1}"
-        if key:
-            return await asyncio.to_thread(provider.root_for, name, config.trust_domain, key)
-        return await provider.new_root(name, config.trust_domain)
-
-    async def _next_root(self, ca: CaState, settings: CaSettings | None) -> tuple[CaRoot, str]:
-        """A root and its key, with the certificate by the present root if that can still sign."""
-        assert ca.config is not None
-        made = await self._root(ca, ca.config, settings)
-        try:
-            signed = await BuiltInCa(ca, self._wall, self._entropy).cross_sign(made.root)
-        except MeshError as error:
-            _log.warning("the new root is not signed by the old one: %s", error)
-            return made.root, made.key_pem
-        return replace(made.root, intermediates=(signed,)), made.key_pem
+    async def _keep_up_keys(self, state: ClusterState, epoch: int) -> None:
+        store = state.machine.connect
+        ca, expected = store.ca, store.index
+        for row in ca.keys:
+            changed = await self._signers.of_key(ca, row).upkeep()
+            if changed is not None:
+                await self._write(state, replace(ca, keys=with_key(ca, changed)), expected, epoch)
+                return
 
     # Methods
 
@@ -216,7 +211,7 @@ class ConnectCa:
             raise RpcError(
                 f"more than {MAX_SIGNED_PER_SECOND} leaves were asked for in a second: try again soon"
             )
-        leaf = await BuiltInCa(ca, self._wall, self._entropy).sign(
+        leaf = await self._signers.active(ca).sign(
             text(body, "CSR"),
             trust_domain=config.trust_domain,
             datacenter=self._datacenter,
@@ -227,7 +222,7 @@ class ConnectCa:
         index = state.machine.last_index
         return {
             "SerialNumber": leaf.serial,
-            "CertPEM": "".join((leaf.certificate_pem, *active.intermediates)),
+            "CertPEM": "".join((leaf.certificate_pem, *leaf.chain, *active.intermediates)),
             "Service": leaf.service,
             "ServiceURI": leaf.uri,
             "ValidAfter": time_text(leaf.not_before),
@@ -246,47 +241,58 @@ class ConnectCa:
         require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
         given = mapping(body, "Config")
         try:
-            settings = parse_ca_settings(text(given, "Provider"), mapping(given, "Config"), strict=False)
+            parsed = parse_ca_settings(text(given, "Provider"), mapping(given, "Config"), strict=False)
         except ConfigError as error:
             raise RpcError(str(error)) from None
+        dry_run = boolean(body, "DryRun")
 
         async def change(ca: CaState) -> tuple[CaState, tuple[str, ...]]:
             assert ca.config is not None
+            settings = with_token(parsed, ca)
             old, new = ca.config, settings.config(ca.config.cluster_id)
             changed = replace(ca, config=new)
-            if not _other_root(old, new, settings):
+            if not is_other_root(ca, settings):
+                return replace(
+                    changed, keys=await self._signers.moved(changed, settings, dry_run=dry_run)
+                ), ()
+            made = await self._signers.next_root(changed, settings, dry_run=dry_run)
+            if ca.active is not None and is_same_root(made.root, ca.active, settings):
                 return changed, ()
-            root, key = await self._next_root(changed, settings)
-            if ca.active is not None and _is_same(root, ca.active, settings):
-                return changed, ()
-            return self._begun(state, changed, root, key, forced=False)
+            return self._begun(state, changed, made, forced=False, before=old)
 
-        return await self._change(state, change, dry_run=boolean(body, "DryRun"))
+        return await self._change(state, change, dry_run=dry_run)
 
     async def rotate(self, body: Body, token: str) -> dict[str, Any]:
         """``Action``: ``start`` (with ``Force``: wait for nobody), ``pause``, ``resume`` or ``abort``."""
         state = self._enabled()
         require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
-        action, forced = text(body, "Action"), boolean(body, "Force")
+        action, forced, dry_run = text(body, "Action"), boolean(body, "Force"), boolean(body, "DryRun")
 
         async def change(ca: CaState) -> tuple[CaState, tuple[str, ...]]:
             match action:
                 case "start":
-                    return self._begun(state, ca, *await self._next_root(ca, None), forced=forced)
+                    made = await self._signers.next_root(ca, None, dry_run=dry_run)
+                    return self._begun(state, ca, made, forced=forced)
                 case "pause" | "resume":
                     return rotation.pause(ca, paused=action == "pause"), ()
                 case "abort":
                     return rotation.abort(ca), ()
             raise RpcError(f"Action {action[:40]!r} is not one: write start, pause, resume or abort")
 
-        return await self._change(state, change, dry_run=boolean(body, "DryRun"))
+        return await self._change(state, change, dry_run=dry_run)
 
     def _begun(
-        self, state: ClusterState, ca: CaState, root: CaRoot, key: str, *, forced: bool
+        self,
+        state: ClusterState,
+        ca: CaState,
+        made: NewRoot,
+        *,
+        forced: bool,
+        before: CaConfig | None = None,
     ) -> tuple[CaState, tuple[str, ...]]:
         trust, alive = state.machine.connect.trust(), self._alive()
-        steps = rotation.plan(ca, root, trust, alive)
-        return rotation.begin(ca, root, key, self._wall(), forced=forced), steps
+        steps = rotation.plan(ca, made.root, trust, alive)
+        return rotation.begin(ca, made.root, made.key, self._wall(), forced=forced, before=before), steps
 
     async def _change(self, state: ClusterState, change: _Change, *, dry_run: bool) -> dict[str, Any]:
         for _ in range(MAX_TRIES):
@@ -336,22 +342,6 @@ def _has_not_switched(ca: CaState) -> bool:
     return (
         running is not None and not running.paused and running.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE)
     )
-
-
-def _other_root(old: CaConfig, new: CaConfig, settings: CaSettings) -> bool:
-    """Whether the settings may name another root than the present one."""
-    if settings.private_key == HIDDEN:
-        return False
-    if settings.private_key:
-        return True
-    was_given = bool(old.settings.get("PrivateKey"))
-    return was_given or old.key_type != new.key_type
-
-
-def _is_same(root: CaRoot, active: CaRoot, settings: CaSettings) -> bool:
-    """Whether that is the root that signs already: for a key alone, a root of the same key."""
-    by_key = bool(settings.private_key) and not settings.root_cert
-    return root.id == active.id or (by_key and root.signing_key_id == active.signing_key_id)
 
 
 def _checked(read: Callable[[], connect_ca.LeafRequest]) -> connect_ca.LeafRequest:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+from cryptography import x509
+
 from meshnode.base.errors import MeshError
-from meshnode.connect.model import CaRoot, CaState
+from meshnode.connect.model import CaRoot, CaState, RootKey
 from meshnode.connect.provider import NewRoot, SignedLeaf
 from meshnode.pki import connect_ca, keys
 from meshnode.pki.authority import Authority
@@ -17,9 +19,9 @@ from meshnode.pki.keys import KeyType
 __all__ = ["BuiltInCa", "given_root", "root_row"]
 
 
-def root_row(authority: Authority) -> CaRoot:
+def root_row(certificate: x509.Certificate) -> CaRoot:
     """The row of the state for a root."""
-    facts = connect_ca.read_root(authority.certificate)
+    facts = connect_ca.read_root(certificate)
     return CaRoot(
         id=facts.id,
         name=facts.name,
@@ -27,14 +29,14 @@ def root_row(authority: Authority) -> CaRoot:
         signing_key_id=facts.key_id,
         not_before=facts.not_before.timestamp(),
         not_after=facts.not_after.timestamp(),
-        root_cert=authority.certificate_pem,
+        root_cert=keys.serialize_certificate(certificate),
     )
 
 
 def given_root(certificate_pem: str, key_pem: str) -> NewRoot:
     """A root made elsewhere. Raises :class:`ConfigError` when it can't sign leaves."""
     authority = Authority.parse(certificate_pem, key_pem, "RootCert")
-    return NewRoot(root_row(authority), authority.key_pem)
+    return _new_root(authority)
 
 
 class BuiltInCa:
@@ -67,7 +69,10 @@ class BuiltInCa:
             key_type=cast(KeyType, self._key_type),
             key=keys.parse_key(key_pem, "PrivateKey") if key_pem else None,
         )
-        return NewRoot(root_row(authority), authority.key_pem)
+        return _new_root(authority)
+
+    async def look(self) -> None:
+        """Nothing has to be reached."""
 
     async def cross_sign(self, root: CaRoot) -> str:
         """With the active root's key."""
@@ -94,8 +99,9 @@ class BuiltInCa:
             leaf.not_after.timestamp(),
         )
 
-    async def retire(self) -> None:
-        """Nothing: the key goes from the state with the rotation."""
+    async def upkeep(self) -> RootKey | None:
+        """Nothing: the key stays as it is until a rotation."""
+        return None
 
     def _authority(self) -> Authority:
         root = self._ca.active
@@ -106,3 +112,8 @@ class BuiltInCa:
 
     def _at(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)
+
+
+def _new_root(authority: Authority) -> NewRoot:
+    root = root_row(authority.certificate)
+    return NewRoot(root, RootKey(root.id, authority.key_pem))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +10,19 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.connect_reports import ConnectReports
 from meshnode.agent.leaf_cache import Call, LeafCache
 from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.metrics import Metrics
 from meshnode.connect.leaf import Leaf, TrustedRoot
-from meshnode.http.connect_effects import ConnectEffect, GetCertificates, GetLeaf, GetRoots
+from meshnode.http.connect_effects import (
+    ConnectEffect,
+    GetCertificates,
+    GetLeaf,
+    GetReports,
+    GetRoots,
+    ReportProxy,
+)
 from meshnode.pki import bundle
 
 __all__ = ["ConnectRole", "certificate_rows"]
@@ -21,7 +31,10 @@ _DAY: Final = 86400.0
 
 
 class ConnectRole:
-    """``call`` asks a server; ``own`` gives the rows of the agent's own certificates, as ``describe`` has them."""
+    """``call`` asks a server; ``own`` gives the rows of the agent's own certificates, as ``describe`` has them.
+
+    ``on_listening`` is told the id of a proxy that has begun to listen.
+    """
 
     def __init__(
         self,
@@ -31,7 +44,10 @@ class ConnectRole:
         token: Callable[[], str],
         own: Callable[[], Sequence[Mapping[str, Any]]],
         rng: random.Random,
+        metrics: Metrics,
+        on_listening: Callable[[str], None] = lambda _proxy_id: None,
     ) -> None:
+        self._on_listening = on_listening
         identity = config.identity
         self._own = own
         self.leaves = LeafCache(
@@ -42,8 +58,7 @@ class ConnectRole:
             wall=time.time,
             rng=rng,
         )
-        #: What the listeners of a service present: service -> listener -> serial number. A proxy fills it.
-        self.served: dict[str, dict[str, str]] = {}
+        self.reports = ConnectReports(metrics, asyncio.get_running_loop().time)
 
     async def stop(self) -> None:
         """Renew nothing any more."""
@@ -59,7 +74,15 @@ class ConnectRole:
             case GetCertificates():
                 known = self.leaves.bundle
                 roots = known.roots if known is not None else ()
-                return certificate_rows(self._own(), self.leaves.leaves(), roots, self.served, time.time())
+                served = self.reports.served()
+                return certificate_rows(self._own(), self.leaves.leaves(), roots, served, time.time())
+            case ReportProxy(report):
+                if self.reports.take(report):
+                    # Its checks have found nobody until now, and others wait for them.
+                    self._on_listening(report.proxy_id)
+                return None
+            case GetReports():
+                return self.reports.live()
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
 
 

@@ -16,42 +16,56 @@ if TYPE_CHECKING:
     from meshnode.agent.agent import Agent
     from meshnode.agent.config.model import AgentConfig
 
-__all__ = ["describe_agent", "own_certificates", "public_config"]
+__all__ = ["Description", "own_certificates", "public_config"]
 
 _HIDDEN = "hidden"
 
 
-def describe_agent(agent: Agent) -> AgentSelf:
-    """Everything, put together when it is asked for."""
-    identity = agent.config.identity
-    coordinate = agent.lan.shell.serf.coordinate()
-    return AgentSelf(
-        config={
-            "Datacenter": identity.datacenter,
-            "NodeName": identity.node_name,
-            "NodeID": agent.node_id,
-            "Revision": f"meshnode{__version__}",
-            "Server": identity.server,
-            "Version": CONSUL_API_VERSION,
-        },
-        debug_config=public_config(agent.config),
-        coord=None if coordinate is None else coordinate_fields(coordinate),
-        member=agent.lan.local,
-        stats=agent_stats(
-            lan=agent.lan,
-            wan=agent.wan,
-            owner=agent.server.owner if agent.server is not None else None,
-            bootstrap=identity.bootstrap,
-            datacenter=identity.datacenter,
-        ),
-        meta=dict(identity.node_meta),
-        meshnode={
-            "Version": __version__,
-            "ConfigDigest": agent.config_digest,
-            "GossipKeyFingerprints": _fingerprints(agent),
-            "Certificates": own_certificates(agent),
-        },
-    )
+class Description:
+    """What one agent is, put together when it is asked for; what is of its configuration once for each of them."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._shown: tuple[AgentConfig | None, Mapping[str, Any]] = (None, {})
+
+    def parts(self) -> AgentSelf:
+        """Everything, as it is now."""
+        agent = self._agent
+        identity = agent.config.identity
+        coordinate = agent.lan.shell.serf.coordinate()
+        return AgentSelf(
+            config={
+                "Datacenter": identity.datacenter,
+                "NodeName": identity.node_name,
+                "NodeID": agent.node_id,
+                "Revision": f"meshnode{__version__}",
+                "Server": identity.server,
+                "Version": CONSUL_API_VERSION,
+            },
+            debug_config=self._config(),
+            coord=None if coordinate is None else coordinate_fields(coordinate),
+            member=agent.lan.local,
+            stats=agent_stats(
+                lan=agent.lan,
+                wan=agent.wan,
+                owner=agent.server.owner if agent.server is not None else None,
+                bootstrap=identity.bootstrap,
+                datacenter=identity.datacenter,
+            ),
+            meta=dict(identity.node_meta),
+            meshnode={
+                "Version": __version__,
+                "ConfigDigest": agent.config_digest,
+                "GossipKeyFingerprints": _fingerprints(agent),
+                "Certificates": own_certificates(agent),
+            },
+        )
+
+    def _config(self) -> Mapping[str, Any]:
+        # A reload makes another configuration; none is ever changed.
+        if self._shown[0] is not self._agent.config:
+            self._shown = (self._agent.config, public_config(self._agent.config))
+        return self._shown[1]
 
 
 def _fingerprints(agent: Agent) -> list[str]:

@@ -9,14 +9,14 @@ from meshnode.acl.authorizer import Authorizer
 from meshnode.agent.pool import Pool
 from meshnode.agent.server_role import ServerRole
 from meshnode.base.duration import parse_duration
-from meshnode.base.errors import ConfigError, MeshError, RemoteProtocolError
+from meshnode.base.errors import ConfigError, MeshError
 from meshnode.catalog import queries
 from meshnode.catalog.model import Instance, Node
 from meshnode.catalog.store import Catalog
-from meshnode.control.endpoints.registration import parse_check, parse_service
+from meshnode.catalog.wire_parse import ReplyFields, parse_instance, parse_node, parse_service
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import NANOSECONDS, mapping, rows, text, text_map
+from meshnode.control.method import NANOSECONDS
 from meshnode.dns.effects import Effect, ExecuteQuery, Fetch, Fetched, QueryOutcome, UnknownDatacenterError
 from meshnode.dns.view import (
     PENDING,
@@ -28,7 +28,6 @@ from meshnode.dns.view import (
     ServerName,
     ServiceLookup,
 )
-from meshnode.rpc.method import RpcError
 
 __all__ = ["DnsSource", "ServerCall"]
 
@@ -136,16 +135,14 @@ class DnsSource:
             return await self._execute(effect)
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
 
-    async def _ask(self, method: str, body: Mapping[str, Any], datacenter: str) -> Mapping[str, Any]:
+    async def _ask(self, method: str, body: Mapping[str, Any], datacenter: str) -> ReplyFields:
         try:
             reply = await self._call(method, {**body, "Token": self._token()}, datacenter)
         except MeshError as error:
             if "No path to datacenter" in str(error):
                 raise UnknownDatacenterError(str(error)) from None
             raise
-        if not isinstance(reply, Mapping):
-            raise RemoteProtocolError(f"{method} was answered with {type(reply).__name__}")
-        return reply
+        return ReplyFields.of(reply)
 
     async def _fetch(self, lookup: Lookup, *, allow_stale: bool) -> Fetched[Any]:
         body: dict[str, Any] = {"AllowStale": allow_stale}
@@ -153,11 +150,11 @@ class DnsSource:
             body |= {"ServiceName": lookup.name, "ServiceTag": lookup.tag, "TagFilter": bool(lookup.tag)}
             body["Connect"] = lookup.connect
             reply = await self._ask("Health.ServiceNodes", body, lookup.datacenter)
-            return Fetched([_instance(row) for row in rows(reply, "Nodes")], _staleness(reply))
+            return Fetched([parse_instance(row) for row in reply.objects("Nodes")], _staleness(reply))
         if isinstance(lookup, NodeLookup):
             reply = await self._ask("Catalog.ListNodes", body, lookup.datacenter)
-            named = (_node(row) for row in rows(reply, "Nodes") if text(row, "Node").lower() == lookup.name)
-            return Fetched(next(named, None), _staleness(reply))
+            named = (row for row in reply.objects("Nodes") if row.text("Node").lower() == lookup.name)
+            return Fetched(next(map(parse_node, named), None), _staleness(reply))
         reply = await self._ask("Internal.NodeDump", body, self._datacenter)
         return Fetched(_dumped_owner(reply, lookup.address), _staleness(reply))
 
@@ -174,12 +171,12 @@ class DnsSource:
             if "Query not found" in str(error):
                 return None
             raise
-        ttl = text(mapping(reply, "DNS"), "TTL")
+        dns = reply.object("DNS")
         return QueryOutcome(
-            [_instance(row) for row in rows(reply, "Nodes")],
-            text(reply, "Datacenter"),
-            text(reply, "Service"),
-            _seconds(ttl),
+            [parse_instance(row) for row in reply.objects("Nodes")],
+            reply.text("Datacenter"),
+            reply.text("Service"),
+            _seconds(dns.text("TTL")) if dns is not None else None,
         )
 
 
@@ -190,31 +187,9 @@ def _seconds(ttl: str) -> float | None:
         return None
 
 
-def _staleness(reply: Mapping[str, Any]) -> float:
-    contact = reply.get("LastContact")
+def _staleness(reply: ReplyFields) -> float:
+    contact = reply.value("LastContact")
     return contact / NANOSECONDS if isinstance(contact, int) else 0.0
-
-
-def _node(row: Mapping[str, Any]) -> Node:
-    return Node(
-        name=text(row, "Node"),
-        address=text(row, "Address"),
-        id=text(row, "ID"),
-        datacenter=text(row, "Datacenter"),
-        tagged_addresses=text_map(row, "TaggedAddresses"),
-        meta=text_map(row, "Meta"),
-    )
-
-
-def _instance(row: Mapping[str, Any]) -> Instance:
-    try:
-        return Instance(
-            _node(mapping(row, "Node")),
-            parse_service(mapping(row, "Service")),
-            tuple(parse_check(check) for check in rows(row, "Checks")),
-        )
-    except RpcError as error:
-        raise RemoteProtocolError(f"a server's answer can't be read: {error}") from None
 
 
 def _owner(catalog: Catalog, address: str, sight: Sight) -> Owner:
@@ -228,13 +203,13 @@ def _owner(catalog: Catalog, address: str, sight: Sight) -> Owner:
     return None
 
 
-def _dumped_owner(reply: Mapping[str, Any], address: str) -> Owner:
-    dump = rows(reply, "Dump")
+def _dumped_owner(reply: ReplyFields, address: str) -> Owner:
+    dump = reply.objects("Dump")
     for row in dump:
-        if text(row, "Address") == address:
-            return _node(row)
+        if row.text("Address") == address:
+            return parse_node(row)
     for row in dump:
-        for service in rows(row, "Services"):
-            if text(service, "Address") == address:
-                return Instance(_node(row), parse_service(service))
+        for service in row.objects("Services"):
+            if service.text("Address") == address:
+                return Instance(parse_node(row), parse_service(service))
     return None

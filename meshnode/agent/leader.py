@@ -12,8 +12,11 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Resource, require
 from meshnode.acl.model import master_token
+from meshnode.agent.config_entry_bootstrap import bootstrap_entries
+from meshnode.agent.term import Term
 from meshnode.base.errors import MeshError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
+from meshnode.config_entries.model import ConfigEntry
 from meshnode.control.command import (
     AclReapTokens,
     AclTokenSet,
@@ -25,13 +28,12 @@ from meshnode.control.command import (
 )
 from meshnode.control.endpoints.session import session_fields
 from meshnode.control.log import LogError, StaleEpochError
-from meshnode.control.method import Body, mapping, text
+from meshnode.control.method import Body, Moment, mapping, text
 from meshnode.control.reconcile import MemberView, reconcile
 from meshnode.control.session_timers import SessionTimers
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
-from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["Leader"]
 
@@ -54,7 +56,10 @@ MAX_TIMER_WAIT: Final = 1.0
 
 
 class Leader:
-    """Runs while this server leads. ``members`` gives the LAN pool as the catalog should show it."""
+    """Runs while this server leads. ``members`` gives the LAN pool as the catalog should show it.
+
+    ``entries`` are the config entries that a cluster begins with.
+    """
 
     def __init__(
         self,
@@ -64,7 +69,9 @@ class Leader:
         own_name: str,
         datacenter: str,
         master_token: Callable[[], str],
+        entries: Sequence[ConfigEntry] = (),
     ) -> None:
+        self._entries = entries
         self._master_token = master_token
         self._state = state
         self._members = members
@@ -75,29 +82,19 @@ class Leader:
         self._tombstones: deque[tuple[float, int]] = deque()
         self._membership = asyncio.Event()
         self._timer_change = asyncio.Event()
-        self._epoch = 0
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._ready = asyncio.Event()
+        self._term = Term(lambda epoch: {f"leader of epoch {epoch}": self._begin(epoch)})
 
     # Terms
 
     def lead(self, epoch: int) -> None:
         """Begin a term, or end it with 0."""
-        if epoch == self._epoch:
-            return
-        self._epoch = epoch
-        for task in self._tasks:
-            task.cancel()
-        self._tasks.clear()
-        if epoch:
-            self._tasks = [spawn(self._term(epoch), name=f"leader of epoch {epoch}")]
+        self._term.lead(epoch)
 
     async def stop(self) -> None:
         """End the term and wait for it."""
-        tasks, self._tasks, self._epoch = self._tasks, [], 0
-        await cancel_and_wait(*tasks)
+        await self._term.stop()
 
-    async def _term(self, epoch: int) -> None:
+    async def _begin(self, epoch: int) -> None:
         state = self._state()
         while state is None:  # told of the term while the state is being opened
             await asyncio.sleep(0)
@@ -112,13 +109,14 @@ class Leader:
             self._write_coordinates,
             self._reap_tombstones,
             self._keep_tokens,
+            self._begin_entries,
         )
-        self._tasks += [spawn(duty(state), name=duty.__name__.strip("_")) for duty in duties]
+        self._term.also({duty.__name__.strip("_"): duty(state) for duty in duties})
 
     async def _try(self, state: ClusterState, command: Command) -> bool:
         """Whether the command was written; a term that is over ends its duties by being cancelled."""
         try:
-            await state.submit(command, epoch=self._epoch)
+            await state.submit(command, epoch=self._term.epoch)
         except StaleEpochError:
             return False
         except LogError as error:
@@ -141,7 +139,7 @@ class Leader:
                 self._own_name,
                 self._datacenter,
                 time.time(),
-                self._epoch,
+                self._term.epoch,
             )
             done = await asyncio.gather(*(self._try(state, command) for command in commands))
             pause = RECONCILE_INTERVAL if all(done) else RETRY_INTERVAL
@@ -156,7 +154,7 @@ class Leader:
     def applied(self, touched: frozenset[WatchKey]) -> None:
         """Entries were applied: sessions may have come or gone."""
         state = self._state()
-        if not self._epoch or state is None:
+        if not self._term.epoch or state is None:
             return
         if EVERYTHING in touched:
             self._timers.reset(state.machine.sessions.every()[1], _now())
@@ -189,7 +187,7 @@ class Leader:
             self._timer_change.clear()
             for session_id in self._timers.due(_now()):
                 _log.info("session %s is over: it was not renewed in time", session_id)
-                if not await self._try(state, SessionDestroy(session_id, time.time(), self._epoch)):
+                if not await self._try(state, SessionDestroy(session_id, time.time(), self._term.epoch)):
                     _, session = state.machine.sessions.get(session_id)
                     if session is not None:
                         self._timers.renew(session, _now())
@@ -222,7 +220,7 @@ class Leader:
             await asyncio.sleep(COORDINATE_PERIOD)
             if self._coordinates:
                 waiting, self._coordinates = self._coordinates, {}
-                await self._try(state, UpdateCoordinates(tuple(waiting.values()), self._epoch))
+                await self._try(state, UpdateCoordinates(tuple(waiting.values()), self._term.epoch))
 
     # Tombstones
 
@@ -235,7 +233,7 @@ class Leader:
                 reaped = self._tombstones.popleft()[1]
             graveyard = state.machine.kv.graveyard
             if reaped and (graveyard.stones or graveyard.trees):
-                await self._try(state, ReapTombstones(reaped, self._epoch))
+                await self._try(state, ReapTombstones(reaped, self._term.epoch))
 
     # Tokens
 
@@ -247,12 +245,31 @@ class Leader:
                 token = master_token(str(uuid.uuid4()), secret, now)
                 await self._try(state, AclTokenSet(token, create=True))
             if 0 < state.machine.acl.next_expiration() <= now:
-                await self._try(state, AclReapTokens(now, self._epoch))
+                await self._try(state, AclReapTokens(now, self._term.epoch))
             await asyncio.sleep(TOKEN_INTERVAL)
+
+    # Config entries
+
+    async def _begin_entries(self, state: ClusterState) -> None:
+        """Write those that the configuration names and nobody has written."""
+        while True:
+            try:
+                await bootstrap_entries(
+                    state,
+                    self._entries,
+                    self._term.epoch,
+                    lambda: Moment(time.time(), lambda: str(uuid.uuid4())),
+                )
+                return
+            except StaleEpochError:
+                return
+            except LogError as error:
+                _log.warning("config entries were not written: %s", error)
+            await asyncio.sleep(RETRY_INTERVAL)
 
     def _leading(self) -> ClusterState:
         state = self._state()
-        if state is None or not self._epoch:
+        if state is None or not self._term.epoch:
             raise MeshError("this server doesn't lead")
         return state
 

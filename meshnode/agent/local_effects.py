@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from meshnode.agent.local_services import InvalidDefinitionError, LocalServices
 from meshnode.base.errors import ConfigError
@@ -21,6 +21,7 @@ from meshnode.http.local_view import (
     WaitForLocal,
 )
 from meshnode.local.entries import content_hash
+from meshnode.local.managed import document_hash, proxy_document
 from meshnode.local.parse import parse_check, parse_service
 from meshnode.local.state import LocalState
 
@@ -55,6 +56,12 @@ class LocalStateView:
         """One check."""
         entry = self._state.check(check_id)
         return None if entry is None else entry.check
+
+    def proxy(self, service_id: str) -> Mapping[str, Any] | None:
+        """What a proxy is told of itself, with its ``ContentHash``."""
+        entry = self._state.service(service_id)
+        document = None if entry is None else proxy_document(entry.definition)
+        return None if document is None else {**document, "ContentHash": document_hash(document)}
 
     def service_hash(self, service_id: str) -> str:
         """The content hash of a service; empty when it isn't there."""

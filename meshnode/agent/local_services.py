@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
 
 from meshnode.agent.local_changes import LocalChanges
+from meshnode.agent.local_config import by_key, check_keys
+from meshnode.agent.local_policy import InvalidDefinitionError, LocalPolicy, Runners
+from meshnode.agent.local_proxies import LocalProxies, is_port_free
 from meshnode.base.errors import MeshError
 from meshnode.catalog.model import SERVICE_MAINTENANCE_PREFIX
-from meshnode.local.check_type import DEFAULT_OUTPUT_BYTES, CheckType, IntervalCheck, TtlCheck
-from meshnode.local.definitions import (
-    CheckDefinition,
-    ScriptPolicy,
-    ServiceDefinition,
-    definition_fault,
-    dns_warnings,
-)
+from meshnode.local.check_type import IntervalCheck, TtlCheck
+from meshnode.local.definitions import CheckDefinition, ServiceDefinition, dns_warnings
 from meshnode.local.persisted import SavedStatus
 from meshnode.local.state import LocalState, maintenance_check_id
 from meshnode.runtime.local_files import LocalFiles
@@ -33,43 +30,6 @@ __all__ = ["REAP_INTERVAL", "InvalidDefinitionError", "LocalPolicy", "LocalServi
 _log = logging.getLogger("meshnode.agent")
 #: Seconds between looks for services that have been critical for too long (``check_reap_interval``).
 REAP_INTERVAL: Final = 30.0
-
-
-class InvalidDefinitionError(MeshError):
-    """A definition that whoever sent it has to change."""
-
-
-class Runners(Protocol):
-    """What runs checks: :class:`~meshnode.runtime.checks.runner.CheckRunners`. Keys are check ids."""
-
-    def start(
-        self,
-        key: str,
-        check: CheckType,
-        on_result: Callable[[str, str], None],
-        *,
-        last_output: str = "",
-        ttl_remaining: float | None = None,
-    ) -> None:
-        """Run ``check`` from now on, in place of the one that ran under ``key``."""
-
-    def stop(self, key: str) -> None:
-        """End a check; unknown keys are passed over."""
-
-    def ttl_update(self, key: str, status: str, output: str) -> None:
-        """Somebody reports the status of a TTL check; raises :class:`MeshError` for any other."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPolicy:
-    """What the configuration allows; a reload may give another one.
-
-    ``output_max_size`` is ``check_output_max_size``: the most bytes kept of any check, whatever it says itself.
-    """
-
-    scripts: ScriptPolicy = field(default_factory=ScriptPolicy)
-    allow_managed_proxies: bool = False
-    output_max_size: int = DEFAULT_OUTPUT_BYTES
 
 
 class LocalServices:
@@ -85,6 +45,7 @@ class LocalServices:
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        is_port_free: Callable[[int], bool] = is_port_free,
     ) -> None:
         self.state = state
         self.changes = changes
@@ -93,6 +54,7 @@ class LocalServices:
         self._files = files
         self._clock = clock
         self._wall_clock = wall_clock
+        self._proxies = LocalProxies(state, files, policy.proxies, is_port_free)
         self._saved: dict[str, SavedStatus] = {}
         #: Check id in lower case -> the key that it runs under.
         self._running: dict[str, str] = {}
@@ -112,29 +74,38 @@ class LocalServices:
             return
         self._saved = self._files.load_status(self._wall_clock())
         saved = self._files.load_services()
-        wanted = _by_key(services)
-        self._restore_services(service for service in saved if service.id.lower() not in wanted)
+        wanted = by_key(services)
+        configured = wanted.keys() | by_key(self._proxies.configured(wanted.values())).keys()
+        self._restore_services(service for service in saved if service.id.lower() not in configured)
         self.reload(wanted.values(), checks)
         for service in saved:
-            if service.id.lower() in wanted:
+            if service.id.lower() in configured:
                 _log.info('service "%s" is configured: its saved definition is dropped', service.id)
         for check in self._files.load_checks():
             self._restore_check(check)
         self._saved = {}
+
+    def check(self, services: Iterable[ServiceDefinition], checks: Iterable[CheckDefinition]) -> None:
+        """Raise what :meth:`reload` would raise; nothing changes."""
+        self._refuse_faults(by_key(self._configured(services)), by_key(checks))
+
+    def _configured(self, services: Iterable[ServiceDefinition]) -> list[ServiceDefinition]:
+        return self._proxies.configured(services, going=self._configured_services)
 
     def reload(self, services: Iterable[ServiceDefinition], checks: Iterable[CheckDefinition]) -> None:
         """Make what is configured equal to this; what is the same already goes on undisturbed.
 
         Raises :class:`MeshError` before anything changes when a definition can't be used.
         """
-        wanted_services, wanted_checks = _by_key(services), _by_key(checks)
+        wanted_services, wanted_checks = by_key(self._configured(services)), by_key(checks)
         self._refuse_faults(wanted_services, wanted_checks)
         # Everything goes before anything comes: a check may have moved from one service to another.
-        before = _check_keys(self._configured_services, self._configured_checks)
-        for key in sorted(before - _check_keys(wanted_services, wanted_checks)):
+        before = check_keys(self._configured_services, self._configured_checks)
+        for key in sorted(before - check_keys(wanted_services, wanted_checks)):
             self._remove_check(key)
         for key in sorted(self._configured_services.keys() - wanted_services.keys()):
-            self.deregister_service(key)
+            if self.state.service(key) is not None:
+                self._remove_service(key)
         for service in wanted_services.values():
             entry, alone = self.state.service(service.id), service.without_checks()
             if entry is None or entry.definition != alone:
@@ -146,6 +117,7 @@ class LocalServices:
         for check in wanted_checks.values():
             self._configure_check(check)
         self._configured_services, self._configured_checks = wanted_services, wanted_checks
+        self._proxies.remember()
         self.changes.notify()
 
     def _configure_check(self, check: CheckDefinition) -> None:
@@ -157,9 +129,6 @@ class LocalServices:
     def _refuse_faults(
         self, services: dict[str, ServiceDefinition], checks: dict[str, CheckDefinition]
     ) -> None:
-        for service in services.values():
-            if fault := definition_fault(service, self.state.node.name):
-                raise MeshError(f'service "{service.id}": {fault}')
         for check in (*checks.values(), *(check for one in services.values() for check in one.checks)):
             if fault := self.policy.scripts.fault(check, remote=False):
                 raise MeshError(f'check "{check.id}": {fault}')
@@ -170,11 +139,19 @@ class LocalServices:
                 raise MeshError(f'check "{check.id}": ServiceID "{check.service_id}" does not exist')
 
     def _restore_services(self, saved: Iterable[ServiceDefinition]) -> None:
-        for service in saved:
-            if fault := definition_fault(service, self.state.node.name):
-                _log.error('saved service "%s" is not restored: %s', service.id, fault)
-            else:
-                self.state.add_service(service)
+        # A proxy is restored behind the service that it came with, and not without it.
+        for service in sorted(saved, key=lambda one: bool(one.parent)):
+            if service.parent and self.state.service(service.parent) is None:
+                _log.info('saved service "%s" is dropped: service "%s" is gone', service.id, service.parent)
+                self._drop_saved(service.id, [])
+                continue
+            try:
+                for one in self._proxies.restored(service, allow_managed=self.policy.allow_managed_proxies):
+                    self.state.add_service(one)
+                    for check in one.checks:
+                        self._add_check(check)
+            except MeshError as error:
+                _log.error('saved service "%s" is not restored: %s', service.id, error)
 
     def _restore_check(self, check: CheckDefinition) -> None:
         if self.state.check(check.id) is not None:
@@ -193,23 +170,36 @@ class LocalServices:
 
     def register_service(self, definition: ServiceDefinition, *, replace_checks: bool = False) -> None:
         """As the API asks. Raises :class:`InvalidDefinitionError`, or another :class:`MeshError` when not allowed."""
-        if fault := definition_fault(definition, self.state.node.name):
-            raise InvalidDefinitionError(fault)
         if definition.managed_proxy is not None and not self.policy.allow_managed_proxies:
             raise InvalidDefinitionError("Managed proxy registration via the API is disallowed.")
-        for check in definition.checks:
-            self._refuse_remote(check)
-        self._save(definition, definition.checks)
-        self._put_service(definition)
-        if replace_checks:
-            kept = {check.id.lower() for check in definition.checks}
-            for entry in self.state.checks_of(definition.id):
-                check_id = entry.definition.id
-                if check_id.lower() not in kept and not check_id.startswith(SERVICE_MAINTENANCE_PREFIX):
-                    self._remove_check(check_id)
-        for check in definition.checks:
-            self._add_check(check, keep_status=True)
+        planned = self._proxies.registered(definition)
+        for service in planned:
+            for check in service.checks:
+                self._refuse_remote(check)
+        wanted = {service.id.lower() for service in planned}
+        for service in planned:
+            if service.managed is None:
+                self._save(service, service.checks)
+        proxies = self._proxies.of(definition.id)
+        for proxy in proxies:
+            if proxy.id.lower() not in wanted:
+                self._remove_service(proxy.id)
+        for service in planned:
+            self._put_service(service)
+            self._replace_checks(service, all_others=replace_checks or service.managed is not None)
+        if proxies or len(planned) > 1:
+            self._proxies.remember()
         self.changes.notify()
+
+    def _replace_checks(self, service: ServiceDefinition, *, all_others: bool) -> None:
+        """Add the checks of ``service``; with ``all_others`` those that it had go, unless they are of maintenance."""
+        kept = {check.id.lower() for check in service.checks}
+        for entry in self.state.checks_of(service.id) if all_others else ():
+            check_id = entry.definition.id
+            if check_id.lower() not in kept and not check_id.startswith(SERVICE_MAINTENANCE_PREFIX):
+                self._remove_check(check_id)
+        for check in service.checks:
+            self._add_check(check, keep_status=True)
 
     def _put_service(self, definition: ServiceDefinition) -> None:
         for warning in dns_warnings(definition):
@@ -217,15 +207,35 @@ class LocalServices:
         self.state.add_service(definition)
 
     def deregister_service(self, service_id: str) -> None:
-        """Remove a service with its checks; one that isn't there is a line in the log."""
-        try:
-            removed = self.state.remove_service(service_id)
-        except MeshError as error:
-            _log.warning('service "%s" is not deregistered: %s', service_id, error)
+        """Remove a service with its checks and proxies; one that isn't there is a line in the log.
+
+        Raises :class:`InvalidDefinitionError` for a managed proxy.
+        """
+        entry = self.state.service(service_id)
+        if entry is not None and entry.definition.managed is not None:
+            raise InvalidDefinitionError(
+                "Managed proxy service cannot be deregistered directly. Deregister the service that has a managed "
+                "proxy to automatically deregister the managed proxy itself."
+            )
+        if entry is None:
+            _log.warning(
+                'service "%s" is not deregistered: Service "%s" does not exist', service_id, service_id
+            )
             return
+        proxies = self._proxies.of(service_id)
+        try:
+            for proxy in proxies:
+                self._remove_service(proxy.id)
+            self._remove_service(service_id)
+        finally:
+            if proxies:
+                self._proxies.remember()
+            self.changes.notify()
+
+    def _remove_service(self, service_id: str) -> None:
+        removed = self.state.remove_service(service_id)
         for check_id in removed:
             self._stop(check_id)
-        self.changes.notify()
         self._forget_files(service_id, removed)
 
     # Checks
@@ -247,7 +257,13 @@ class LocalServices:
         self.state.add_check(definition, self._clock(), keep_status=keep_status)
         self._start(definition)
 
-    def _start(self, definition: CheckDefinition) -> None:
+    def look_again(self, service_id: str) -> None:
+        """Run the checks of a service that look at something now, not when their time has come."""
+        for entry in self.state.checks_of(service_id):
+            if isinstance(entry.definition.run, IntervalCheck):
+                self._start(entry.definition, at_once=True)
+
+    def _start(self, definition: CheckDefinition, *, at_once: bool = False) -> None:
         key = definition.id.lower()
         self._stop(key)
         if definition.run is None:
@@ -267,6 +283,7 @@ class LocalServices:
             lambda status, output: self._on_result(key, status, output),
             last_output=last_output,
             ttl_remaining=remaining,
+            at_once=at_once,
         )
 
     def _stop(self, check_id: str) -> None:
@@ -375,14 +392,3 @@ class LocalServices:
             self._files.remove_service(service_id)
         for check_id in check_ids:
             self._files.remove_check(check_id)
-
-
-Definition = TypeVar("Definition", ServiceDefinition, CheckDefinition)
-
-
-def _check_keys(services: Mapping[str, ServiceDefinition], checks: Mapping[str, CheckDefinition]) -> set[str]:
-    return {*checks, *(check.id.lower() for one in services.values() for check in one.checks)}
-
-
-def _by_key(definitions: Iterable[Definition]) -> dict[str, Definition]:
-    return {definition.id.lower(): definition for definition in definitions}

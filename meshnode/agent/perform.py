@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from meshnode.agent.access import Access
@@ -16,8 +17,10 @@ from meshnode.agent.local_effects import LocalPerformer
 from meshnode.agent.log_stream import log_lines
 from meshnode.agent.pool import Pool
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.state_gateway import Begun
 from meshnode.agent.user_events import UserEvents
 from meshnode.base.errors import MeshError
+from meshnode.control.log import NotLeaderError, StaleEpochError
 from meshnode.control.method import block_time
 from meshnode.control.user_event import UserEvent, serialize_event
 from meshnode.gossip.serf.events import KeyResult
@@ -43,6 +46,7 @@ from meshnode.http.errors import HttpError, ServerCallError
 from meshnode.http.local_view import LocalEffect
 from meshnode.http.user_events import parse_filter
 from meshnode.rpc.method import RpcError
+from meshnode.runtime.http_host import NotDoneError, Pending
 from meshnode.runtime.logs import LogHub
 
 __all__ = ["Performer"]
@@ -118,6 +122,18 @@ class Performer:
             case StreamLog(level):
                 return log_lines(self._logs, level)
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
+
+    def begin(self, effect: Effect[Any]) -> Pending | None:
+        """Begin a write that this agent carries out by itself; ``None``: :meth:`perform` is for it."""
+        if type(effect) is not CallServer or self._endpoints is None:
+            return None
+        if effect.datacenter not in ("", self._datacenter):
+            return None
+        token = effect.token or self._access.tokens.for_requests
+        begun = self._endpoints.begin(
+            effect.method, {**effect.body, "Token": token} if token else effect.body
+        )
+        return None if begun is None else Pending(begun.written, partial(_finish, begun))
 
     async def call(
         self, method: str, body: Mapping[str, object], datacenter: str = "", *, repeatable: bool = True
@@ -216,3 +232,12 @@ def _decode_key(text: str) -> bytes:
     if len(key) not in (16, 24, 32):
         raise HttpError(400, f"the key has {len(key)} bytes: keys have 16, 24 or 32")
     return key
+
+
+def _finish(begun: Begun) -> Any:
+    try:
+        return begun.reply()
+    except (NotLeaderError, StaleEpochError):
+        raise NotDoneError from None
+    except MeshError as error:
+        raise ServerCallError(str(error)) from None

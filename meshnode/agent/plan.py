@@ -13,10 +13,20 @@ from meshnode.base.address import Address
 from meshnode.base.metric_names import MetricNames
 from meshnode.gossip.memberlist.config import MemberlistConfig
 from meshnode.gossip.serf.config import SerfConfig
+from meshnode.http.page import Page
 from meshnode.http.view import HttpSettings
 from meshnode.runtime.http_server import TcpListener, UnixListener
+from meshnode.ui import page_files
 
-__all__ = ["GossipPlan", "gossip_plan", "gossip_tags", "http_listeners", "http_settings", "metric_names"]
+__all__ = [
+    "GossipPlan",
+    "gossip_plan",
+    "gossip_tags",
+    "http_listeners",
+    "http_settings",
+    "metric_names",
+    "web_page",
+]
 
 RefuseMember = Callable[[str, Address, dict[str, str]], str]
 
@@ -143,6 +153,11 @@ def http_settings(config: AgentConfig) -> HttpSettings:
         translate_wan_addrs=config.dns.translate_wan_addrs,
         discovery_max_stale=config.http.discovery_max_stale,
     )
+
+
+def web_page(config: AgentConfig) -> Page | None:
+    """The web page, if it is on."""
+    return Page(page_files()) if config.http.ui else None
 
 
 def http_listeners(

@@ -13,12 +13,14 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """The LAN or the WAN pool. ``changed`` must be called on every membership event."""
+    """The LAN or the WAN pool."""
 
     def __init__(self, shell: GossipShell, *, wan: bool) -> None:
         self.shell = shell
         self.wan = wan
         self._started = False
+        #: The members' revision that the three below are made of.
+        self._revision = -1
         self._members: tuple[MemberInfo, ...] | None = None
         self._servers: tuple[ServerInfo, ...] | None = None
         self._names: dict[str, str] | None = None
@@ -32,17 +34,23 @@ class Pool:
         """Start to gossip; raises :class:`MeshError` when a port or a file can't be had."""
         await self.shell.start()
         self._started = True
-        self.changed()
 
-    def changed(self) -> None:
-        """Forget what was derived from the members."""
-        self._members = self._servers = self._names = None
+    def _refresh(self) -> None:
+        """Forget what was made of members that are no longer the same.
+
+        Events don't tell all of it: a member that is leaving, or isn't after all, makes none.
+        """
+        revision = self.shell.serf.members_revision if self._started else -1
+        if revision != self._revision:
+            self._revision = revision
+            self._members = self._servers = self._names = None
 
     @property
     def members(self) -> tuple[MemberInfo, ...]:
         """Every member that is known, sorted by name; the same object until something changes."""
         if not self._started:
             return ()
+        self._refresh()
         if self._members is None:
             known = sorted(self.shell.serf.members(), key=lambda member: member.name)
             self._members = tuple(member_info(member) for member in known)
@@ -51,6 +59,7 @@ class Pool:
     @property
     def servers(self) -> tuple[ServerInfo, ...]:
         """The members that are servers; those that left are no longer counted."""
+        self._refresh()
         if self._servers is None:
             present = (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
             self._servers = self._servers_with(*present)
@@ -76,6 +85,7 @@ class Pool:
     @property
     def names_by_id(self) -> Mapping[str, str]:
         """Node id -> name of the member that has it; who left has given its id back."""
+        self._refresh()
         if self._names is None:
             self._names = {
                 member.tags["id"]: member.name

@@ -20,7 +20,7 @@ def reloaded(old: AgentConfig, new: AgentConfig) -> AgentConfig:
             verify_outgoing=new.gossip.verify_outgoing,
         ),
         tls=replace(new.tls, server_name=old.tls.server_name),
-        http=new.http,
+        http=replace(new.http, ui=old.http.ui),
         local=replace(
             old.local,
             services=new.local.services,

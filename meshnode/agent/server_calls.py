@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.agent.pool import Pool
-from meshnode.agent.state_gateway import NO_LEADER, StateGateway
+from meshnode.agent.state_gateway import NO_LEADER, Begun, StateGateway
 from meshnode.agent.wan_map import datacenter_coordinates, datacenters
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
-from meshnode.control.method import block_time, text
+from meshnode.control.method import Body, block_time, text
 from meshnode.control.servers import ServerInfo
 from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler, parse_status
 from meshnode.control.token_bucket import TokenBucket
@@ -80,6 +80,12 @@ class ServerEndpoints:
         if request.method in self._gateway:
             return await self.call(request.method, from_wire(request.body))
         return await self.call(request.method, request.body)
+
+    def begin(self, method: str, body: Body) -> Begun | None:
+        """See :meth:`StateGateway.begin`."""
+        if body.get("Datacenter", "") not in ("", self._datacenter):
+            return None
+        return self._gateway.begin(method, body)
 
     async def call(self, method: str, body: Any) -> Any:
         """Answer a call; raises :class:`RpcError` with the text for the caller."""

@@ -18,6 +18,7 @@ from meshnode.acl.store import ACL
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.connect_ca import ConnectCa
 from meshnode.agent.leader import Leader
+from meshnode.agent.log_owner import OwnerMemory
 from meshnode.agent.operator_role import OperatorRole
 from meshnode.agent.pool import Pool
 from meshnode.agent.query_execution import QueryExecution
@@ -27,6 +28,7 @@ from meshnode.agent.state_owner import LOG_TAG, StateOwner
 from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
+from meshnode.config_entries.parse import parse_entry
 from meshnode.connect.settings import parse_ca_settings
 from meshnode.control.endpoints.acl import bootstrap_methods
 from meshnode.control.endpoints.intention import intention_methods
@@ -91,6 +93,7 @@ class ServerRole:
             own_name=identity.node_name,
             datacenter=identity.datacenter,
             master_token=lambda: self.acl_settings().master_token,
+            entries=tuple(map(parse_entry, config.connect.bootstrap_entries)),
         )
         self.operator = OperatorRole(
             config, node_id, owner=self.owner, lan=lan, wan=wan, client=client, metrics=metrics
@@ -120,6 +123,7 @@ class ServerRole:
             open_state=self._open_state,
             announce=self._announce,
             log_path=self._log_path,
+            memory=OwnerMemory(self._log_path and self._log_path.parent.parent / "log-owner"),
             first=config.dev or config.identity.bootstrap,
             shared=config.state_log.engine == "etcd",
             halt=self._halt,
@@ -239,10 +243,10 @@ class ServerRole:
         data_dir = config.identity.data_dir
         return SqliteLog(Path(data_dir) if data_dir else None, self._node_id)
 
-    def _announce(self) -> None:
+    def _announce(self, role: str) -> None:
         serf = self._lan.shell.serf
-        if serf.local_member.tags.get(LOG_TAG) != "owner":
-            self._lan.shell.set_tags({**serf.local_member.tags, LOG_TAG: "owner"})
+        if serf.local_member.tags.get(LOG_TAG) != role:
+            self._lan.shell.set_tags({**serf.local_member.tags, LOG_TAG: role})
 
     def _halted(self, error: LogHaltedError) -> None:
         self._halt(f"{error}. Restore a snapshot, or start this server with an empty data directory")

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from meshnode.base.errors import MeshError
 from meshnode.control.log import (
     LeadershipChange,
     LogHaltedError,
@@ -33,6 +34,7 @@ from meshnode.control.servers import ServerInfo
 from meshnode.control.wire import from_wire
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.log_batcher import Written
 from meshnode.runtime.rpc_client import (
     CallLostError,
     RpcClient,
@@ -41,7 +43,7 @@ from meshnode.runtime.rpc_client import (
     TlsRefusedError,
 )
 
-__all__ = ["NO_LEADER", "LeaderMethod", "StateGateway", "StateHolder"]
+__all__ = ["NO_LEADER", "Begun", "LeaderMethod", "StateGateway", "StateHolder"]
 
 _log = logging.getLogger("meshnode.state")
 #: Consul's sentence, which clients look for.
@@ -76,6 +78,18 @@ class StateHolder(Protocol):
 
     def leader(self) -> ServerInfo | None:
         """The leader, if there is one and gossip sees it."""
+
+
+class Begun(NamedTuple):
+    """A write that is under way: once ``written`` is done, :meth:`reply` is what :meth:`StateGateway.call` gives."""
+
+    written: asyncio.Future[Written]
+    state: ClusterState
+    method: WriteMethod
+
+    def reply(self) -> Any:
+        """The reply; raises what ``call`` raises, and :class:`NotLeaderError` when it was not carried out at all."""
+        return self.method.reply(self.state.machine, self.written.result().result)
 
 
 class StateGateway:
@@ -114,6 +128,26 @@ class StateGateway:
         if not (state.leads or self._stale_is_fine(state, body)):
             return None
         return state.read_now(method, name, body, token)
+
+    def begin(self, name: str, body: Body) -> Begun | None:
+        """Begin a write that this server, which leads, can carry out by itself; ``None``: :meth:`call` is for it.
+
+        Errors are :meth:`call`'s to tell, and so is a write that turns out to be another leader's.
+        """
+        method, state = self._methods.get(name), self._holder.state
+        if (
+            not isinstance(method, WriteMethod)
+            or state is None
+            or not state.leads
+            or state.halted is not None
+        ):
+            return None
+        if name in self._leader_methods:
+            return None
+        try:
+            return Begun(state.begin(method, body, text(body, "Token")), state, method)
+        except MeshError:
+            return None
 
     async def call(self, name: str, body: Body) -> Any:
         """The reply to a call. Raises ``RpcError``, ``LogError``, ``PermissionDeniedError``."""

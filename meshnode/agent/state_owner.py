@@ -2,7 +2,7 @@
 
 With the etcd engine every server has a copy and etcd elects who leads. With the embedded engine one server has the log;
 the others take their clients' calls to it. That one is chosen once, when all the expected servers were seen, and stays
-(its log is in its data directory); it says so in its gossip tag ``state_log``.
+(its log is in its data directory); it says so in its gossip tag ``state_log``, and the others remember it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from meshnode.agent.log_owner import LogOwner, OwnerMemory
 from meshnode.base.errors import MeshError
 from meshnode.control.log import LeadershipChange, LogUnavailableError
 from meshnode.control.servers import ServerInfo, elect
@@ -24,15 +25,15 @@ from meshnode.runtime.tasks import cancel_and_wait, spawn
 __all__ = ["LOG_TAG", "StateOwner"]
 
 _log = logging.getLogger("meshnode.server")
-#: Gossip tag of the server that has the embedded log; its value is ``owner``.
+#: Gossip tag of the server that has the embedded log, ``owner``, and of those that know of it, ``follower``.
 LOG_TAG: Final = "state_log"
 
 
 class StateOwner:
     """``servers`` are those of the datacenter, ``departed`` those that left it; ``open_state`` opens the log and leads.
 
-    ``announce`` sets our gossip tag. ``halt`` stops the agent when a shared log can't be used.
-     ``shared``: every server has the state, so it is opened at the start.
+    ``announce`` sets our gossip tag; ``memory`` has the server that keeps the log. ``halt`` stops the agent when a
+    shared log can't be used. ``shared``: every server has the state, so it is opened at the start.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class StateOwner:
         servers: Callable[[], Sequence[ServerInfo]],
         departed: Callable[[], Sequence[ServerInfo]],
         open_state: Callable[[], Awaitable[ClusterState]],
-        announce: Callable[[], None],
+        announce: Callable[[str], None],
         log_path: Path | None,
+        memory: OwnerMemory,
         first: bool,
         shared: bool,
         halt: Callable[[str], None],
@@ -56,6 +58,8 @@ class StateOwner:
         self._open_state = open_state
         self._announce = announce
         self._log_path = log_path
+        self._memory = memory
+        self._missed = ""
         self._first = first
         self._shared = shared
         self._opening = False
@@ -88,6 +92,8 @@ class StateOwner:
 
     async def membership_changed(self) -> None:
         """Look again who the leader is, and whether the log is ours now."""
+        if not self._shared and self.state is None:
+            self._remember()
         if not self._shared and self.state is None and not self._opening and self._elected():
             _log.info("all expected servers are here: this one keeps the cluster's log")
             await self._open()
@@ -114,13 +120,31 @@ class StateOwner:
             self._led(self.state.log.leadership)
             await self.state.log.campaign()
             if not self._shared:
-                self._announce()
+                self._announce("owner")
         finally:
             self._opening = False
 
+    def _remember(self) -> None:
+        """Take in which server keeps the log, and say so when it is missed."""
+        owners = [server for server in self._servers() if server.owns_log and server.node_id != self._own_id]
+        if len(owners) == 1:
+            self._memory.note(LogOwner(owners[0].node_id, owners[0].name))
+        known = self._memory.owner
+        if known is None:
+            return
+        self._announce("follower")
+        missed = "" if any(server.alive for server in owners) else known.name
+        if missed and missed != self._missed:
+            _log.warning(
+                "%s keeps the cluster's log and is not here: start it again. Should it be lost for ever, bring the "
+                "latest snapshot to a new cluster",
+                missed,
+            )
+        self._missed = missed
+
     def _elected(self) -> bool:
         servers = list(self._servers())
-        if any(server.owns_log for server in servers):
+        if self._memory.owner is not None or any(server.knows_log for server in servers):
             return False
         expected = max((server.expect for server in servers), default=0)
         if not 0 < expected <= len(servers) + len(self._departed()):

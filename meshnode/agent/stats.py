@@ -18,6 +18,8 @@ from meshnode.agent.state_owner import StateOwner
 
 __all__ = ["agent_stats"]
 
+#: Seconds for which the figures of the process hold.
+LOOK_INTERVAL: Final = 1.0
 #: Seconds for which a count of all objects holds.
 COUNT_INTERVAL: Final = 10.0
 _STATM: Final = Path("/proc/self/statm")
@@ -27,19 +29,10 @@ def agent_stats(
     *, lan: Pool, wan: Pool | None, owner: StateOwner | None, bootstrap: bool, datacenter: str
 ) -> Mapping[str, Mapping[str, str]]:
     """Every group; a client has no ``serf_wan``."""
-    runtime = {
-        "arch": platform.machine(),
-        "cpu_count": str(os.cpu_count() or 1),
-        "gc_objects": str(_tracked_objects(int(time.monotonic() / COUNT_INTERVAL))),
-        "os": platform.system().lower(),
-        "resident_bytes": str(_resident_bytes()),
-        "threads": str(threading.active_count()),
-        "version": f"python{platform.python_version()}",
-    }
     stats: dict[str, Mapping[str, str]] = {
         "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
         "build": {"prerelease": "", "revision": f"meshnode{__version__}", "version": CONSUL_API_VERSION},
-        "runtime": runtime,
+        "runtime": _runtime(int(time.monotonic() / LOOK_INTERVAL)),
         "serf_lan": lan.shell.serf.stats(),
     }
     if owner is None:
@@ -56,6 +49,21 @@ def agent_stats(
     if wan is not None:
         stats["serf_wan"] = wan.shell.serf.stats()
     return stats
+
+
+@lru_cache(maxsize=1)
+def _runtime(interval: int) -> Mapping[str, str]:
+    """Figures of the process, looked at once in an ``interval``: that takes longer than all the others together."""
+    del interval
+    return {
+        "arch": platform.machine(),
+        "cpu_count": str(os.cpu_count() or 1),
+        "gc_objects": str(_tracked_objects(int(time.monotonic() / COUNT_INTERVAL))),
+        "os": platform.system().lower(),
+        "resident_bytes": str(_resident_bytes()),
+        "threads": str(threading.active_count()),
+        "version": f"python{platform.python_version()}",
+    }
 
 
 @lru_cache(maxsize=1)

@@ -45,8 +45,7 @@ class JsonFields:
     def __init__(self, obj: Mapping[str, Any], where: str = "") -> None:
         self.obj: Final = obj
         self.where: Final = where
-        # Of two spellings the later one counts, as in Go.
-        self._folded: Final = {name.lower(): value for name, value in obj.items()}
+        self._folded: dict[str, Any] | None = None
 
     def error(self, message: str) -> Exception:
         """The exception that says ``message``, which names the field."""
@@ -63,7 +62,12 @@ class JsonFields:
     def value(self, name: str) -> Any:
         """The field as it is; ``None`` when it is missing or null."""
         found = self.obj.get(name)
-        return found if found is not None else self._folded.get(name.lower())
+        if found is not None or not self.obj:
+            return found
+        if self._folded is None:
+            # Of two spellings the later one counts, as in Go.
+            self._folded = {name.lower(): value for name, value in self.obj.items()}
+        return self._folded.get(name.lower())
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""

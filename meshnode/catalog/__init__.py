@@ -7,6 +7,7 @@
 ``queries``      the reads of ``/v1/catalog`` and ``/v1/health``, each with the index that Consul would answer
 ``health``       aggregate status and the passing filter
 ``coordinates``  network coordinates of nodes and the distance between them
+``wire``         all of these with Consul's field names, for the API and between agents; ``wire_parse`` reads them
 
 In: registrations, with the index that they have in the log. Out: plain values; the watch keys that a write touched;
 checks that turned critical or went away, for sessions to hear of. Source: Consul 1.2.3, agent/consul/state.

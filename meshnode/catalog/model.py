@@ -28,6 +28,7 @@ __all__ = [
     "Node",
     "NodeDump",
     "Service",
+    "ServiceAddress",
     "Weights",
     "serf_check",
 ]
@@ -78,11 +79,21 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAddress:
+    """A further way to a service; ``port`` 0 is the service's own."""
+
+    address: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One instance on one node; ``id`` is unique on its node and defaults to ``name``.
 
     ``native`` is Connect.Native, ``managed_proxy`` Connect.Proxy (``ExecMode``, ``Command``, ``Config``), ``proxy`` the
     proxy configuration of Consul 1.3 and later; both are JSON values and mean nothing to the catalog.
+    ``tagged_addresses`` (Consul 1.6) are further ways to it by name, ``wan`` is the one from other datacenters.
+    ``socket_path`` (Consul 1.10) is the path of a unix socket, in place of ``address`` and ``port``.
     """
 
     name: str
@@ -100,6 +111,8 @@ class Service:
     proxy: Mapping[str, Any] | None = None
     create_index: int = 0
     modify_index: int = 0
+    tagged_addresses: Mapping[str, ServiceAddress] = field(default_factory=dict)
+    socket_path: str = ""
 
     def same_as(self, other: Service) -> bool:
         """Equal in everything but the indexes."""

@@ -15,6 +15,8 @@ __all__ = [
     "MAX_META_KEY_CHARS",
     "MAX_META_PAIRS",
     "MAX_META_VALUE_CHARS",
+    "MAX_SOCKET_PATH_BYTES",
+    "MAX_TAGGED_ADDRESSES",
     "MAX_WEIGHT",
     "check_fault",
     "meta_fault",
@@ -28,6 +30,10 @@ MAX_META_KEY_CHARS: Final = 128
 MAX_META_VALUE_CHARS: Final = 512
 #: Keys that start so are Consul's own.
 META_RESERVED_PREFIX: Final = "consul-"
+#: Ways to one service; each is part of every answer about it.
+MAX_TAGGED_ADDRESSES: Final = 64
+#: What fits into ``sockaddr_un`` of Linux with the zero at its end.
+MAX_SOCKET_PATH_BYTES: Final = 107
 #: An SRV weight has 16 bits.
 MAX_WEIGHT: Final = 65535
 
@@ -65,6 +71,8 @@ def service_fault(service: Service, node: str) -> str:
         return f"Invalid service port {service.port}: must be between 0 and 65535"
     if service.address in _UNSPECIFIED:
         return "Invalid service address"
+    if fault := _ways_fault(service):
+        return fault
     if service.weights.passing < 1:
         return "Passing must be greater than 0"
     if service.weights.warning < 0:
@@ -73,6 +81,26 @@ def service_fault(service: Service, node: str) -> str:
         return f"DNS Weight must be between 0 and {MAX_WEIGHT}"
     if fault := meta_fault(service.meta):
         return f"Invalid Service Meta for node {node} and serviceID {service.id}: {fault}"
+    return ""
+
+
+def _ways_fault(service: Service) -> str:
+    """Tagged addresses that nobody can connect to, or a socket beside an address."""
+    if len(service.tagged_addresses) > MAX_TAGGED_ADDRESSES:
+        return f"TaggedAddresses of a service cannot be more than {MAX_TAGGED_ADDRESSES}"
+    for name, way in service.tagged_addresses.items():
+        shown = f"TaggedAddresses[{name[:MAX_META_KEY_CHARS]}]"
+        if not name or len(name) > MAX_META_KEY_CHARS:
+            return f"{shown}: a name has 1 to {MAX_META_KEY_CHARS} characters"
+        if not way.address or way.address in _UNSPECIFIED:
+            return f"{shown}: invalid address {_quote(way.address)}: write one that can be connected to"
+        if not 0 <= way.port <= 65535:
+            return f"{shown}: invalid port {way.port}: must be between 0 and 65535"
+    path = service.socket_path
+    if path and (service.address or service.port):
+        return f"service {service.name} cannot have both socket path {path[:MAX_SOCKET_PATH_BYTES]} and address/port"
+    if path and (len(path.encode("utf-8", "replace")) > MAX_SOCKET_PATH_BYTES or "\0" in path):
+        return f"SocketPath is no path of a socket: write at most {MAX_SOCKET_PATH_BYTES} bytes without a NUL"
     return ""
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.base.goflags import Flag, FlagSet, Parsed
+from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
+from meshnode.cli.acl_call import AclCall
 from meshnode.cli.acl_print import Row
 from meshnode.cli.api import ApiClient
-from meshnode.cli.api_flags import ClientFlags
 
-__all__ = ["ANONYMOUS", "Kind", "LinkFlags", "by_name", "merged", "service_identities", "whole_id"]
+__all__ = ["ANONYMOUS", "Kind", "LinkFlags", "NameFlags", "merged", "service_identities", "whole_id"]
 
 Kind: TypeAlias = Literal["token", "policy", "role"]
 #: The accessor of the token that a caller without one has.
@@ -43,8 +43,7 @@ def whole_id(client: ApiClient, kind: Kind, text: str, query: dict[str, str]) ->
     return str(found[0])
 
 
-def by_name(client: ApiClient, kind: Kind, name: str, query: dict[str, str]) -> str:
-    """The ID of the policy or role called ``name``; raises :class:`MeshError`."""
+def _by_name(client: ApiClient, kind: Kind, name: str, query: dict[str, str]) -> str:
     for row in client.get_json(_LISTS[kind][0], query) or ():
         if row["Name"] == name:
             return str(row["ID"])
@@ -81,6 +80,34 @@ def merged(known: list[Row] | None, added: list[Row]) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
+class NameFlags:
+    """The flags that name a policy or a role: ``-id``, which may be cut short, and ``-name``."""
+
+    kind: Kind
+    id: Flag[str]
+    name: Flag[str]
+
+    @classmethod
+    def of(cls, flags: FlagSet, kind: Kind) -> NameFlags:
+        """Add them to a set."""
+        return cls(
+            kind,
+            flags.string("id", f"ID of the {kind}, or its beginning.", placeholder="id"),
+            flags.string("name", f"Name of the {kind}.", placeholder="name"),
+        )
+
+    def read(self, call: AclCall) -> str:
+        """The whole ID; raises :class:`MeshError` when there is no such policy or role, or more than one."""
+        by_id, name = call.parsed[self.id], call.parsed[self.name]
+        if not by_id and not name:
+            raise FlagError("Must specify either the -id or -name parameters")
+        client = call.client(f"Error determining {self.kind} ID")
+        if by_id:
+            return whole_id(client, self.kind, by_id, call.query)
+        return _by_name(client, self.kind, name, call.query)
+
+
+@dataclass(frozen=True, slots=True)
 class LinkFlags:
     """The repeatable flags that link a token or a role to others."""
 
@@ -111,27 +138,25 @@ class LinkFlags:
         flags = (self.policy_ids, self.policy_names, self.identities, self.role_ids, self.role_names)
         return any(flag is not None and parsed.given(flag) for flag in flags)
 
-    def read(self, parsed: Parsed, client_flags: ClientFlags) -> dict[str, list[Any]]:
+    def read(self, call: AclCall) -> dict[str, list[Any]]:
         """The links by the name of their field; empty ones are left out."""
-        identities: tuple[str, ...] = parsed[self.identities]
+        identities: tuple[str, ...] = call.parsed[self.identities]
         links = {
-            "Policies": self._links(parsed, client_flags, "policy", self.policy_ids, self.policy_names),
-            "Roles": self._links(parsed, client_flags, "role", self.role_ids, self.role_names),
+            "Policies": self._links(call, "policy", self.policy_ids, self.policy_names),
+            "Roles": self._links(call, "role", self.role_ids, self.role_names),
             "ServiceIdentities": service_identities(identities),
         }
         return {field: found for field, found in links.items() if found}
 
     def _links(
         self,
-        parsed: Parsed,
-        client_flags: ClientFlags,
+        call: AclCall,
         kind: Kind,
         ids: Flag[tuple[str, ...]] | None,
         names: Flag[tuple[str, ...]] | None,
     ) -> list[Row]:
         if ids is None or names is None:
             return []
-        query = client_flags.query(parsed)
-        client = client_flags.client(parsed, f"Error resolving {kind} ID")
-        links = [{"Name": name} for name in parsed[names]]
-        return links + [{"ID": whole_id(client, kind, text, query)} for text in parsed[ids]]
+        client = call.client(f"Error resolving {kind} ID")
+        links = [{"Name": name} for name in call.parsed[names]]
+        return links + [{"ID": whole_id(client, kind, text, call.query)} for text in call.parsed[ids]]

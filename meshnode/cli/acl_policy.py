@@ -6,11 +6,11 @@ from typing import Any
 
 from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
-from meshnode.cli.acl_lookup import by_name, whole_id
+from meshnode.cli.acl_call import AclCall
+from meshnode.cli.acl_lookup import NameFlags
 from meshnode.cli.acl_print import AclOutput, policy_entry, policy_text
 from meshnode.cli.acl_translate_rules import translated_rules_of
 from meshnode.cli.api import path_segment
-from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.data_argument import read_argument
 
 __all__ = ["run"]
@@ -38,10 +38,8 @@ def _create(args: list[str]) -> None:
     )
     is_secret = flags.boolean("token-secret", "What -from-token names is the secret ID of the token.")
     output = AclOutput(flags, "policy")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
+    call = AclCall(flags, args, output)
+    parsed = call.parsed
     if not parsed[name]:
         raise FlagError("Missing require '-name' flag")
     if parsed[legacy] and parsed[rules]:
@@ -49,15 +47,13 @@ def _create(args: list[str]) -> None:
     policy: dict[str, Any] = {"Name": parsed[name], "Description": parsed[description]}
     if parsed[legacy]:
         token = read_argument(parsed[legacy]).decode("latin-1").strip()
-        found = translated_rules_of(client_flags, parsed, token, is_secret=parsed[is_secret])
+        found = translated_rules_of(call.client_flags, parsed, token, is_secret=parsed[is_secret])
         policy["Rules"] = found.decode(errors="replace")
     else:
         policy["Rules"] = _rules(parsed, rules)
     if parsed[datacenters]:
         policy["Datacenters"] = parsed[datacenters]
-    made = client_flags.client(parsed, "Failed to create new policy").send_json(
-        "PUT", "/v1/acl/policy", policy, client_flags.write_query(parsed)
-    )
+    made = call.put("/v1/acl/policy", policy, failing="Failed to create new policy")
     output.show(parsed, made, policy_text)
 
 
@@ -65,17 +61,14 @@ def _read(args: list[str]) -> None:
     flags = FlagSet(
         "acl policy read", "Usage: consul acl policy read [options] -id ID | -name NAME", "Prints a policy."
     )
-    names = _id_flags(flags)
+    names = NameFlags.of(flags, "policy")
     output = AclOutput(flags, "policy")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    policy_id = _policy_id(parsed, names, client_flags)
-    policy = client_flags.client(parsed, f'Error reading policy "{policy_id}"').get_json(
-        f"/v1/acl/policy/{path_segment(policy_id)}", client_flags.query(parsed)
+    call = AclCall(flags, args, output)
+    policy_id = names.read(call)
+    policy = call.get(
+        f"/v1/acl/policy/{path_segment(policy_id)}", failing=f'Error reading policy "{policy_id}"'
     )
-    output.show(parsed, policy, policy_text)
+    output.show(call.parsed, policy, policy_text)
 
 
 def _update(args: list[str]) -> None:
@@ -85,33 +78,27 @@ def _update(args: list[str]) -> None:
         "Changes what is given of a policy and keeps the rest; with -no-merge, the rest is emptied. Given -id, -name "
         "is its new name.",
     )
-    policy_id_flag, name = _id_flags(flags)
+    names = NameFlags.of(flags, "policy")
     description, rules, datacenters = _content_flags(flags)
     no_merge = flags.boolean("no-merge", "Replace every field but the ID.")
     output = AclOutput(flags, "policy")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
+    call = AclCall(flags, args, output)
+    parsed = call.parsed
     given_rules = _rules(parsed, rules)
-    policy_id = _policy_id(parsed, (policy_id_flag, name), client_flags)
+    policy_id = names.read(call)
     path = f"/v1/acl/policy/{path_segment(policy_id)}"
     policy: dict[str, Any] = {"Name": "", "Description": "", "Rules": "", "Datacenters": None}
     if not parsed[no_merge]:
-        known = client_flags.client(parsed, f'Error reading policy "{policy_id}"').get_json(
-            path, client_flags.query(parsed)
-        )
+        known = call.get(path, failing=f'Error reading policy "{policy_id}"')
         policy = {field: known.get(field) for field in policy}
     fields: dict[str, tuple[Flag[Any], Any]] = {
-        "Name": (name, parsed[name]),
+        "Name": (names.name, parsed[names.name]),
         "Description": (description, parsed[description]),
         "Rules": (rules, given_rules),
         "Datacenters": (datacenters, parsed[datacenters]),
     }
     policy |= {field: value for field, (flag, value) in fields.items() if parsed.given(flag)}
-    changed = client_flags.client(parsed, f'Error updating policy "{policy_id}"').send_json(
-        "PUT", path, policy | {"ID": policy_id}, client_flags.write_query(parsed)
-    )
+    changed = call.put(path, policy | {"ID": policy_id}, failing=f'Error updating policy "{policy_id}"')
     output.show(parsed, changed, policy_text, "Policy updated successfully")
 
 
@@ -121,14 +108,10 @@ def _delete(args: list[str]) -> None:
         "Usage: consul acl policy delete [options] -id ID | -name NAME",
         "Deletes a policy.",
     )
-    names = _id_flags(flags)
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    policy_id = _policy_id(parsed, names, client_flags)
-    client_flags.client(parsed, f'Error deleting policy "{policy_id}"').call(
-        "DELETE", f"/v1/acl/policy/{path_segment(policy_id)}", client_flags.write_query(parsed)
-    )
+    names = NameFlags.of(flags, "policy")
+    call = AclCall(flags, args)
+    policy_id = names.read(call)
+    call.delete(f"/v1/acl/policy/{path_segment(policy_id)}", failing=f'Error deleting policy "{policy_id}"')
     print(f'Policy "{policy_id}" deleted successfully')
 
 
@@ -137,21 +120,9 @@ def _list(args: list[str]) -> None:
         "acl policy list", "Usage: consul acl policy list [options]", "Lists every policy, without the rules."
     )
     output = AclOutput(flags, "policy")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    policies = client_flags.client(parsed, "Failed to retrieve the policy list").get_json(
-        "/v1/acl/policies", client_flags.query(parsed)
-    )
-    output.show_all(parsed, policies, policy_entry, between="\n")
-
-
-def _id_flags(flags: FlagSet) -> tuple[Flag[str], Flag[str]]:
-    return (
-        flags.string("id", "ID of the policy, or its beginning.", placeholder="id"),
-        flags.string("name", "Name of the policy.", placeholder="name"),
-    )
+    call = AclCall(flags, args, output)
+    policies = call.get("/v1/acl/policies", failing="Failed to retrieve the policy list")
+    output.show_all(call.parsed, policies, policy_entry, between="\n")
 
 
 def _content_flags(flags: FlagSet) -> tuple[Flag[str], Flag[str], Flag[tuple[str, ...]]]:
@@ -171,11 +142,3 @@ def _rules(parsed: Parsed, flag: Flag[str]) -> str:
         return read_argument(parsed[flag]).decode()
     except UnicodeDecodeError:
         raise ConfigError("-rules: what is given is not UTF-8 text") from None
-
-
-def _policy_id(parsed: Parsed, names: tuple[Flag[str], Flag[str]], client_flags: ClientFlags) -> str:
-    by_id, name = parsed[names[0]], parsed[names[1]]
-    if not by_id and not name:
-        raise FlagError("Must specify either the -id or -name parameters")
-    client, query = client_flags.client(parsed, "Error determining policy ID"), client_flags.query(parsed)
-    return whole_id(client, "policy", by_id, query) if by_id else by_name(client, "policy", name, query)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from meshnode.base.duration import format_duration
-from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
+from meshnode.base.goflags import Flag, FlagError, FlagSet
+from meshnode.cli.acl_call import AclCall
 from meshnode.cli.acl_lookup import LinkFlags, merged, whole_id
 from meshnode.cli.acl_print import AclOutput, token_entry, token_text
 from meshnode.cli.api import path_segment
-from meshnode.cli.api_flags import ClientFlags
 
 __all__ = ["run"]
 
@@ -47,10 +47,8 @@ def _create(args: list[str]) -> None:
     ttl = flags.duration("expires-ttl", "How long it is valid.")
     links = LinkFlags.of(flags, "token")
     output = AclOutput(flags, "token")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
+    call = AclCall(flags, args, output)
+    parsed = call.parsed
     if not links.given(parsed):
         raise FlagError(
             "Cannot create a token without specifying -policy-name, -policy-id, -role-name, -role-id, or "
@@ -62,10 +60,8 @@ def _create(args: list[str]) -> None:
     token |= {
         name: parsed[flag] for name, flag in (("AccessorID", accessor), ("SecretID", secret)) if parsed[flag]
     }
-    token |= links.read(parsed, client_flags)
-    made = client_flags.client(parsed, "Failed to create new token").send_json(
-        "PUT", "/v1/acl/token", token, client_flags.write_query(parsed)
-    )
+    token |= links.read(call)
+    made = call.put("/v1/acl/token", token, failing="Failed to create new token")
     output.show(parsed, made, token_text)
 
 
@@ -78,15 +74,10 @@ def _read(args: list[str]) -> None:
     names = _id_flags(flags)
     own = flags.boolean("self", "The token that this command itself uses.")
     output = AclOutput(flags, "token")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    accessor = "self" if parsed[own] else _accessor(parsed, names, client_flags)
-    token = client_flags.client(parsed, _failing("reading", accessor)).get_json(
-        f"/v1/acl/token/{path_segment(accessor)}", client_flags.query(parsed)
-    )
-    output.show(parsed, token, token_text)
+    call = AclCall(flags, args, output)
+    accessor = "self" if call.parsed[own] else _accessor(call, names)
+    token = call.get(f"/v1/acl/token/{path_segment(accessor)}", failing=_failing("reading", accessor))
+    output.show(call.parsed, token, token_text)
 
 
 def _update(args: list[str]) -> None:
@@ -108,27 +99,21 @@ def _update(args: list[str]) -> None:
     upgrade = flags.boolean("upgrade-legacy", "Turn a token of the old kind into one with policies.")
     links = LinkFlags.of(flags, "token")
     output = AclOutput(flags, "token")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    accessor = _accessor(parsed, names, client_flags)
+    call = AclCall(flags, args, output)
+    parsed = call.parsed
+    accessor = _accessor(call, names)
     path = f"/v1/acl/token/{path_segment(accessor)}"
-    token = client_flags.client(parsed, "Error when retrieving current token").get_json(
-        path, client_flags.query(parsed)
-    )
+    token = call.get(path, failing="Error when retrieving current token")
     if parsed[upgrade]:
         token.pop("Rules", None)
         token["Type"] = ""
     if parsed.given(description):
         token["Description"] = parsed[description]
-    wanted = links.read(parsed, client_flags)
+    wanted = links.read(call)
     for field, merge in merging.items():
         found = wanted.get(field, [])
         token[field] = merged(token.get(field), found) if parsed[merge] else found
-    changed = client_flags.client(parsed, f"Failed to update token {accessor}").send_json(
-        "PUT", path, token, client_flags.write_query(parsed)
-    )
+    changed = call.put(path, token, failing=f"Failed to update token {accessor}")
     output.show(parsed, changed, token_text, "Token updated successfully.")
 
 
@@ -137,13 +122,9 @@ def _delete(args: list[str]) -> None:
         "acl token delete", "Usage: consul acl token delete [options] -id TOKENID", "Deletes a token."
     )
     names = _id_flags(flags)
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    accessor = _accessor(parsed, names, client_flags)
-    client_flags.client(parsed, _failing("deleting", accessor)).call(
-        "DELETE", f"/v1/acl/token/{path_segment(accessor)}", client_flags.write_query(parsed)
-    )
+    call = AclCall(flags, args)
+    accessor = _accessor(call, names)
+    call.delete(f"/v1/acl/token/{path_segment(accessor)}", failing=_failing("deleting", accessor))
     print(f'Token "{accessor}" deleted successfully')
 
 
@@ -152,16 +133,11 @@ def _list(args: list[str]) -> None:
         "acl token list", "Usage: consul acl token list [options]", "Lists every token, without the secrets."
     )
     output = AclOutput(flags, "token")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    tokens = client_flags.client(parsed, "Failed to retrieve the token list").get_json(
-        "/v1/acl/tokens", client_flags.query(parsed)
-    )
+    call = AclCall(flags, args, output)
+    tokens = call.get("/v1/acl/tokens", failing="Failed to retrieve the token list")
     # Later agents put secrets into lists; a list is no place for them.
     shown = [{name: token[name] for name in token if name != "SecretID"} for token in tokens or ()]
-    output.show_all(parsed, shown, token_entry, between="\n\n")
+    output.show_all(call.parsed, shown, token_entry, between="\n\n")
 
 
 def _clone(args: list[str]) -> None:
@@ -175,18 +151,14 @@ def _clone(args: list[str]) -> None:
         "description", "What it is for; left out, as the other one.", placeholder="text"
     )
     output = AclOutput(flags, "token")
-    client_flags = ClientFlags(flags, server=True)
-    parsed = flags.parse(args)
-    parsed.reject_positionals()
-    output.check(parsed)
-    accessor = _accessor(parsed, names, client_flags)
-    made = client_flags.client(parsed, "Error cloning token").send_json(
-        "PUT",
+    call = AclCall(flags, args, output)
+    accessor = _accessor(call, names)
+    made = call.put(
         f"/v1/acl/token/{path_segment(accessor)}/clone",
-        {"Description": parsed[description]},
-        client_flags.write_query(parsed),
+        {"Description": call.parsed[description]},
+        failing="Error cloning token",
     )
-    output.show(parsed, made, token_text, "Token cloned successfully.")
+    output.show(call.parsed, made, token_text, "Token cloned successfully.")
 
 
 def _id_flags(flags: FlagSet) -> tuple[Flag[str], Flag[str]]:
@@ -197,12 +169,11 @@ def _id_flags(flags: FlagSet) -> tuple[Flag[str], Flag[str]]:
     )
 
 
-def _accessor(parsed: Parsed, names: tuple[Flag[str], Flag[str]], client_flags: ClientFlags) -> str:
-    text = parsed[names[0]] or parsed[names[1]]
+def _accessor(call: AclCall, names: tuple[Flag[str], Flag[str]]) -> str:
+    text = call.parsed[names[0]] or call.parsed[names[1]]
     if not text:
         raise FlagError("Must specify the -id parameter")
-    client = client_flags.client(parsed, "Error determining token ID")
-    return whole_id(client, "token", text, client_flags.query(parsed))
+    return whole_id(call.client("Error determining token ID"), "token", text, call.query)
 
 
 def _failing(doing: str, accessor: str) -> str:

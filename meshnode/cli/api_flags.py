@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 
 from meshnode.base.goflags import Flag, FlagSet, Parsed
-from meshnode.cli.api import ApiClient, ApiSettings
+from meshnode.cli.api import ApiClient
+from meshnode.client.settings import ApiSettings
 
 __all__ = ["ClientFlags"]
 
@@ -50,6 +51,12 @@ class ClientFlags:
 
         ``token`` is used in place of the one described, for a command about that token.
         """
+        return ApiClient(self.settings(parsed, environ, token), failing)
+
+    def settings(
+        self, parsed: Parsed, environ: Mapping[str, str] | None = None, token: str = ""
+    ) -> ApiSettings:
+        """What :meth:`client` is made of, for programs that make their own."""
         settings = ApiSettings(
             address=parsed[self._address],
             token=token or parsed[self._token],
@@ -59,7 +66,7 @@ class ClientFlags:
             client_key=parsed[self._client_key],
             tls_server_name=parsed[self._server_name],
         )
-        return ApiClient(settings.with_environment(os.environ if environ is None else environ), failing)
+        return settings.with_environment(os.environ if environ is None else environ)
 
     def query(self, parsed: Parsed) -> dict[str, str]:
         """Query parameters that the server flags stand for."""

@@ -9,6 +9,7 @@ from meshnode.base.errors import MeshError
 from meshnode.base.goflags import FlagError, FlagSet, HelpRequested
 from meshnode.cli.api import path_segment
 from meshnode.cli.api_flags import ClientFlags
+from meshnode.cli.connect_connections import explain_connection
 from meshnode.cli.intention_print import (
     EXACT,
     find_exact,
@@ -181,11 +182,13 @@ def _match(args: list[str]) -> int:
 def _explain(args: list[str]) -> int:
     flags = FlagSet(
         "intention explain",
-        "Usage: consul intention explain SRC DST [options]",
+        "Usage: consul intention explain SRC DST [options]\n       consul intention explain -connection ID [options]",
         "Tells whether connections from the service SRC to the service DST are allowed and why: the intentions that "
         "fit, in the order they are looked at, the one that decides, and where the default comes from. With -path, "
-        "-method or -header, about that HTTP request.",
+        "-method or -header, about that HTTP request. With -connection, why a proxy of this node let a connection "
+        "through, refused it or cut it.",
     )
+    connection = flags.integer("connection", "ID of a connection, as in the log of a proxy.", minimum=1)
     path = flags.string("path", "Path of an HTTP request.", placeholder="path")
     method = flags.string("method", "Method of an HTTP request.", placeholder="method")
     headers = flags.strings("header", "Header of an HTTP request, as name:value.", placeholder="name:value")
@@ -195,6 +198,10 @@ def _explain(args: list[str]) -> int:
     first = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
     parsed = flags.parse(args[first:])
     as_json = output.is_json(parsed)
+    if parsed.given(connection) and not args[:first]:
+        parsed.reject_positionals()
+        client = client_flags.client(parsed, "Error explaining the connection")
+        return explain_connection(client, parsed[connection], as_json=as_json)
     source, destination = positionals(parsed, "SRC DST", before=args[:first])
     if any(":" not in header for header in parsed[headers]):
         raise FlagError("-header: write name:value")

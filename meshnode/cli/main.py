@@ -46,10 +46,17 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "catalog nodes": ("meshnode.cli.catalog", "Lists all nodes in a datacenter"),
     "catalog services": ("meshnode.cli.catalog", "Lists all registered services in a datacenter"),
     "certs": ("meshnode.cli.certs", "Lists this node's certificates and the days they have left"),
+    "config": ("", "Interact with Consul's Centralized Configurations"),
+    "config delete": ("meshnode.cli.config_entry", "Delete a centralized config entry"),
+    "config list": ("meshnode.cli.config_entry", "List centralized config entries of a given kind"),
+    "config read": ("meshnode.cli.config_entry", "Read a centralized config entry"),
+    "config write": ("meshnode.cli.config_entry", "Create or update a centralized config entry"),
     "connect": ("", "Interact with Consul Connect"),
     "connect ca": ("", "Interact with the Consul Connect Certificate Authority (CA)"),
     "connect ca get-config": ("meshnode.cli.connect_ca", "Display the current Connect CA configuration"),
     "connect ca set-config": ("meshnode.cli.connect_ca", "Modify the current Connect CA configuration"),
+    "connect connections": ("meshnode.cli.connect_connections", "Lists the connections of this node's proxies"),
+    "connect proxy": ("meshnode.cli.connect_proxy", "Runs a Consul Connect proxy"),
     "event": ("meshnode.cli.event", "Fire a new event"),
     "exec": ("meshnode.cli.exec", "Executes a command on the nodes of a datacenter"),
     "force-leave": ("meshnode.cli.force_leave", "Forces a member of the cluster to enter the \"left\" state"),
@@ -106,7 +113,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 _HELP: Final = frozenset({"-h", "-help", "--help"})
 _COMPLETION: Final = frozenset({"-autocomplete-install", "-autocomplete-uninstall"})
 #: Commands of Consul that exist there and not here yet: named, so that nobody takes them for a typing error.
-NOT_IN_THIS_RELEASE: Final = frozenset({"config", "connect proxy", "debug", "login", "logout"})
+NOT_IN_THIS_RELEASE: Final = frozenset({"debug", "login", "logout"})
 
 
 #: Set to 1 to see where an internal error comes from.

@@ -2,163 +2,244 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
-import json
-import sys
+import hashlib
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.base.goflags import FlagSet
-from meshnode.cli.table import columns
+from meshnode.base.goflags import FlagSet, Parsed
+from meshnode.cli.prove_bundle import judge_paths, verify_bundle, write_bundle
+from meshnode.cli.prove_keys import read_keys
+from meshnode.cli.prove_print import text_report
 from meshnode.gossip.memberlist.keyring import Keyring
-from meshnode.prove.capture import Capture
-from meshnode.prove.conclusion import Conclusion, Outcome, conclude, conclude_control
-from meshnode.prove.verdict import PortVerdict, judge
+from meshnode.prove.evidence import EXIT_CODES, Question, document, encode
 
 __all__ = ["EXIT_CODES", "run"]
 
 DEFAULT_PORTS: Final = "8300,8301,8302,8500,10443"
-EXIT_CODES: Final = {Outcome.PROVED: 0, Outcome.FAILED: 2, Outcome.VOID: 3}
+#: Words of a -canary-file, and its size.
+MAX_CANARIES: Final = 256
+_MAX_FILE_BYTES: Final = 1 << 20
 _DESCRIPTION: Final = """
-Judges pcap and pcapng files, one verdict a port: encrypted, plaintext, unknown, unopened or silent.
+Judges pcap and pcapng files, one verdict a port and one a pair of nodes: encrypted, plaintext, unknown, unopened or
+silent. With -control, captures of the same traffic in a mesh in clear, which have to show every canary: without them a
+verdict proves nothing. -bundle keeps captures, verdict and report together; -verify judges a bundle again.
 
 Exits with 0 when all that was captured is encrypted (with -expect=plaintext: when every canary was found), with 2
-when something is readable or is not shown to be encrypted, and with 3 when the captures prove nothing: no traffic, a
-file that is cut short, sealed gossip without a key.
+when something is readable or is not shown to be encrypted, and with 3 when the captures prove nothing: no control, no
+traffic, a file that is cut short, sealed gossip without a key. -verify exits as the bundle's verdict does, and with 1
+when a byte of it was changed.
 """
+
+
+class _Flags:
+    """The flags of the command."""
+
+    def __init__(self) -> None:
+        flags = self.set = FlagSet("prove", "Usage: meshnode prove [options] CAPTURE ...", _DESCRIPTION)
+        self.captures = flags.strings("capture", "A capture, as the arguments are.", placeholder="file")
+        self.ports = flags.string(
+            "ports", "Ports to judge, separated by commas.", default=DEFAULT_PORTS, placeholder="list"
+        )
+        self.planted = flags.strings("canary", "A word that was planted in the traffic.", placeholder="word")
+        self.planted_file = flags.string(
+            "canary-file", "File with such words, one a line.", placeholder="file"
+        )
+        self.keyring = flags.string(
+            "gossip-keyring",
+            "File with the gossip keys that open sealed frames; - reads standard input.",
+            placeholder="file",
+        )
+        self.expect = flags.string(
+            "expect", "encrypted, or plaintext for a control by itself.", default="encrypted"
+        )
+        self.control = flags.strings(
+            "control", "A capture of the same traffic in a mesh in clear.", placeholder="file"
+        )
+        self.no_control = flags.boolean("no-control", "Judge without one: the control is judged elsewhere.")
+        self.allowed = flags.string(
+            "plaintext-ports", "Ports that are meant to be readable.", placeholder="list"
+        )
+        self.required = flags.string(
+            "require",
+            "Ports that must have carried something; with -expect=plaintext every canary.",
+            placeholder="list",
+        )
+        self.nodes = flags.strings(
+            "node", "Name of a node in the report: server1=10.0.0.1.", placeholder="name=address"
+        )
+        self.configs = flags.strings(
+            "config-file", "A configuration whose SHA-256 belongs into the verdict.", placeholder="file"
+        )
+        self.bundle = flags.string(
+            "bundle", "Keep captures, verdict and report in this directory or .tar.gz.", placeholder="path"
+        )
+        self.bundle_keys = flags.boolean(
+            "bundle-keys", "Put the gossip keys into the bundle: for a lab only."
+        )
+        self.verify = flags.string("verify", "Judge this bundle again, and compare.", placeholder="bundle")
+        self.format = flags.string("format", "text or json.", default="text")
+        self.as_json = flags.boolean("json", "The same as -format=json.")
+        self.json_file = flags.string(
+            "json-file", "Write the verdicts as JSON to this file, too.", placeholder="file"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    captures: tuple[Path, ...]
+    control: tuple[Path, ...]
 
 
 def run(args: list[str]) -> int:
     """Exit as ``EXIT_CODES`` says; 1 when the command line or a file can't be read."""
-    flags = FlagSet("prove", "Usage: meshnode prove [options] CAPTURE ...", _DESCRIPTION)
-    ports = flags.string(
-        "ports", "Ports to judge, separated by commas.", default=DEFAULT_PORTS, placeholder="list"
-    )
-    planted = flags.strings("canary", "A word that was planted in the traffic.", placeholder="word")
-    keyring = flags.string(
-        "gossip-keyring",
-        "File with the gossip keys that open sealed frames; - reads standard input.",
-        placeholder="file",
-    )
-    expect = flags.string("expect", "encrypted, or plaintext for a negative control.", default="encrypted")
-    allowed = flags.string("plaintext-ports", "Ports that are meant to be readable.", placeholder="list")
-    required = flags.string(
-        "require",
-        "Ports that must have carried something; with -expect=plaintext every canary.",
-        placeholder="list",
-    )
-    as_json = flags.boolean("json", "Print the verdicts as JSON.")
-    json_file = flags.string("json-file", "Write the verdicts as JSON to this file, too.", placeholder="file")
-    parsed = flags.parse(args)
-    if not parsed.positionals:
-        raise ConfigError("prove: name at least one capture file")
+    flags = _Flags()
+    parsed = flags.set.parse(args)
+    keys, words = read_keys(parsed[flags.keyring]) if parsed[flags.keyring] else (Keyring(), [])
+    if parsed[flags.verify]:
+        _reject_beside_verify(parsed)
+        return verify_bundle(Path(parsed[flags.verify]), keys)
+    files = _files(flags, parsed)
+    _check_words(flags, parsed)
+    question = _question(flags, parsed)
+    if parsed[flags.bundle]:
+        content, conclusion, mesh, digest = write_bundle(
+            Path(parsed[flags.bundle]),
+            files.captures,
+            files.control,
+            question,
+            keys,
+            key_words=words if parsed[flags.bundle_keys] else (),
+        )
+    else:
+        mesh, control = (
+            judge_paths([(str(path), path) for path in paths], question, keys)
+            for paths in (files.captures, files.control)
+        )
+        content, conclusion = document(
+            question,
+            mesh,
+            control if files.control else None,
+            keys,
+            expect=parsed[flags.expect],
+            needs_control=not parsed[flags.no_control],
+        )
+        digest = ""
+    text = encode(content)
+    if parsed[flags.json_file]:
+        _write(parsed[flags.json_file], text)
+    if parsed[flags.as_json] or parsed[flags.format] == "json":
+        print(text)
+    else:
+        kept = f"Bundle {parsed[flags.bundle]}, SHA-256 of its MANIFEST: {digest}\n\n" if digest else ""
+        print(kept + text_report(mesh.verdicts, conclusion, keys, question.nodes))
+    return EXIT_CODES[conclusion.outcome]
+
+
+def _files(flags: _Flags, parsed: Parsed) -> _Files:
     if parsed.misplaced():
         raise ConfigError(f"prove: {parsed.misplaced()[0]} must come before the capture files")
-    if parsed[expect] not in {"encrypted", "plaintext"}:
-        raise ConfigError(f"-expect: {parsed[expect]!r} is neither encrypted nor plaintext")
-    wanted = _port_list(parsed[ports], "-ports")
+    captures = tuple(Path(name) for name in parsed[flags.captures] + parsed.positionals)
+    if not captures:
+        raise ConfigError("prove: name at least one capture file")
+    control = tuple(Path(name) for name in parsed[flags.control])
+    for path in control:
+        if path in captures:
+            raise ConfigError(
+                f"-control: {path} is judged as the mesh, too: a control is another mesh, in clear"
+            )
+    return _Files(captures, control)
+
+
+def _check_words(flags: _Flags, parsed: Parsed) -> None:
+    """Flags that contradict each other."""
+    if parsed[flags.expect] not in {"encrypted", "plaintext"}:
+        raise ConfigError(f"-expect: {parsed[flags.expect]!r} is neither encrypted nor plaintext")
+    if parsed[flags.format] not in {"text", "json"}:
+        raise ConfigError(f"-format: {parsed[flags.format]!r} is neither text nor json")
+    control, without = parsed[flags.control], parsed[flags.no_control]
+    if control and without:
+        raise ConfigError("-no-control and -control contradict each other: leave one out")
+    alone = parsed[flags.expect] == "plaintext"
+    if alone and control:
+        raise ConfigError("-expect=plaintext judges a control by itself: leave out -control")
+    if parsed[flags.bundle] and (alone or without):
+        raise ConfigError(
+            "-bundle keeps a mesh with its control: give -control, without -expect and -no-control"
+        )
+    if parsed[flags.bundle_keys] and not (parsed[flags.bundle] and parsed[flags.keyring]):
+        raise ConfigError("-bundle-keys needs -bundle, and -gossip-keyring with the keys")
+
+
+def _reject_beside_verify(parsed: Parsed) -> None:
+    others = sorted(parsed.given_names() - {"verify", "gossip-keyring"})
+    if others:
+        raise ConfigError(f"-verify asks what the bundle was asked: leave out -{others[0]}")
+    parsed.reject_positionals()
+
+
+def _question(flags: _Flags, parsed: Parsed) -> Question:
+    wanted = _port_list(parsed[flags.ports], "-ports")
     readable, needed = (
-        _port_list(parsed[flag], f"-{flag.name}") if parsed[flag] else () for flag in (allowed, required)
+        _port_list(parsed[flag], f"-{flag.name}") if parsed[flag] else ()
+        for flag in (flags.allowed, flags.required)
     )
     for port in needed:
         if port not in wanted:
             raise ConfigError(f"-require: port {port} is not among the ports to judge: add it to -ports")
-    keys = _read_keys(parsed[keyring]) if parsed[keyring] else Keyring()
-    canaries = parsed[planted]
-    verdicts, captures = _judge(parsed.positionals, wanted, canaries, keys)
-    problems = [problem for capture in captures for problem in capture.problems()]
-    if parsed[expect] == "plaintext":
-        conclusion = conclude_control(verdicts, canaries, needed, problems)
-    else:
-        conclusion = conclude(verdicts, canaries, readable, needed, problems)
-    document = _document(verdicts, captures, conclusion, parsed[expect])
-    if parsed[json_file]:
-        _write(parsed[json_file], document)
-    print(document if parsed[as_json] else _report(verdicts, conclusion, keys))
-    return EXIT_CODES[conclusion.outcome]
+    words = parsed[flags.planted] + _canary_words(parsed[flags.planted_file])
+    nodes = dict(_node(text) for text in parsed[flags.nodes])
+    configs = dict(_config(text) for text in parsed[flags.configs])
+    return Question(wanted, readable, needed, tuple(dict.fromkeys(words)), nodes, configs)
 
 
-def _judge(
-    names: tuple[str, ...], ports: tuple[int, ...], canaries: tuple[str, ...], keys: Keyring
-) -> tuple[list[PortVerdict], list[Capture]]:
-    with contextlib.ExitStack() as stack:
-        captures = [_open(stack, name) for name in names]
-        try:
-            return judge((capture.packets() for capture in captures), ports, canaries, keys), captures
-        except OSError as error:
-            raise MeshError(f"can't read the captures: {error.strerror}") from None
+def _canary_words(name: str) -> tuple[str, ...]:
+    if not name:
+        return ()
+    words = tuple(filter(None, map(str.strip, _text(name, "-canary-file").splitlines())))
+    if not 0 < len(words) <= MAX_CANARIES:
+        raise ConfigError(
+            f"-canary-file: {name} holds {len(words)} words: write 1 to {MAX_CANARIES}, one a line"
+        )
+    return words
 
 
-def _document(
-    verdicts: list[PortVerdict], captures: list[Capture], conclusion: Conclusion, expect: str
-) -> str:
-    content = {
-        "outcome": conclusion.outcome,
-        "reasons": conclusion.reasons,
-        "exit": EXIT_CODES[conclusion.outcome],
-        "expect": expect,
-        "verdicts": [verdict.as_dict() for verdict in verdicts],
-        "captures": [
-            {
-                "file": capture.name,
-                "frames": capture.frames,
-                "skipped": capture.skipped,
-                "damaged": capture.damaged,
-                "lost_fragments": capture.lost,
-                "cut": capture.cut,
-            }
-            for capture in captures
-        ],
-    }
-    return json.dumps(content, indent=4)
-
-
-def _report(verdicts: list[PortVerdict], conclusion: Conclusion, keys: Keyring) -> str:
-    parts = [
-        f"Port {verdict.port}, {verdict.judgement}:\n{verdict.excerpt.lines()}"
-        for verdict in verdicts
-        if verdict.excerpt
-    ]
-    rows = [["Port", "Verdict", "Packets", "Bytes", "Canaries", "Seen"]]
-    for verdict in verdicts:
-        numbers = [str(verdict.packets), str(verdict.payload_bytes)]
-        rows.append([str(verdict.port), verdict.judgement, *numbers, _canaries(verdict), _seen(verdict)])
-    parts.append(columns(rows))
-    if keys:
-        parts.append(f"Gossip keys tried: {', '.join(keys.fingerprints)}")
-    return "\n\n".join([*parts, str(conclusion)])
-
-
-def _canaries(verdict: PortVerdict) -> str:
-    if verdict.canaries:
-        return f"{len(verdict.canaries)} READABLE"
-    return f"{len(verdict.sealed_canaries)} sealed" if verdict.sealed_canaries else "none"
-
-
-def _seen(verdict: PortVerdict) -> str:
-    parts = [f"{count}x {detail}" for (_, detail), count in verdict.findings.most_common(3)]
-    if len(verdict.findings) > len(parts):
-        parts.append(f"{len(verdict.findings) - len(parts)} more kinds")
-    if verdict.missing_bytes:
-        parts.append(f"{verdict.missing_bytes} bytes missing")
-    if verdict.certificate_names:
-        parts.append(f"certificates of {', '.join(sorted(verdict.certificate_names)[:4])}")
-    return "; ".join(parts) or "-"
-
-
-def _open(stack: contextlib.ExitStack, name: str) -> Capture:
+def _node(text: str) -> tuple[str, str]:
+    name, equals, address = text.partition("=")
     try:
-        return Capture(stack.enter_context(Path(name).open("rb")), name)
+        if not (name and equals):
+            raise ValueError
+        return str(ip_address(address)), name
+    except ValueError:
+        raise ConfigError(f"-node: {text!r} is not a name with an address such as server1=10.0.0.1") from None
+
+
+def _config(name: str) -> tuple[str, str]:
+    try:
+        with Path(name).open("rb") as file:
+            return name, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise MeshError(f"can't read the capture {name}: {error.strerror}") from None
+        raise MeshError(f"-config-file: can't read {name}: {error.strerror}") from None
 
 
-def _write(name: str, document: str) -> None:
+def _text(name: str, flag: str) -> str:
     try:
-        Path(name).write_text(document + "\n")
+        with Path(name).open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigError(f"{flag}: {name} is larger than {_MAX_FILE_BYTES} bytes")
+        return data.decode()
+    except OSError as error:
+        raise MeshError(f"{flag}: can't read {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{flag}: {name} is not text") from None
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text + "\n")
     except OSError as error:
         raise MeshError(f"-json-file: can't write {name}: {error.strerror}") from None
 
@@ -171,23 +252,3 @@ def _port_list(text: str, flag: str) -> tuple[int, ...]:
     if not all(0 < port <= 65535 for port in found):
         raise ConfigError(f"{flag}: ports are numbers from 1 to 65535, got {text!r}")
     return found
-
-
-def _read_keys(path: str) -> Keyring:
-    """Keys of a keyring file (a JSON list) or of the controller's ``gossip.json``; never printed."""
-    shown = "standard input" if path == "-" else path
-    try:
-        content = json.loads(sys.stdin.read() if path == "-" else Path(path).read_text())
-        listed = content["keys"] if isinstance(content, dict) else content
-        words = [entry["key"] if isinstance(entry, dict) else entry for entry in listed]
-        keys = [base64.b64decode(word, validate=True) for word in words]
-    except OSError as error:
-        raise MeshError(f"-gossip-keyring: can't read {shown}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, binascii.Error):
-        raise ConfigError(f"-gossip-keyring: {shown} is not a JSON list of base64 keys") from None
-    if not keys:
-        raise ConfigError(f"-gossip-keyring: {shown} holds no key")
-    try:
-        return Keyring(keys)
-    except MeshError as error:
-        raise ConfigError(f"-gossip-keyring: {shown}: {error}") from None

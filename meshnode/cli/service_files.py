@@ -21,7 +21,7 @@ def _named(*names: str) -> dict[str, str]:
 #: Keys of a service, as compared (no case, no underscores) and as the configuration's documentation writes them.
 _SERVICE: Final = _named(
     *("kind", "id", "name", "tags", "address", "meta", "port", "token", "weights", "enable_tag_override"),
-    *("check", "checks", "proxy_destination", "connect", "tagged_addresses", "proxy"),
+    *("check", "checks", "proxy_destination", "connect", "tagged_addresses", "socket_path", "proxy"),
 )
 _CHECK: Final = _named(
     *(
@@ -37,8 +37,24 @@ _CHECK: Final = _named(
         "http",
         "header",
     ),
-    *("method", "tcp", "interval", "docker_container_id", "shell", "grpc", "grpc_use_tls", "tls_skip_verify"),
-    *("timeout", "ttl", "deregister_critical_service_after", "alias_node", "alias_service"),
+    *("method", "body", "disable_redirects", "tcp", "tcp_use_tls", "udp", "h2ping", "h2ping_use_tls", "grpc"),
+    *(
+        "grpc_use_tls",
+        "tls_server_name",
+        "tls_skip_verify",
+        "certificate",
+        "docker_container_id",
+        "shell",
+        "ttl",
+    ),
+    *("interval", "timeout", "output_max_size", "success_before_passing", "failures_before_warning"),
+    *(
+        "failures_before_critical",
+        "deregister_critical_service_after",
+        "alias_node",
+        "alias_service",
+        "os_service",
+    ),
 )
 #: Objects whose keys are the user's own: passed on as they are.
 _FREE: Final = frozenset({"meta", "header", "config", "taggedaddresses"})

@@ -21,7 +21,7 @@ from meshnode.watch.plan import WatchPlan, parse_plan
 __all__ = ["run"]
 
 #: Types that Consul's command refuses: only an agent's configuration has them.
-NOT_HERE: Final = ("connect_roots", "connect_leaf", "connect_proxy_config")
+NOT_HERE: Final = ("connect_roots", "connect_leaf")
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 FORWARDED: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -42,6 +42,7 @@ def run(args: list[str]) -> int:
             ("prefix", "Prefix to watch, for keyprefix.", "prefix"),
             ("service", "Service to watch, for service; optional for checks.", "name"),
             ("service-id", "Service of the agent to watch, for agent_service.", "id"),
+            ("proxy-service-id", "Proxy to watch, for connect_proxy_config.", "id"),
             ("tag", "Only instances with this tag, for service.", "tag"),
             ("passingonly", "Only passing instances, for service: true or false.", "boolean"),
             ("state", "Only checks in this state, for checks.", "state"),

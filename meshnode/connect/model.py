@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_LEAF_TTL",
     "DEFAULT_ROTATION_PERIOD",
     "EMPTY",
+    "VAULT",
     "CaConfig",
     "CaRoot",
     "CaState",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: The provider that signs with a key of the replicated state.
 BUILT_IN: Final = "consul"
+#: The provider that has Vault sign.
+VAULT: Final = "vault"
 #: Seconds: 72 hours.
 DEFAULT_LEAF_TTL: Final = 259_200.0
 #: Seconds: 90 days.
@@ -57,15 +60,16 @@ class CaRoot:
 
 @dataclass(frozen=True, slots=True)
 class RootKey:
-    """The private key of a root, PEM.
+    """The private key of a root, PEM; or ``elsewhere``, how its provider reaches it, with the secret for that.
 
     It is in the replicated log, and so in the data directories and snapshots of all servers, because each of them must
     be able to sign from the moment that it leads. The price: who reads a server's disk can sign. It is the trade of
-    Consul's built-in CA; a provider that keeps its key elsewhere has none of these rows.
+    Consul's built-in CA. Of a key in Vault they have the token, which can be taken back.
     """
 
     root_id: str
-    pem: str = field(repr=False)
+    pem: str = field(default="", repr=False)
+    elsewhere: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class CaConfig:
 class Rotation:
     """From root ``old`` to root ``new``; ``phase`` is one of :class:`~meshnode.connect.rotation.Phase`.
 
-    ``since`` is when the phase began, ``started`` the whole; ``paused`` stops it where it is.
+    ``since`` is when the phase began, ``started`` the whole; ``paused`` stops it where it is. ``before`` are the
+    settings that were in force, which come back when it is given up.
     """
 
     old: str
@@ -104,6 +109,7 @@ class Rotation:
     since: float
     paused: bool = False
     forced: bool = False
+    before: CaConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,14 @@ class CaState:
         """The root with that id."""
         return next((root for root in self.roots if root.id == root_id), None)
 
+    def row_of(self, root_id: str) -> RootKey | None:
+        """The key of a root, or where it is. Secret."""
+        return next((key for key in self.keys if key.root_id == root_id), None)
+
     def key_of(self, root_id: str) -> str:
         """The private key of a root, PEM; empty when it isn't here. Secret."""
-        return next((key.pem for key in self.keys if key.root_id == root_id), "")
+        key = self.row_of(root_id)
+        return key.pem if key is not None else ""
 
 
 EMPTY: Final = CaState()

@@ -1,32 +1,34 @@
-"""What a certificate authority has to do for us. The built-in one is ``agent/connect_ca.BuiltInCa``.
+"""What a certificate authority has to do for us: ``agent/connect_provider.BuiltInCa``, ``agent/connect_vault.VaultCa``.
 
-The leader holds one provider, made of the settings and the active root. Everything that the cluster has to know of what
-it did comes back as values, which go through the log; a provider may keep its private key anywhere, and then gives an
-empty one. Another provider (Vault: ``sign`` is a call of its PKI engine, ``cross_sign`` its ``sign-self-issued``)
-needs no more than these four.
+Which of them signs is decided by the row of the active root's key, so that in a change from one to the other each
+signs for its own root. Everything that the cluster has to know of what a provider did comes back as values, which go
+through the log; it may keep the private key anywhere, and then the row says where.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
-from meshnode.connect.model import CaRoot
+from meshnode.connect.model import CaRoot, RootKey
 
 __all__ = ["CaProvider", "NewRoot", "SignedLeaf"]
 
 
 @dataclass(frozen=True, slots=True)
 class NewRoot:
-    """``key_pem`` is empty when the provider keeps the key itself."""
+    """A root, and its key or where that is."""
 
     root: CaRoot
-    key_pem: str = field(default="", repr=False)
+    key: RootKey
 
 
 @dataclass(frozen=True, slots=True)
 class SignedLeaf:
-    """``certificate_pem`` is the leaf alone; times are unix seconds."""
+    """``certificate_pem`` is the leaf alone; times are unix seconds.
+
+    ``chain`` are the certificates, PEM, between it and the root, the leaf's issuer first.
+    """
 
     certificate_pem: str
     serial: str
@@ -34,6 +36,7 @@ class SignedLeaf:
     uri: str
     not_before: float
     not_after: float
+    chain: tuple[str, ...] = ()
 
 
 class CaProvider(Protocol):
@@ -48,5 +51,5 @@ class CaProvider(Protocol):
     async def sign(self, request_pem: str, *, trust_domain: str, datacenter: str, ttl: float) -> SignedLeaf:
         """A leaf for a service; the request names it."""
 
-    async def retire(self) -> None:
-        """The present key signs no more: revoke, delete or forget what is kept elsewhere."""
+    async def upkeep(self) -> RootKey | None:
+        """What has to be done now and then for the present key; its row when that has changed."""

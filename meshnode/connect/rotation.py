@@ -27,9 +27,19 @@ from enum import StrEnum
 from typing import Final
 
 from meshnode.base.errors import LocalProtocolError
-from meshnode.connect.model import DEFAULT_LEAF_TTL, CaRoot, CaState, NodeTrust, RootKey, Rotation
+from meshnode.connect.model import DEFAULT_LEAF_TTL, CaConfig, CaRoot, CaState, NodeTrust, RootKey, Rotation
 
-__all__ = ["Phase", "Progress", "abort", "advance", "begin", "is_root_due", "pause", "plan"]
+__all__ = [
+    "Phase",
+    "Progress",
+    "abort",
+    "advance",
+    "begin",
+    "is_root_due",
+    "pause",
+    "plan",
+    "require_settled",
+]
 
 #: A root that was replaced is trusted for this many lifetimes of a leaf at most (Consul's figure).
 RETIRE_LIFETIMES: Final = 2.0
@@ -65,27 +75,41 @@ class Progress:
     missing: tuple[str, ...] = ()
 
 
-def begin(ca: CaState, root: CaRoot, key_pem: str, at: float, *, forced: bool = False) -> CaState:
+def require_settled(ca: CaState) -> CaRoot:
+    """The root that can be replaced now. Raises :class:`LocalProtocolError`, as :func:`begin` does."""
+    if ca.active is None:
+        raise LocalProtocolError("there is no Connect root yet, so there is nothing to rotate")
+    if ca.rotation is not None and ca.rotation.phase != Phase.REISSUE:
+        raise LocalProtocolError(
+            f"a rotation is in phase {ca.rotation.phase}: let it go on, or give it up, before the next one"
+        )
+    return ca.active
+
+
+def begin(
+    ca: CaState,
+    root: CaRoot,
+    key: RootKey,
+    at: float,
+    *,
+    forced: bool = False,
+    before: CaConfig | None = None,
+) -> CaState:
     """Start to replace the active root by ``root``; ``forced``: switch without waiting for anybody.
+
+    ``before`` are the settings to go back to when it is given up, if ``ca`` has others by now.
 
     Raises :class:`LocalProtocolError` when another rotation hasn't switched yet, or there is nothing to replace.
     """
-    old, running = ca.active, ca.rotation
-    if old is None:
-        raise LocalProtocolError("there is no Connect root yet, so there is nothing to rotate")
+    old = require_settled(ca)
     if root.id == old.id:
         raise LocalProtocolError(f"{root.name} is the active root already")
-    if running is not None and running.phase != Phase.REISSUE:
-        raise LocalProtocolError(
-            f"a rotation is in phase {running.phase}: let it go on, or give it up, before the next one"
-        )
     kept = tuple(known for known in ca.roots if known.id != root.id)
-    keys = (*(key for key in ca.keys if key.root_id == old.id), RootKey(root.id, key_pem))
     return replace(
         ca,
         roots=(*kept, replace(root, active=False, rotated_out_at=0.0)),
-        keys=keys if key_pem else keys[:-1],
-        rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, forced=forced),
+        keys=(*(kept for kept in ca.keys if kept.root_id == old.id), key),
+        rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, forced=forced, before=before),
     )
 
 
@@ -101,6 +125,7 @@ def abort(ca: CaState) -> CaState:
         raise LocalProtocolError("the new root signs already: to go back, rotate to another one")
     return replace(
         ca,
+        config=rotation.before or ca.config,
         roots=tuple(root for root in ca.roots if root.id != rotation.new),
         keys=tuple(key for key in ca.keys if key.root_id != rotation.new),
         rotation=None,
@@ -139,7 +164,7 @@ def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at:
 
 def plan(ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collection[str]) -> tuple[str, ...]:
     """What a rotation to ``root`` would do now, a sentence a phase. Raises what :func:`begin` raises."""
-    started = begin(ca, root, "", 0.0)
+    started = begin(ca, root, RootKey(root.id), 0.0)
     old = ca.active
     assert old is not None
     up = [row.node for row in trust if row.node.lower() in alive]

@@ -1,11 +1,13 @@
 """The settings of the CA as people write them: in ``connect.ca_config`` and in ``/v1/connect/ca/configuration``.
 
-Names are Consul's, ``LeafCertTTL`` or ``leaf_cert_ttl``. Source: Consul 1.2.3, documentation of the built-in CA.
+Names are Consul's, ``LeafCertTTL`` or ``leaf_cert_ttl``; ``vault`` reads what only Vault has. Source: Consul 1.2.3,
+documentation of the two providers.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,7 +15,8 @@ from typing import Any, Final
 from meshnode.base.duration import MAX_NANOSECONDS, format_duration, parse_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.suggest import closest
-from meshnode.connect.model import BUILT_IN, DEFAULT_LEAF_TTL, DEFAULT_ROTATION_PERIOD, CaConfig
+from meshnode.connect.model import BUILT_IN, DEFAULT_LEAF_TTL, DEFAULT_ROTATION_PERIOD, VAULT, CaConfig
+from meshnode.connect.vault import VAULT_NAMES, VaultSettings, parse_vault_settings
 
 __all__ = [
     "HIDDEN",
@@ -37,8 +40,22 @@ HIDDEN: Final = "hidden"
 
 _DURATIONS: Final = ("LeafCertTTL", "RotationPeriod")
 _SECRETS: Final = ("PrivateKey", "Token")
-_NAMES: Final = {
-    name.lower(): name for name in (*_DURATIONS, "PrivateKey", "RootCert", "PrivateKeyType", "PrivateKeyBits")
+_EVERYWHERE: Final = (*_DURATIONS, "PrivateKeyType", "PrivateKeyBits")
+#: Provider -> what it is called, and its settings.
+_PROVIDERS: Final = {
+    BUILT_IN: ("the built-in CA", (*_EVERYWHERE, "PrivateKey", "RootCert")),
+    VAULT: ("the provider vault", (*_EVERYWHERE, *VAULT_NAMES)),
+}
+_NAMES: Final = {name.lower(): name for _, names in _PROVIDERS.values() for name in names}
+#: Names as they are written in files, where dropping the underscores isn't enough to find the way back.
+_WRITTEN: Final = {
+    "LeafCertTTL": "leaf_cert_ttl",
+    "RootPKIPath": "root_pki_path",
+    "IntermediatePKIPath": "intermediate_pki_path",
+    "CAFile": "ca_file",
+    "CAPath": "ca_path",
+    "TLSServerName": "tls_server_name",
+    "TLSSkipVerify": "tls_skip_verify",
 }
 _KEY_TYPES: Final = {
     ("ec", 256): "ec-p256",
@@ -53,7 +70,8 @@ _KEY_TYPES: Final = {
 class CaSettings:
     """Checked. ``private_key`` is PEM, empty when none is given, :data:`HIDDEN` to keep the present one.
 
-    Without a ``root_cert`` a root is made for it.
+    Without a ``root_cert`` a root is made for it. ``vault`` is there with that provider, and its token may be
+    :data:`HIDDEN` too.
     """
 
     provider: str = BUILT_IN
@@ -62,6 +80,7 @@ class CaSettings:
     key_type: str = "ec-p256"
     private_key: str = field(default="", repr=False)
     root_cert: str = ""
+    vault: VaultSettings | None = None
     #: Without secrets, durations as text, with what nobody here knows.
     shown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,27 +97,12 @@ def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool 
     Raises :class:`ConfigError` that names the setting and the fix.
     """
     provider = provider or BUILT_IN
-    if provider != BUILT_IN:
-        raise ConfigError(
-            f'Provider: "{provider[:40]}" can\'t be used: "{BUILT_IN}" is the one of this release'
-        )
+    if provider not in _PROVIDERS:
+        known = " or ".join(f'"{name}"' for name in _PROVIDERS)
+        raise ConfigError(f'Provider: "{provider[:40]}" can\'t be used: write {known}')
     if len(config) > MAX_SETTINGS:
         raise ConfigError(f"the CA has {len(config)} settings: at most {MAX_SETTINGS}")
-    given: dict[str, Any] = {}
-    for name, value in config.items():
-        known = _NAMES.get(str(name).replace("_", "").lower())
-        if known is None and strict:
-            near = closest(
-                str(name).lower(), ["leaf_cert_ttl", "rotation_period", "private_key", "root_cert"]
-            )
-            raise ConfigError(
-                f"{name} is no setting of the built-in CA" + (f": did you mean {near}?" if near else "")
-            )
-        if not _is_plain(value):
-            raise ConfigError(
-                f"{str(name)[:40]} must be text of at most {MAX_TEXT_CHARS} characters, a number, true or false"
-            )
-        given[known or str(name)] = value
+    given = _given(provider, config, strict=strict)
     leaf, period = (
         _duration(given, "LeafCertTTL", DEFAULT_LEAF_TTL),
         _duration(given, "RotationPeriod", DEFAULT_ROTATION_PERIOD),
@@ -110,10 +114,14 @@ def parse_ca_settings(provider: str, config: Mapping[str, Any], *, strict: bool 
         )
     if not 0 < period <= MAX_NANOSECONDS / 1e9:
         raise ConfigError("RotationPeriod must be more than 0s, and less than 292 years")
+    shown = _shown(given, leaf, period)
+    if provider == VAULT:
+        vault = parse_vault_settings(given)
+        return CaSettings(provider, leaf, period, _key_type(given), vault=vault, shown=shown)
     key, certificate = _text(given, "PrivateKey"), _text(given, "RootCert")
     if certificate and not key:
         raise ConfigError("RootCert needs PrivateKey: the CA signs with it")
-    return CaSettings(provider, leaf, period, _key_type(given), key, certificate, _shown(given, leaf, period))
+    return CaSettings(provider, leaf, period, _key_type(given), key, certificate, shown=shown)
 
 
 def shown_settings(config: CaConfig) -> dict[str, Any]:
@@ -122,6 +130,30 @@ def shown_settings(config: CaConfig) -> dict[str, Any]:
         name: HIDDEN if name in _SECRETS and value else value
         for name, value in sorted(config.settings.items())
     }
+
+
+def _given(provider: str, config: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """The settings by their names in the API."""
+    title, names = _PROVIDERS[provider]
+    given: dict[str, Any] = {}
+    for name, value in config.items():
+        known = _NAMES.get(str(name).replace("_", "").lower())
+        if known not in names and strict:
+            near = closest(str(name).lower(), [_file_name(each) for each in names])
+            raise ConfigError(
+                f"{name} is no setting of {title}" + (f": did you mean {near}?" if near else "")
+            )
+        if not _is_plain(value):
+            raise ConfigError(
+                f"{str(name)[:40]} must be text of at most {MAX_TEXT_CHARS} characters, a number, true or false"
+            )
+        given[known or str(name)] = value
+    return given
+
+
+def _file_name(name: str) -> str:
+    """``private_key`` of ``PrivateKey``."""
+    return _WRITTEN.get(name) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _is_plain(value: Any) -> bool:

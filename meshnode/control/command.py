@@ -27,6 +27,7 @@ from meshnode.control.acl_commands import (
     AclTokenSet,
 )
 from meshnode.control.autopilot import AutopilotConfig
+from meshnode.control.config_entry_commands import ConfigEntryDelete, ConfigEntrySet, IntentionsReplace
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.mesh_commands import (
     ConnectCaSet,
@@ -53,6 +54,8 @@ __all__ = [
     "AclTokenSet",
     "AutopilotSet",
     "Command",
+    "ConfigEntryDelete",
+    "ConfigEntrySet",
     "ConnectCaSet",
     "ConnectReport",
     "ConnectRevoke",
@@ -60,6 +63,7 @@ __all__ = [
     "IntentionDelete",
     "IntentionSet",
     "IntentionUpsert",
+    "IntentionsReplace",
     "KvAcquire",
     "KvCas",
     "KvDelete",
@@ -274,6 +278,9 @@ Command: TypeAlias = (
     | IntentionSet
     | IntentionUpsert
     | IntentionDelete
+    | ConfigEntrySet
+    | ConfigEntryDelete
+    | IntentionsReplace
     | ConnectCaSet
     | ConnectReport
     | ConnectRevoke
@@ -327,6 +334,9 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     96: (IntentionSet, 1),
     97: (IntentionUpsert, 1),
     98: (IntentionDelete, 1),
+    99: (IntentionsReplace, 1),
+    104: (ConfigEntrySet, 1),
+    105: (ConfigEntryDelete, 1),
     112: (ConnectCaSet, 1),
     113: (ConnectReport, 1),
     114: (ConnectRevoke, 1),

@@ -23,6 +23,7 @@ from meshnode.acl.model import bootstrap_token
 from meshnode.acl.store import AclStore
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.store import Catalog, Written
+from meshnode.config_entries.store import ConfigEntryStore
 from meshnode.connect.store import ConnectStore
 from meshnode.control import snapshot
 from meshnode.control.autopilot import AutopilotStore
@@ -37,12 +38,15 @@ from meshnode.control.command import (
     AclTokenSet,
     AutopilotSet,
     Command,
+    ConfigEntryDelete,
+    ConfigEntrySet,
     ConnectCaSet,
     ConnectReport,
     ConnectRevoke,
     Deregister,
     IntentionDelete,
     IntentionSet,
+    IntentionsReplace,
     IntentionUpsert,
     KvAcquire,
     KvCas,
@@ -64,6 +68,7 @@ from meshnode.control.command import (
     Txn,
     UpdateCoordinates,
 )
+from meshnode.control.config_entry_state import apply_config_entry
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.prepared.validate import query_fault
 from meshnode.control.restoring import Restoring
@@ -112,6 +117,7 @@ class StateMachine:
         self.autopilot = AutopilotStore(self._touched)
         self.connect = ConnectStore(self._touched)
         self.intentions = IntentionStore(self._touched)
+        self.config = ConfigEntryStore(self._touched)
 
     def apply(self, index: int, command: Command) -> Result:
         """Carry out the command that the log has at ``index``; whatever is wrong with it ends in a ``Refusal``.
@@ -135,6 +141,9 @@ class StateMachine:
                 return self._apply_query(index, command)
             case IntentionSet() | IntentionUpsert() | IntentionDelete():
                 return self._apply_intention(index, command)
+            case ConfigEntrySet() | ConfigEntryDelete() | IntentionsReplace():
+                done = apply_config_entry(self.config, self.intentions, index, command)
+                return Refusal(done) if isinstance(done, str) else done
             case AclBootstrap() | AclTokenSet() | AclTokenDelete() | AclPolicySet() | AclPolicyDelete():
                 return self._apply_acl(index, command)
             case AclRoleSet() | AclRoleDelete():
@@ -219,6 +228,7 @@ class StateMachine:
                 autopilot=self.autopilot,
                 connect=self.connect,
                 intentions=self.intentions,
+                config=self.config,
             )
         )
 
@@ -230,6 +240,7 @@ class StateMachine:
         sessions = Sessions(kv, touched)
         acl, queries, autopilot = AclStore(touched), PreparedQueries(touched), AutopilotStore(touched)
         connect, intentions = ConnectStore(touched), IntentionStore(touched)
+        config = ConfigEntryStore(touched)
         self.last_index, self.epoch, self.leader, self.offset = snapshot.load(
             data,
             catalog,
@@ -240,10 +251,11 @@ class StateMachine:
             autopilot=autopilot,
             connect=connect,
             intentions=intentions,
+            config=config,
         )
         self.catalog, self.kv, self.sessions, self.acl = catalog, kv, sessions, acl
         self.queries, self.autopilot, self.connect = queries, autopilot, connect
-        self.intentions = intentions
+        self.intentions, self.config = intentions, config
         touched.add(EVERYTHING)
 
     def _apply_kv(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from meshnode.acl.authorizer import Authorizer
+from meshnode.base.duration import parse_duration
+from meshnode.base.errors import ConfigError
 from meshnode.control.command import Command
 from meshnode.control.machine import Refusal, Result, StateMachine
 from meshnode.control.watch import WatchKey
@@ -30,6 +32,7 @@ __all__ = [
     "accepted",
     "block_time",
     "boolean",
+    "duration",
     "integer",
     "mapping",
     "octets",
@@ -126,6 +129,17 @@ def integer(body: Body, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong(name, "a number", value)
     return value
+
+
+def duration(body: Body, name: str) -> float:
+    """Seconds, from nanoseconds or from text (``"10s"``); 0 when absent. Raises :class:`RpcError`."""
+    if not isinstance(body.get(name), str | bytes):
+        return integer(body, name) / NANOSECONDS
+    written = text(body, name)
+    try:
+        return parse_duration(written) if written else 0.0
+    except ConfigError as error:
+        raise RpcError(f"{name}: {error}") from None
 
 
 def boolean(body: Body, name: str) -> bool:

@@ -28,8 +28,9 @@ class ServerInfo:
     bootstrap: bool
     wan_port: int | None
     alive: bool
-    #: Whether it keeps the embedded log of its datacenter.
+    #: Whether it keeps the embedded log of its datacenter, and whether it knows of a server that does.
     owns_log: bool = False
+    knows_log: bool = False
 
 
 def parse_server(name: str, host: str, tags: Mapping[str, str], *, alive: bool) -> ServerInfo | None:
@@ -50,6 +51,7 @@ def parse_server(name: str, host: str, tags: Mapping[str, str], *, alive: bool) 
         wan_port=_port(tags.get("wan_join_port", "")),
         alive=alive,
         owns_log=tags.get("state_log") == "owner",
+        knows_log=bool(tags.get("state_log")),
     )
 
 

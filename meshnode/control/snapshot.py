@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
 
 import msgpack
 
@@ -21,13 +22,16 @@ from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.catalog.coordinates import NodeCoordinate
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Catalog
+from meshnode.config_entries.model import ConfigEntry
+from meshnode.config_entries.parse import entry_fields, parse_entry
+from meshnode.config_entries.store import ConfigEntryStore
 from meshnode.connect.model import CaState, NodeTrust, Revoked
 from meshnode.connect.store import ConnectStore
 from meshnode.control.autopilot import AutopilotConfig, AutopilotStore
 from meshnode.control.prepared.model import PreparedQuery
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.shape import Shape
-from meshnode.intentions.model import Intention
+from meshnode.intentions.model import Destination, Intention
 from meshnode.intentions.store import IntentionStore
 from meshnode.kv.sessions import Session, Sessions
 from meshnode.kv.store import Entry, KvStore
@@ -57,6 +61,7 @@ _TOKEN: Final = Shape(Token)
 _QUERY: Final = Shape(PreparedQuery)
 _AUTOPILOT: Final = Shape(AutopilotConfig)
 _INTENTION: Final = Shape(Intention)
+_DESTINATION: Final = Shape(Destination)
 _CA: Final = Shape(CaState)
 _TRUST: Final = Shape(NodeTrust)
 _REVOKED: Final = Shape(Revoked)
@@ -79,15 +84,29 @@ class Facts:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A config entry: its fields as an object, and its indexes."""
+
+    fields: Mapping[str, Any]
+    create_index: int
+    modify_index: int
+
+
 _FACTS: Final = Shape(Facts)
+_STORED: Final = Shape(StoredEntry)
+
+
+#: Name, rows in order, how a row is written.
+Section: TypeAlias = tuple[str, list[Any], Callable[[Any], Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """References to everything in the state at one index: (section, rows in order, how a row is written)."""
+    """References to everything in the state at one index."""
 
     facts: Facts
-    sections: tuple[tuple[str, list[Any], Callable[[Any], Any]], ...]
+    sections: tuple[Section, ...]
 
 
 def capture(
@@ -104,6 +123,7 @@ def capture(
     autopilot: AutopilotStore,
     connect: ConnectStore,
     intentions: IntentionStore,
+    config: ConfigEntryStore,
 ) -> Capture:
     """Take hold of the state as it is now; costs a list of references."""
     tables = catalog.tables
@@ -144,9 +164,18 @@ def capture(
             ("connect-ca", [connect.ca] if connect.index else [], _CA.pack),
             ("connect-trust", connect.trust(), _TRUST.pack),
             ("connect-revoked", connect.revoked(), _REVOKED.pack),
-            ("intention-indexes", [("last", intentions.index)] if intentions.index else [], _as_it_is),
-            ("intentions", intentions.every()[1], _INTENTION.pack),
+            *_rules(intentions, config),
         ),
+    )
+
+
+def _rules(intentions: IntentionStore, config: ConfigEntryStore) -> tuple[Section, ...]:
+    return (
+        ("intention-indexes", [("last", intentions.index)] if intentions.index else [], _as_it_is),
+        ("intentions", intentions.every()[1], _INTENTION.pack),
+        ("intention-destinations", intentions.destinations(), _DESTINATION.pack),
+        ("config-indexes", [("last", config.index)] if config.index else [], _as_it_is),
+        ("config-entries", config.every(), _pack_entry),
     )
 
 
@@ -187,6 +216,20 @@ def _pack_node(row: tuple[Node, list[Service], list[Check]]) -> list[Any]:
     return [_NODE.pack(node), [*map(_SERVICE.pack, services)], [*map(_CHECK.pack, checks)]]
 
 
+def _pack_entry(entry: ConfigEntry) -> list[Any]:
+    fields = entry_fields(replace(entry, create_index=0, modify_index=0))
+    return _STORED.pack(StoredEntry(fields, entry.create_index, entry.modify_index))
+
+
+def _unpack_entry(row: Any) -> ConfigEntry:
+    stored = _STORED.unpack(row)
+    try:
+        entry = parse_entry(stored.fields)
+    except ConfigError as error:
+        raise RemoteProtocolError(f"the snapshot has a config entry that can't be read: {error}") from None
+    return replace(entry, create_index=stored.create_index, modify_index=stored.modify_index)
+
+
 def _acl_indexes(acl: AclStore) -> list[tuple[str, int]]:
     return [("bootstrap", acl.bootstrap_index), ("last", acl.index)] if acl.index else []
 
@@ -210,30 +253,49 @@ def load(
     autopilot: AutopilotStore,
     connect: ConnectStore,
     intentions: IntentionStore,
+    config: ConfigEntryStore,
 ) -> tuple[int, int, str, int]:
     """Fill empty stores from the bytes of ``chunks``; returns the last index, the epoch, the leader, the offset.
 
     Raises :class:`RemoteProtocolError`; the stores are then half filled and to be thrown away.
     """
+    with _told_as_damage():
+        facts, sections = _sections(data)
+        _fill_catalog(catalog, sections, facts)
+        _fill_kv(kv, sessions, sections, facts)
+        _fill_acl(acl, sections)
+        _fill_connect(connect, sections)
+        for row in sections.pop("queries", ()):
+            queries.load(_QUERY.unpack(row))
+        queries.index = dict(_pairs(sections.pop("query-indexes", ()), int)).get("last", 0)
+        for row in sections.pop("autopilot", ()):
+            autopilot.load(_AUTOPILOT.unpack(row))
+        for row in sections.pop("intentions", ()):
+            intentions.load(_INTENTION.unpack(row))
+        for row in sections.pop("intention-destinations", ()):
+            intentions.load_destination(_DESTINATION.unpack(row))
+        intentions.index = dict(_pairs(sections.pop("intention-indexes", ()), int)).get("last", 0)
+        for row in sections.pop("config-entries", ()):
+            config.load(_unpack_entry(row))
+        config.index = dict(_pairs(sections.pop("config-indexes", ()), int)).get("last", 0)
+        if sections:
+            raise RemoteProtocolError(
+                f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"
+            )
+    return facts.last_index, facts.epoch, facts.leader, facts.offset
+
+
+@contextmanager
+def _told_as_damage() -> Iterator[None]:
     try:
-        return _load(data, catalog, kv, sessions, acl, queries, autopilot, connect, intentions)
+        yield
     except ConfigError as error:
         raise RemoteProtocolError(f"the snapshot has an ACL policy that can't be read: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise RemoteProtocolError(f"the snapshot can't be read: {error!r}") from None
 
 
-def _load(
-    data: bytes,
-    catalog: Catalog,
-    kv: KvStore,
-    sessions: Sessions,
-    acl: AclStore,
-    queries: PreparedQueries,
-    autopilot: AutopilotStore,
-    connect: ConnectStore,
-    intentions: IntentionStore,
-) -> tuple[int, int, str, int]:
+def _sections(data: bytes) -> tuple[Facts, dict[str, list[Any]]]:
     frames = _frames(data)
     magic, head = next(frames, ("", ()))
     if magic != MAGIC:
@@ -245,37 +307,7 @@ def _load(
     sections: dict[str, list[Any]] = {}
     for section, rows in frames:
         sections.setdefault(section, []).extend(rows)
-    _fill_catalog(catalog, sections, facts)
-    kv.load(map(_ENTRY.unpack, sections.pop("entries", ())))
-    kv.graveyard.load(_pairs(sections.pop("tombstones", ()), int))
-    kv.graveyard.trees.update(_pairs(sections.pop("trees", ()), int))
-    for row in sections.pop("sessions", ()):
-        sessions.load(_SESSION.unpack(row))
-    for key, until in _pairs(sections.pop("lock-delays", ()), float):
-        sessions.delays.add(key, until)
-    kv.index, kv.graveyard.floor = facts.kv_index, facts.graveyard_floor
-    sessions.index = facts.sessions_index
-    acl.load(
-        map(_POLICY.unpack, sections.pop("acl-policies", ())),
-        map(_ROLE.unpack, sections.pop("acl-roles", ())),
-        map(_TOKEN.unpack, sections.pop("acl-tokens", ())),
-    )
-    indexes = dict(_pairs(sections.pop("acl-indexes", ()), int))
-    acl.index, acl.bootstrap_index = indexes.get("last", 0), indexes.get("bootstrap", 0)
-    for row in sections.pop("queries", ()):
-        queries.load(_QUERY.unpack(row))
-    queries.index = dict(_pairs(sections.pop("query-indexes", ()), int)).get("last", 0)
-    for row in sections.pop("autopilot", ()):
-        autopilot.load(_AUTOPILOT.unpack(row))
-    _fill_connect(connect, sections)
-    for row in sections.pop("intentions", ()):
-        intentions.load(_INTENTION.unpack(row))
-    intentions.index = dict(_pairs(sections.pop("intention-indexes", ()), int)).get("last", 0)
-    if sections:
-        raise RemoteProtocolError(
-            f"the snapshot has unknown sections {sorted(sections)}: is it of a newer meshnode?"
-        )
-    return facts.last_index, facts.epoch, facts.leader, facts.offset
+    return facts, sections
 
 
 def _fill_catalog(catalog: Catalog, sections: dict[str, list[Any]], facts: Facts) -> None:
@@ -288,6 +320,28 @@ def _fill_catalog(catalog: Catalog, sections: dict[str, list[Any]], facts: Facts
         tables.coordinates.put(_COORDINATE.unpack(row))
     tables.nodes_index, tables.services_index = facts.nodes_index, facts.services_index
     tables.checks_index, tables.coordinates.index = facts.checks_index, facts.coordinates_index
+
+
+def _fill_kv(kv: KvStore, sessions: Sessions, sections: dict[str, list[Any]], facts: Facts) -> None:
+    kv.load(map(_ENTRY.unpack, sections.pop("entries", ())))
+    kv.graveyard.load(_pairs(sections.pop("tombstones", ()), int))
+    kv.graveyard.trees.update(_pairs(sections.pop("trees", ()), int))
+    for row in sections.pop("sessions", ()):
+        sessions.load(_SESSION.unpack(row))
+    for key, until in _pairs(sections.pop("lock-delays", ()), float):
+        sessions.delays.add(key, until)
+    kv.index, kv.graveyard.floor = facts.kv_index, facts.graveyard_floor
+    sessions.index = facts.sessions_index
+
+
+def _fill_acl(acl: AclStore, sections: dict[str, list[Any]]) -> None:
+    acl.load(
+        map(_POLICY.unpack, sections.pop("acl-policies", ())),
+        map(_ROLE.unpack, sections.pop("acl-roles", ())),
+        map(_TOKEN.unpack, sections.pop("acl-tokens", ())),
+    )
+    indexes = dict(_pairs(sections.pop("acl-indexes", ()), int))
+    acl.index, acl.bootstrap_index = indexes.get("last", 0), indexes.get("bootstrap", 0)
 
 
 def _fill_connect(connect: ConnectStore, sections: dict[str, list[Any]]) -> None:

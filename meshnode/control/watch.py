@@ -20,6 +20,7 @@ watch key                touched by
 ``("queries",)``         any prepared query
 ``("autopilot",)``       the settings of Autopilot
 ``("intentions",)``      any intention; see ``intentions.store`` for those of one service
+``("config-entries",)``  any config entry; see ``config_entries.store`` for one
 ``("connect-roots",)``   any root of Connect, or a revoked leaf
 ``("connect-config",)``  the settings of Connect's CA
 ``("connect-trust",)``   what a node trusts, or a step of a rotation

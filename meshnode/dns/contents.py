@@ -12,7 +12,7 @@ from typing import Final
 
 from meshnode.base.errors import MeshError
 from meshnode.catalog.health import aggregate
-from meshnode.catalog.model import PASSING, WARNING, Instance, Node
+from meshnode.catalog.model import PASSING, WARNING, Instance, Node, Service
 from meshnode.dns.config import DnsConfig
 from meshnode.dns.names import address_name, node_name
 from meshnode.dns.records import (
@@ -91,6 +91,15 @@ def address_of(node: Node, datacenter: str, config: DnsConfig) -> str:
     return node.address
 
 
+def service_address(service: Service, datacenter: str, config: DnsConfig) -> tuple[str, int]:
+    """Address (empty: its node's) and port of a service as seen from here; see :func:`address_of`."""
+    if config.translate_wan_addrs and datacenter != config.datacenter:
+        wan = service.tagged_addresses.get("wan")
+        if wan is not None:
+            return wan.address, wan.port or service.port
+    return service.address, service.port
+
+
 def fits(data: Data, kind: int) -> bool:
     """Whether an address answers a question of type ``kind``."""
     if isinstance(data, Address4):
@@ -122,15 +131,16 @@ def services(
     found = []
     for instance in instances:
         node, service = instance.node, instance.service
-        key = (node.name, service.address, service.port)
+        address, port = service_address(service, datacenter, config)
+        key = (node.name, address, port)
         place = _place(instance, datacenter, suffix, config)
         if key in seen or place is None:
             continue
         seen.add(key)
         target, data = place
-        srv = ServiceTarget(_PRIORITY, _weight(instance), service.port & 0xFFFF, target)
+        srv = ServiceTarget(_PRIORITY, _weight(instance), port & 0xFFFF, target)
         extras = [] if data is None else [Record(target, ttl, data)]
-        if config.node_meta_txt and not service.address:
+        if config.node_meta_txt and not address:
             extras += text_records(target, node, ttl)
         found.append(Found((Record(owner, ttl, srv),), tuple(extras)))
     return found
@@ -139,7 +149,7 @@ def services(
 def _place(
     instance: Instance, datacenter: str, suffix: Name, config: DnsConfig
 ) -> tuple[Name, Data | None] | None:
-    own = instance.service.address
+    own, _ = service_address(instance.service, datacenter, config)
     if own:
         data = address_data(own)
         target = host_name(own) if data is None else address_name(data.packed, datacenter, suffix)

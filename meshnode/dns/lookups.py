@@ -17,6 +17,7 @@ from meshnode.dns.contents import (
     address_of,
     addresses,
     fits,
+    service_address,
     services,
     text_records,
 )
@@ -180,7 +181,10 @@ class Lookups:
         suffix = self._zone.suffix(question.name)
         if question.kind == SRV:
             return Findings(services(question.name, instances, datacenter, suffix, ttl, config))
-        texts = (i.service.address or address_of(i.node, datacenter, config) for i in instances)
+        texts = (
+            service_address(i.service, datacenter, config)[0] or address_of(i.node, datacenter, config)
+            for i in instances
+        )
         return addresses(question.name, texts, question.kind, ttl)
 
     def _reverse(self, question: Question, address: str) -> Steps[Outcome]:

@@ -5,8 +5,8 @@ While access control is off every route answers 401 ``ACL support disabled``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
 
 from meshnode.acl.rules import translate_legacy_rules
 from meshnode.base.errors import ConfigError, MeshError
@@ -16,8 +16,8 @@ from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.effects import ReadServer, Steps, ask
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.router import Answer, Handler, Outcome
+from meshnode.http.message import Request, Response
+from meshnode.http.router import Answer, Handler, Outcome, recovered
 from meshnode.http.state import Render
 
 __all__ = [
@@ -58,29 +58,20 @@ def guarded(handler: Handler) -> Handler:
     """A handler whose errors have the statuses that Consul gives to those of its ACL methods."""
 
     def handle(context: Context, request: Request) -> Outcome:
-        try:
-            outcome = handler(context, request)
-        except MeshError as error:
-            raise _as_answer(error) from None
-        return outcome if isinstance(outcome, Response | StreamResponse) else _finish(outcome)
+        return recovered(lambda: handler(context, request), _refuse)
 
     handle.__doc__ = handler.__doc__
     return handle
 
 
-def _finish(steps: Steps[Answer]) -> Steps[Answer]:
-    try:
-        return (yield from steps)
-    except MeshError as error:
-        raise _as_answer(error) from None
-
-
-def _as_answer(error: MeshError) -> MeshError:
+def _refuse(error: MeshError) -> NoReturn:
     text = str(error)
     for sentence, status, before in _STATUSES:
         if sentence in text and not isinstance(error, HttpError):
-            return HttpError(status, sentence if status == 401 else before + text)
-    return error
+            # Behind "Permission denied" Consul has the server's sentence alone, and programs compare the whole.
+            shown = before + text[text.index(sentence) :] if before else text
+            raise HttpError(status, sentence if status == 401 else shown)
+    raise error
 
 
 # Bootstrap
@@ -169,42 +160,31 @@ def policies(context: Context, request: Request) -> Outcome:
 @guarded
 def policy_read(context: Context, request: Request) -> Outcome:
     """GET /v1/acl/policy/:id."""
-    body = {"PolicyID": _param(request, "policy ID")}
-    return state.read(context, request, "ACL.PolicyRead", body, _field("Policy"))
+    return _read(context, request, "Policy", "ID")
 
 
 @guarded
 def policy_by_name(context: Context, request: Request) -> Outcome:
     """GET /v1/acl/policy/name/:name."""
-    body = {"PolicyName": _param(request, "policy Name")}
-    return state.read(context, request, "ACL.PolicyRead", body, _field("Policy"))
+    return _read(context, request, "Policy", "Name")
 
 
 @guarded
 def policy_create(context: Context, request: Request) -> Outcome:
     """PUT /v1/acl/policy."""
-    form = _policy_form(request)
-    if form["ID"]:
-        raise HttpError(
-            400, "Cannot specify the ID when creating a new policy: PUT /v1/acl/policy/:id updates one"
-        )
-    return state.write(context, request, "ACL.PolicySet", {"Policy": form}, dict)
+    return _create(context, request, "Policy", _policy_form(request))
 
 
 @guarded
 def policy_update(context: Context, request: Request) -> Outcome:
     """PUT /v1/acl/policy/:id."""
-    policy_id, form = _param(request, "policy ID"), _policy_form(request)
-    if form["ID"] not in {"", policy_id}:
-        raise HttpError(400, "Policy ID in URL and payload do not match")
-    return state.write(context, request, "ACL.PolicySet", {"Policy": {**form, "ID": policy_id}}, dict)
+    return _update(context, request, "Policy", _policy_form)
 
 
 @guarded
 def policy_delete(context: Context, request: Request) -> Outcome:
     """DELETE /v1/acl/policy/:id."""
-    body = {"PolicyID": _param(request, "policy ID")}
-    return state.write(context, request, "ACL.PolicyDelete", body, bool)
+    return _delete(context, request, "Policy")
 
 
 # Roles
@@ -221,42 +201,62 @@ def roles(context: Context, request: Request) -> Outcome:
 @guarded
 def role_read(context: Context, request: Request) -> Outcome:
     """GET /v1/acl/role/:id."""
-    return state.read(
-        context, request, "ACL.RoleRead", {"RoleID": _param(request, "role ID")}, _field("Role")
-    )
+    return _read(context, request, "Role", "ID")
 
 
 @guarded
 def role_by_name(context: Context, request: Request) -> Outcome:
     """GET /v1/acl/role/name/:name."""
-    body = {"RoleName": _param(request, "role Name")}
-    return state.read(context, request, "ACL.RoleRead", body, _field("Role"))
+    return _read(context, request, "Role", "Name")
 
 
 @guarded
 def role_create(context: Context, request: Request) -> Outcome:
     """PUT /v1/acl/role."""
-    form = _role_form(request)
-    if form["ID"]:
-        raise HttpError(
-            400, "Cannot specify the ID when creating a new role: PUT /v1/acl/role/:id updates one"
-        )
-    return state.write(context, request, "ACL.RoleSet", {"Role": form}, dict)
+    return _create(context, request, "Role", _role_form(request))
 
 
 @guarded
 def role_update(context: Context, request: Request) -> Outcome:
     """PUT /v1/acl/role/:id."""
-    role_id, form = _param(request, "role ID"), _role_form(request)
-    if form["ID"] not in {"", role_id}:
-        raise HttpError(400, "Role ID in URL and payload do not match")
-    return state.write(context, request, "ACL.RoleSet", {"Role": {**form, "ID": role_id}}, dict)
+    return _update(context, request, "Role", _role_form)
 
 
 @guarded
 def role_delete(context: Context, request: Request) -> Outcome:
     """DELETE /v1/acl/role/:id."""
-    return state.write(context, request, "ACL.RoleDelete", {"RoleID": _param(request, "role ID")}, bool)
+    return _delete(context, request, "Role")
+
+
+# Policies and roles alike: ``kind`` is Policy or Role
+
+
+def _read(context: Context, request: Request, kind: str, field: str) -> Outcome:
+    body = {f"{kind}{field}": _param(request, f"{kind.lower()} {field}")}
+    return state.read(context, request, f"ACL.{kind}Read", body, _field(kind))
+
+
+def _create(context: Context, request: Request, kind: str, form: dict[str, Any]) -> Outcome:
+    if form["ID"]:
+        what = kind.lower()
+        raise HttpError(
+            400, f"Cannot specify the ID when creating a new {what}: PUT /v1/acl/{what}/:id updates one"
+        )
+    return state.write(context, request, f"ACL.{kind}Set", {kind: form}, dict)
+
+
+def _update(
+    context: Context, request: Request, kind: str, parse_form: Callable[[Request], dict[str, Any]]
+) -> Outcome:
+    row_id, form = _param(request, f"{kind.lower()} ID"), parse_form(request)
+    if form["ID"] not in {"", row_id}:
+        raise HttpError(400, f"{kind} ID in URL and payload do not match")
+    return state.write(context, request, f"ACL.{kind}Set", {kind: {**form, "ID": row_id}}, dict)
+
+
+def _delete(context: Context, request: Request, kind: str) -> Outcome:
+    body = {f"{kind}ID": _param(request, f"{kind.lower()} ID")}
+    return state.write(context, request, f"ACL.{kind}Delete", body, bool)
 
 
 # Legacy rules

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from meshnode.acl.authorizer import Access, Resource, require
-from meshnode.base.duration import format_duration
-from meshnode.catalog.model import CRITICAL, PASSING, STATES, WARNING, Check, CheckDefinition
+from meshnode.base.errors import ConfigError
+from meshnode.base.goflags import parse_boolean
+from meshnode.catalog.model import CRITICAL, PASSING, STATES, WARNING, Check
+from meshnode.catalog.wire import check_fields as check_as_json
 from meshnode.http.authorize import (
     authorizer_of,
     may_see_check,
@@ -41,47 +43,6 @@ __all__ = [
     "wanted_maintenance",
     "warn",
 ]
-
-#: What Go's ``strconv.ParseBool`` takes.
-_BOOLEANS: Final = {
-    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
-
-
-def check_as_json(check: Check) -> dict[str, Any]:
-    """``structs.HealthCheck``; in the definition, what isn't set is left out."""
-    return {
-        "Node": check.node,
-        "CheckID": check.check_id,
-        "Name": check.name,
-        "Status": check.status,
-        "Notes": check.notes,
-        "Output": check.output,
-        "ServiceID": check.service_id,
-        "ServiceName": check.service_name,
-        "ServiceTags": list(check.service_tags),
-        "Definition": _definition_as_json(check.definition),
-        "CreateIndex": check.create_index,
-        "ModifyIndex": check.modify_index,
-    }
-
-
-def _definition_as_json(definition: CheckDefinition) -> dict[str, Any]:
-    durations = {
-        "Interval": definition.interval,
-        "Timeout": definition.timeout,
-        "DeregisterCriticalServiceAfter": definition.deregister_critical_service_after,
-    }
-    body = {
-        "HTTP": definition.http,
-        "TLSSkipVerify": definition.tls_skip_verify,
-        "Header": {name: list(values) for name, values in definition.header.items()},
-        "Method": definition.method,
-        "TCP": definition.tcp,
-        **{name: format_duration(seconds) for name, seconds in durations.items() if seconds},
-    }
-    return {name: value for name, value in body.items() if value}
 
 
 def checks(context: Context, request: Request) -> Outcome:
@@ -178,9 +139,10 @@ def wanted_maintenance(request: Request) -> bool:
     value = request.query.get("enable")
     if not value:
         raise HttpError(400, "Missing value for enable")
-    if value not in _BOOLEANS:
-        raise HttpError(400, f'Invalid value for enable: "{value[:40]}"')
-    return _BOOLEANS[value]
+    try:
+        return parse_boolean(value)
+    except ConfigError:
+        raise HttpError(400, f'Invalid value for enable: "{value[:40]}"') from None
 
 
 def _check_id(request: Request, verb: str) -> str:

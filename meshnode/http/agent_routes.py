@@ -40,7 +40,7 @@ LOG_LEVELS: Final = {
 def agent_self(context: Context, request: Request) -> Response:
     """GET /v1/agent/self."""
     parts = context.view.agent_self()
-    body: dict[str, Any] = {
+    shown: dict[str, Any] = {
         "Config": parts.config,
         "DebugConfig": parts.debug_config,
         "Coord": parts.coord,
@@ -49,7 +49,7 @@ def agent_self(context: Context, request: Request) -> Response:
         "Meta": parts.meta,
         "Meshnode": parts.meshnode,
     }
-    return context.json(request, body)
+    return context.json_members(request, "self", shown)
 
 
 def members(context: Context, request: Request) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.catalog.health import aggregate
 from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, WARNING, Check, Service
+from meshnode.catalog.wire import place_fields
 from meshnode.http.agent_check_routes import check_as_json, wanted_maintenance
 from meshnode.http.authorize import authorizer_of, may_see_service, require_known_check_write
 from meshnode.http.blocking import parse_blocking
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 HASH_HEADER: Final = "X-Consul-ContentHash"
+#: What the id and the name of a sidecar end in, after those of its service.
+SIDECAR_SUFFIX: Final = "-sidecar-proxy"
 _STATUS_CODES: Final = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
 #: Worse statuses later; maintenance is chosen, so anything that happened by itself is worse.
 _WORSE: Final = (PASSING, MAINTENANCE, WARNING, CRITICAL)
@@ -56,6 +59,7 @@ def service_as_json(service: Service) -> dict[str, Any]:
         "Address": service.address,
         "Weights": {"Passing": service.weights.passing, "Warning": service.weights.warning},
         "EnableTagOverride": service.enable_tag_override,
+        **place_fields(service),
         "CreateIndex": service.create_index,
         "ModifyIndex": service.modify_index,
     }
@@ -120,6 +124,15 @@ def register(context: Context, request: Request) -> Steps[Answer]:
     _require_write(context, authorizer, fields.text("ID") or name)
     for check_id in _check_ids(fields, fields.text("ID") or name):
         require_known_check_write(context, authorizer, check_id)
+    connect = fields.object("Connect")
+    sidecar = connect.object("SidecarService") if connect is not None else None
+    if sidecar is not None:
+        # It is a service of its own, under a name of its own.
+        require(authorizer, Resource.SERVICE, sidecar.text("Name") or name + SIDECAR_SUFFIX, Access.WRITE)
+        sidecar_id = (fields.text("ID") or name) + SIDECAR_SUFFIX
+        _require_write(context, authorizer, sidecar_id)
+        for check_id in _check_ids(sidecar, sidecar_id):
+            require_known_check_write(context, authorizer, check_id)
     replaces = _flag(request, "replace-existing-checks")
     yield from ask(RegisterService(body, request.token, replaces))
     return Response()

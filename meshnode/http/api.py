@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Protocol
 
 from meshnode.base.errors import MeshError
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps
 from meshnode.http.errors import HttpError, status_of
 from meshnode.http.message import Request, Response, StreamResponse
+from meshnode.http.page import Page
 from meshnode.http.render import Heads, compressed
 from meshnode.http.router import MAX_BODY_BYTES, Answer, Outcome, Route, Router
 from meshnode.http.routes import ROUTES
 from meshnode.http.view import AgentView
 
-__all__ = ["Api"]
+__all__ = ["Api", "ProxyTokens", "failure"]
+
+
+class ProxyTokens(Protocol):
+    """The tokens that managed proxies were given; false while there are none."""
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+
+    def identify(self, token: str) -> tuple[str, str] | None:
+        """The id of the proxy that has ``token``, and the token of its service (empty: none); ``None``: nobody."""
 
 
 class Api:
-    """Routes requests to handlers. Holds no state but what it has rendered."""
+    """Routes requests to handlers. Holds no state but what it has rendered.
 
-    def __init__(self, view: AgentView, rng: random.Random, routes: Iterable[Route] = ROUTES) -> None:
+    ``proxies``: tokens of managed proxies; ``page``: the web page, where it is on.
+    """
+
+    def __init__(
+        self,
+        view: AgentView,
+        rng: random.Random,
+        routes: Iterable[Route] = ROUTES,
+        proxies: ProxyTokens | None = None,
+        page: Page | None = None,
+    ) -> None:
+        self._proxies = proxies
+        self._page = page
         self.context = Context(view, rng)
         self._view = view
         self._router = Router(routes)
@@ -38,10 +62,13 @@ class Api:
             self._settings, self.heads = settings, Heads(settings.response_headers)
         route, request.param = self._router.find(request.path)
         if route is None:
-            return self._router.missing(request)
+            shown = self._page.answer(request) if self._page is not None else None
+            return shown or self._router.missing(request)
         request.metric = route.metric
         if settings.block_endpoints and request.path.startswith(settings.block_endpoints):
             return Response.text(403, "Endpoint is blocked by agent configuration")
+        if self._proxies and (known := self._proxies.identify(request.token)) is not None:
+            request.proxy_id, request.acting_token = known
         try:
             outcome = (route.methods.get(request.method) or route.handler(request.method))(
                 self.context, request

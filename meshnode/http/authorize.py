@@ -13,6 +13,7 @@ from meshnode.http.router import Answer, Handler, Outcome
 __all__ = [
     "authorizer_of",
     "guarded",
+    "is_proxy_of",
     "may_see_check",
     "may_see_service",
     "require_check_write",
@@ -48,6 +49,14 @@ def _checked(
     if isinstance(outcome, Response | StreamResponse):
         return outcome
     return (yield from outcome)
+
+
+def is_proxy_of(context: Context, request: Request, service: str) -> bool:
+    """Whether the managed proxy of ``service`` asks, by the token that this agent gave it."""
+    if not request.proxy_id:
+        return False
+    found = local_of(context).proxy(request.proxy_id)
+    return found is not None and found["TargetServiceName"] == service
 
 
 def may_see_service(authorizer: Authorizer, service: Service) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from meshnode.catalog.wire import registration_fields
+from meshnode.catalog.wire_parse import parse_registration
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.discovery import named, nodes_query, read_rows, service_query
@@ -12,7 +14,6 @@ from meshnode.http.effects import CallServer, ReadServer, Steps, ask
 from meshnode.http.filter.fields import CATALOG_NODE_SERVICES, CATALOG_NODES, CATALOG_SERVICE
 from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
-from meshnode.http.registration_body import registration_body
 from meshnode.http.router import Answer, Outcome
 from meshnode.http.state import read
 
@@ -31,7 +32,8 @@ __all__ = [
 
 def register(context: Context, request: Request) -> Outcome:
     """PUT /v1/catalog/register; the datacenter is the one in the body."""
-    return _write(context, request, "Catalog.Register", registration_body(_fields(request)))
+    body = registration_fields(parse_registration(_fields(request)))
+    return _write(context, request, "Catalog.Register", body)
 
 
 def deregister(context: Context, request: Request) -> Outcome:

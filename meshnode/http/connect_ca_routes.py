@@ -12,7 +12,7 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import DEFAULT_NAMESPACE, ServiceId, parse_spiffe_id
-from meshnode.http.authorize import authorizer_of
+from meshnode.http.authorize import authorizer_of, is_proxy_of
 from meshnode.http.blocking import index_headers, parse_blocking
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.connect_effects import GetCertificates, GetLeaf, GetRoots
@@ -107,7 +107,9 @@ def agent_leaf(context: Context, request: Request) -> Steps[Answer]:
     if not service:
         raise HttpError(400, "Missing service name: write /v1/agent/connect/ca/leaf/<service>")
     wanted = parse_blocking(request)
-    require((yield from authorizer_of(context, request)), Resource.SERVICE, service, Access.WRITE)
+    rights = yield from authorizer_of(context, request)
+    if not is_proxy_of(context, request, service):
+        require(rights, Resource.SERVICE, service, Access.WRITE)
     try:
         leaf, hit = yield from ask(GetLeaf(service, request.token, wanted.index, wanted.timeout(context.rng)))
     except RemoteProtocolError as error:
@@ -146,7 +148,8 @@ def authorize_with(decide: Decide) -> Handler:
         if not target:
             raise HttpError(400, "Target service must be specified")
         rights = yield from authorizer_of(context, request)
-        require(rights, Resource.SERVICE, target, Access.WRITE)
+        if not is_proxy_of(context, request, target):
+            require(rights, Resource.SERVICE, target, Access.WRITE)
         hit, reason = False, ""
         try:
             source = parse_spiffe_id(uri)

@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from meshnode.connect.leaf import Leaf, TrustBundle
 from meshnode.http.effects import Effect
+from meshnode.http.proxy_report import ProxyReport
 
-__all__ = ["ConnectEffect", "GetCertificates", "GetLeaf", "GetRoots"]
+__all__ = ["ConnectEffect", "GetCertificates", "GetLeaf", "GetReports", "GetRoots", "ReportProxy"]
 
 T = TypeVar("T")
 
@@ -42,3 +43,15 @@ class GetLeaf(ConnectEffect[tuple[Leaf, bool]]):
 @dataclass(frozen=True, slots=True)
 class GetCertificates(ConnectEffect[Sequence[Mapping[str, Any]]]):
     """Every certificate of this node, as the API shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportProxy(ConnectEffect[None]):
+    """Keep the report of a proxy for a while; a refusal is a :class:`~meshnode.http.errors.HttpError`."""
+
+    report: ProxyReport
+
+
+@dataclass(frozen=True, slots=True)
+class GetReports(ConnectEffect[Sequence[tuple[ProxyReport, float]]]):
+    """The reports of all proxies that are there, each with its age in seconds."""

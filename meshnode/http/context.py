@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshnode.http.message import JSON, Headers, Request, Response
-from meshnode.http.render import to_json
+from meshnode.http.render import member_json, object_json, to_json
 from meshnode.http.view import AgentView
 
 __all__ = ["Context"]
@@ -20,6 +20,7 @@ class Context:
         self.view = view
         self.rng = rng
         self._rendered: dict[tuple[str, bool], tuple[object, Response]] = {}
+        self._members: dict[tuple[str, bool], tuple[dict[str, tuple[object, bytes]], Response | None]] = {}
 
     def pretty(self, request: Request) -> bool:
         """Whether to indent: ``?pretty``, or the agent's default."""
@@ -41,3 +42,22 @@ class Context:
         response = Response(200, to_json(value(), pretty=pretty), JSON)
         self._rendered[slot, pretty] = (source, response)
         return response
+
+    def json_members(self, request: Request, slot: str, members: Mapping[str, Any]) -> Response:
+        """As :meth:`json` of an object that mostly stays the same: what equals its value of last time is kept.
+
+        A value that was given may not be changed afterwards; there is at least one.
+        """
+        pretty = self.pretty(request)
+        known, kept = self._members.get((slot, pretty), ({}, None))
+        now: dict[str, tuple[object, bytes]] = {}
+        for name, value in members.items():
+            last = known.get(name)
+            if last is None or last[0] != value:
+                last, kept = (value, member_json(name, value, pretty=pretty)), None
+            now[name] = last
+        if kept is not None and len(now) == len(known):
+            return kept
+        made = Response(200, object_json([text for _, text in now.values()], pretty=pretty), JSON)
+        self._members[slot, pretty] = (now, made)
+        return made

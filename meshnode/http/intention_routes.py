@@ -6,19 +6,17 @@ A body that can't be an intention is 400 here, 500 there; every read has ``X-Con
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from meshnode.base.errors import MeshError
 from meshnode.control.endpoints.intention import MATCH_TYPES, MAX_MATCH_ENTRIES
 from meshnode.control.endpoints.intention_fields import intention_of
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
-from meshnode.http.effects import Steps
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.router import Answer, Outcome
-from meshnode.http.state import read, write
+from meshnode.http.message import Request
+from meshnode.http.router import Outcome
+from meshnode.http.state import or_404, read, write
 from meshnode.intentions.model import SOURCE_CONSUL, ServiceName, parse_service
 from meshnode.intentions.store import NOT_FOUND
 from meshnode.intentions.validate import intention_fault
@@ -55,7 +53,7 @@ def create(context: Context, request: Request) -> Outcome:
 def get(context: Context, request: Request) -> Outcome:
     """GET /v1/connect/intentions/:uuid, or 404."""
     body = {"IntentionID": _uuid(request)}
-    return _or_404(lambda: read(context, request, "Intention.Get", body, _first))
+    return or_404(lambda: read(context, request, "Intention.Get", body, _first), NOT_FOUND)
 
 
 def update(context: Context, request: Request) -> Outcome:
@@ -117,7 +115,7 @@ def explain(context: Context, request: Request) -> Outcome:
 def exact_get(context: Context, request: Request) -> Outcome:
     """GET /v1/connect/intentions/exact?source=&destination=, or 404."""
     body = {"Exact": _ends(request)}
-    return _or_404(lambda: read(context, request, "Intention.Get", body, _first))
+    return or_404(lambda: read(context, request, "Intention.Get", body, _first), NOT_FOUND)
 
 
 def exact_put(context: Context, request: Request) -> Outcome:
@@ -225,25 +223,3 @@ def _true(reply: Any) -> bool:
 
 def _first(reply: Mapping[str, Any]) -> Any:
     return reply["Intentions"][0]
-
-
-def _or_404(answer: Callable[[], Outcome]) -> Outcome:
-    """The answer, or 404 when the server says that there is no such intention."""
-    try:
-        outcome = answer()
-    except MeshError as error:
-        return _missing(error)
-    return outcome if isinstance(outcome, Response | StreamResponse) else _guarded(outcome)
-
-
-def _guarded(steps: Steps[Answer]) -> Steps[Answer]:
-    try:
-        return (yield from steps)
-    except MeshError as error:
-        return _missing(error)
-
-
-def _missing(error: MeshError) -> Response:
-    if not str(error).endswith(NOT_FOUND):
-        raise error
-    return Response.text(404, NOT_FOUND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.http import agent_check_routes, agent_service_routes
+from meshnode.http import agent_check_routes, agent_service_routes, connect_proxy_routes
 from meshnode.http.router import Route
 
 __all__ = ["LOCAL_ROUTES"]
@@ -18,6 +18,7 @@ LOCAL_ROUTES: Final = (
     Route("/v1/agent/service/maintenance/:id", {"PUT": agent_service_routes.maintenance}),
     Route("/v1/agent/health/service/id/:id", {"GET": agent_service_routes.health_by_id}),
     Route("/v1/agent/health/service/name/:name", {"GET": agent_service_routes.health_by_name}),
+    Route("/v1/agent/connect/proxy/:id", {"GET": connect_proxy_routes.config}),
     Route("/v1/agent/checks", {"GET": agent_check_routes.checks}),
     Route("/v1/agent/check/register", {"PUT": agent_check_routes.register}),
     Route("/v1/agent/check/deregister/:id", {"PUT": agent_check_routes.deregister}),

@@ -50,6 +50,9 @@ class LocalView(Protocol):
     def check(self, check_id: str) -> Check | None:
         """One check."""
 
+    def proxy(self, service_id: str) -> Mapping[str, Any] | None:
+        """What a proxy is told of itself, with its ``ContentHash``; ``None`` for anything else."""
+
     def service_hash(self, service_id: str) -> str:
         """The content hash of a service that is there."""
 

@@ -72,6 +72,9 @@ class Request:
         self.secure = secure
         self.client_subject = client_subject
         self.param = ""
+        #: The managed proxy that asks, by its token, and the token of its service, which counts instead.
+        self.proxy_id = ""
+        self.acting_token: str | None = None
         #: Name of the route in metrics, once it is known.
         self.metric = ""
 
@@ -90,6 +93,8 @@ class Request:
     @property
     def token(self) -> str:
         """``?token=``, else ``X-Consul-Token``, else ``Authorization: Bearer``, else the empty string."""
+        if self.acting_token is not None:
+            return self.acting_token
         if self.raw_query and (token := self.query.get("token")):
             return token
         if token := self.header(b"x-consul-token"):

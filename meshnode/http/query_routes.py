@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from meshnode.base.errors import MeshError
+from meshnode.base.errors import ConfigError
+from meshnode.base.goflags import parse_boolean
 from meshnode.control.endpoints.prepared_query import NOT_FOUND
 from meshnode.control.near import OWN_AGENT
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
-from meshnode.http.effects import Steps
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.router import Answer, Outcome
-from meshnode.http.state import read, write
+from meshnode.http.message import Request
+from meshnode.http.router import Outcome
+from meshnode.http.state import or_404, read, write
 
 __all__ = ["caller_address", "create", "delete", "execute", "explain", "get", "list_all", "update"]
 
 _MAX_LIMIT: Final = 2**31 - 1
-#: Go's strconv.ParseBool.
-_FLAGS: Final = {
-    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
 
 
 def create(context: Context, request: Request) -> Outcome:
@@ -41,7 +36,9 @@ def list_all(context: Context, request: Request) -> Outcome:
 def get(context: Context, request: Request) -> Outcome:
     """GET /v1/query/:uuid: a list of one, or 404."""
     body = {"QueryID": _named(request)}
-    return _or_404(lambda: read(context, request, "PreparedQuery.Get", body, lambda reply: reply["Queries"]))
+    return or_404(
+        lambda: read(context, request, "PreparedQuery.Get", body, lambda reply: reply["Queries"]), NOT_FOUND
+    )
 
 
 def update(context: Context, request: Request) -> Outcome:
@@ -61,16 +58,19 @@ def execute(context: Context, request: Request) -> Outcome:
     body = _asked(context, request)
     connect = request.query.get("connect")
     if connect:
-        if connect not in _FLAGS:
-            raise HttpError(400, f"Error parsing 'connect' value {connect!r}: must be true or false")
-        body["Connect"] = _FLAGS[connect]
-    return _or_404(lambda: read(context, request, "PreparedQuery.Execute", body, _execution))
+        try:
+            body["Connect"] = parse_boolean(connect)
+        except ConfigError:
+            raise HttpError(
+                400, f"Error parsing 'connect' value {connect!r}: must be true or false"
+            ) from None
+    return or_404(lambda: read(context, request, "PreparedQuery.Execute", body, _execution), NOT_FOUND)
 
 
 def explain(context: Context, request: Request) -> Outcome:
     """GET /v1/query/:uuid/explain: the query that would be executed, 404 when there is none."""
     body = _asked(context, request)
-    return _or_404(lambda: read(context, request, "PreparedQuery.Explain", body, _explanation))
+    return or_404(lambda: read(context, request, "PreparedQuery.Explain", body, _explanation), NOT_FOUND)
 
 
 def caller_address(request: Request) -> str:
@@ -164,25 +164,3 @@ def _named(request: Request) -> str:
     except UnicodeEncodeError:
         raise HttpError(400, "The query in the path is not UTF-8") from None
     return request.param
-
-
-def _or_404(answer: Callable[[], Outcome]) -> Outcome:
-    """The answer, or 404 when the server says that there is no such query."""
-    try:
-        outcome = answer()
-    except MeshError as error:
-        return _missing(error)
-    return outcome if isinstance(outcome, Response | StreamResponse) else _guarded(outcome)
-
-
-def _guarded(steps: Steps[Answer]) -> Steps[Answer]:
-    try:
-        return (yield from steps)
-    except MeshError as error:
-        return _missing(error)
-
-
-def _missing(error: MeshError) -> Response:
-    if not str(error).endswith(NOT_FOUND):
-        raise error
-    return Response.text(404, NOT_FOUND)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from meshnode.base.errors import LocalProtocolError
 from meshnode.http.message import Headers, Request, Response
 
-__all__ = ["MIN_GZIP_BYTES", "Heads", "accepts_gzip", "compressed", "to_json"]
+__all__ = ["MIN_GZIP_BYTES", "Heads", "accepts_gzip", "compressed", "member_json", "object_json", "to_json"]
 
 #: Shorter bodies fit in one packet anyway.
 MIN_GZIP_BYTES: Final = 1024
@@ -24,6 +24,7 @@ MAX_KNOWN_HEADS: Final = 256
 _VARY: Final = ("Vary", "Accept-Encoding")
 _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PRETTY: Final = json.JSONEncoder(ensure_ascii=False, indent=4, allow_nan=False)
+_TRUE: Final = (b"true", b"true\n")
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
 #: Statuses that never have a body (RFC 9110 6.4.1), so neither a length.
 _BODYLESS: Final = frozenset({204, 304})
@@ -31,8 +32,26 @@ _BODYLESS: Final = frozenset({204, 304})
 
 def to_json(value: Any, *, pretty: bool) -> bytes:
     """Minimised, or with an indent of four spaces and a final newline."""
+    if value is True:
+        return _TRUE[pretty]  # the answer to nearly every write
     text = _PRETTY.encode(value) + "\n" if pretty else _COMPACT.encode(value)
     return text.encode("utf-8", "replace")
+
+
+def member_json(name: str, value: Any, *, pretty: bool) -> bytes:
+    """One member of an object, for :func:`object_json`."""
+    if not pretty:
+        return to_json(name, pretty=False) + b":" + to_json(value, pretty=False)
+    # A line break inside a text is escaped, so each one here begins a line.
+    shown = to_json(value, pretty=True).rstrip(b"\n").replace(b"\n", b"\n    ")
+    return to_json(name, pretty=False) + b": " + shown
+
+
+def object_json(members: Iterable[bytes], *, pretty: bool) -> bytes:
+    """The object of rendered members, to the byte what :func:`to_json` makes of it; ``members`` is not empty."""
+    if not pretty:
+        return b"{" + b",".join(members) + b"}"
+    return b"{\n    " + b",\n    ".join(members) + b"\n}\n"
 
 
 def accepts_gzip(request: Request) -> bool:

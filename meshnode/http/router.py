@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
+from meshnode.base.errors import MeshError
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps
 from meshnode.http.message import Request, Response, StreamResponse
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Handler", "Outcome", "Route", "Router"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "Handler", "Outcome", "Route", "Router", "recovered"]
 
 Answer = Response | StreamResponse
 #: What a handler gives: an answer, or the generator that will find it.
@@ -23,6 +24,22 @@ Handler = Callable[[Context, Request], Outcome]
 MAX_BODY_BYTES: Final = 512 * 1024
 #: The deepest fixed part of a pattern: a path is never searched further for it.
 MAX_PREFIX_SLASHES: Final = 8
+
+
+def recovered(outcome: Callable[[], Outcome], recover: Callable[[MeshError], Answer]) -> Outcome:
+    """The outcome, where a :class:`MeshError`, at once or on the way, becomes what ``recover`` answers or raises."""
+    try:
+        found = outcome()
+    except MeshError as error:
+        return recover(error)
+    return found if isinstance(found, Response | StreamResponse) else _recovered(found, recover)
+
+
+def _recovered(steps: Steps[Answer], recover: Callable[[MeshError], Answer]) -> Steps[Answer]:
+    try:
+        return (yield from steps)
+    except MeshError as error:
+        return recover(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,7 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, Route] = {}
         self._open: dict[str, list[Route]] = {}
+        self._last: tuple[str, tuple[Route | None, str]] = ("", (None, ""))
         for route in routes:
             if route.is_open:
                 self._open.setdefault(route.prefix, []).append(route)
@@ -86,6 +104,14 @@ class Router:
 
     def find(self, path: str) -> tuple[Route | None, str]:
         """The route of a decoded path and what fills its open part."""
+        # A request with a body asks twice: how long that may be, and who answers.
+        if path == self._last[0]:
+            return self._last[1]
+        found = self._find(path)
+        self._last = (path, found)
+        return found
+
+    def _find(self, path: str) -> tuple[Route | None, str]:
         route = self._exact.get(path)
         if route is not None:
             return route, ""

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meshnode.base.duration import parse_duration
-from meshnode.base.errors import ConfigError
+from meshnode.base.errors import ConfigError, MeshError
 from meshnode.control.method import NANOSECONDS
 from meshnode.http.blocking import index_headers, parse_blocking, refuse_conflicting_consistency
 from meshnode.http.context import Context
 from meshnode.http.effects import CallServer, ReadServer, Steps, ask
 from meshnode.http.errors import HttpError
 from meshnode.http.message import Headers, Request, Response
-from meshnode.http.router import Answer, Outcome
+from meshnode.http.router import Answer, Outcome, recovered
 from meshnode.http.translate import TRANSLATED
 
-__all__ = ["Render", "flag", "node_meta", "read", "write"]
+__all__ = ["Render", "flag", "node_meta", "or_404", "read", "write"]
 
 #: Reply in, JSON value out; or a whole ``Response``, to which the headers of the read are added.
 Render = Callable[[Mapping[str, Any]], Any]
@@ -103,6 +103,17 @@ def write(
         return Response(200)
     value = render(reply)
     return value if isinstance(value, Response) else context.json(request, value)
+
+
+def or_404(outcome: Callable[[], Outcome], sentence: str) -> Outcome:
+    """The outcome, or 404 when the server refuses with ``sentence``: what is asked for isn't there."""
+
+    def recover(error: MeshError) -> Response:
+        if not str(error).endswith(sentence):
+            raise error
+        return Response.text(404, sentence)
+
+    return recovered(outcome, recover)
 
 
 def flag(request: Request, name: str) -> bool:

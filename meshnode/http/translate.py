@@ -1,6 +1,7 @@
-"""``translate_wan_addrs``: for another datacenter, nodes are shown with the address that is reached from outside.
+"""``translate_wan_addrs``: for another datacenter, nodes and services are shown with their address from outside.
 
-Source: Consul 1.2.3, agent/http.go ``translateAddresses``; the header tells that it is on, whatever was asked.
+Source: Consul 1.2.3, agent/http.go ``translateAddresses``, and 1.6 for services; the header tells that it is on,
+whatever was asked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,19 @@ def _row(row: Any) -> Any:
         return row
     node = row.get("Node")
     if isinstance(node, Mapping):
-        return {**row, "Node": _row(node)}
+        service = row.get("Service")
+        shown = {"Service": {**service, **_service(service, "")}} if isinstance(service, Mapping) else {}
+        return {**row, "Node": _row(node), **shown}
     addresses = row.get("TaggedAddresses")
     wan = addresses.get(_WAN) if isinstance(addresses, Mapping) else ""
-    return {**row, "Address": wan} if wan else row
+    return {**row, **({"Address": wan} if wan else {}), **_service(row, "Service")}
+
+
+def _service(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Address and port of the service in ``row`` as they are outside; nothing when they are no others."""
+    ways = row.get(f"{prefix}TaggedAddresses")
+    wan = ways.get(_WAN) if isinstance(ways, Mapping) else None
+    if not isinstance(wan, Mapping) or not wan.get("Address"):
+        return {}
+    found = {f"{prefix}Address": wan["Address"]}
+    return found | ({f"{prefix}Port": wan["Port"]} if wan.get("Port") else {})

@@ -17,6 +17,7 @@ __all__ = [
     "DENY",
     "SOURCE_CONSUL",
     "WILDCARD",
+    "Destination",
     "HeaderMatch",
     "HttpMatch",
     "Intention",
@@ -166,3 +167,22 @@ class Intention:
 def _exactness(namespace: str, name: str) -> int:
     """How many of the two parts are exact; a name under ``*`` counts for nothing."""
     return 0 if namespace == WILDCARD else 1 if name == WILDCARD else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What the intentions about one destination have in common, seen as one entry (``service-intentions``).
+
+    ``modify_index`` moves with each of them, also when one goes.
+    """
+
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    meta: Mapping[str, str] = field(default_factory=dict)
+    create_index: int = 0
+    modify_index: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What no other destination shares: namespace and name, in lower case."""
+        return self.namespace.lower(), self.name.lower()

@@ -1,4 +1,4 @@
-"""The table of intentions: by id, by source and destination together, and by either.
+"""The table of intentions: by id, by source and destination together, by either, and by destination as one entry.
 
 Watch keys: ``("intentions",)`` for all of them; ``("intentions-to", name)`` and ``("intentions-from", name)`` for those
 of one service, where an intention about ``*`` touches the name ``*``. Names are compared without regard to case.
@@ -6,12 +6,12 @@ of one service, where an intention about ``*`` touches the name ``*``. Names are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from meshnode.intentions.decide import names
-from meshnode.intentions.model import WILDCARD, Intention, Pair, ServiceName
+from meshnode.intentions.model import WILDCARD, Destination, Intention, Pair, ServiceName
 
 __all__ = ["INTENTIONS", "NOT_FOUND", "IntentionStore", "WatchKey", "watched_from", "watched_to"]
 
@@ -43,6 +43,7 @@ class IntentionStore:
         self._pairs: Final[dict[Pair, str]] = {}
         self._to: Final[dict[str, set[str]]] = {}
         self._from: Final[dict[str, set[str]]] = {}
+        self._destinations: Final[dict[tuple[str, str], Destination]] = {}
 
     # Reading
 
@@ -74,6 +75,22 @@ class IntentionStore:
         keys = {service.name.lower(), WILDCARD}
         return [self._rows[key] for name in keys for key in table.get(name, ())]
 
+    def destination(self, service: ServiceName) -> Destination | None:
+        """What the intentions about just this destination share, ``*`` taken as a name; ``None`` without any."""
+        return self._destinations.get((service.namespace.lower(), service.name.lower()))
+
+    def destinations(self) -> list[Destination]:
+        """Every destination that there are intentions about, by name."""
+        return [self._destinations[key] for key in sorted(self._destinations)]
+
+    def about(self, destination: Destination) -> list[Intention]:
+        """The intentions about just this destination, in the order they are looked at."""
+        return _in_order(self._about(destination.key))
+
+    def _about(self, key: tuple[str, str]) -> Iterator[Intention]:
+        rows = (self._rows[row] for row in self._to.get(key[1], ()))
+        return (row for row in rows if row.destination_ns.lower() == key[0])
+
     # Writing
 
     def put(self, index: int, intention: Intention, *, create: bool) -> str:
@@ -104,7 +121,26 @@ class IntentionStore:
             return False
         self._unlist(row)
         self._moved(index, row)
+        self._settle(index, row)
         return True
+
+    def replace_about(
+        self, index: int, service: ServiceName, intentions: Iterable[Intention], meta: Mapping[str, str]
+    ) -> None:
+        """Make ``intentions`` the only ones about ``service``: each keeps the id that its source has already."""
+        wanted = {intention.pair: intention for intention in intentions}
+        for intention in wanted.values():
+            old = self._rows.get(self._pairs.get(intention.pair, ""))
+            if old is None or not _alike(old, intention):
+                self.upsert(index, intention)
+        for row in list(self._about((service.namespace.lower(), service.name.lower()))):
+            if row.pair not in wanted:
+                self.delete(index, row.id)
+        known = self.destination(service)
+        if known is not None and dict(known.meta) != dict(meta):
+            self._destinations[known.key] = replace(known, meta=dict(meta), modify_index=index)
+            self.index = index
+            self._touched.add(INTENTIONS)
 
     def load(self, intention: Intention) -> None:
         """Put in a row, as from a snapshot: no index moves and nothing is touched.
@@ -118,6 +154,24 @@ class IntentionStore:
         self._pairs[intention.pair] = key
         self._to.setdefault(intention.destination_name.lower(), set()).add(key)
         self._from.setdefault(intention.source_name.lower(), set()).add(key)
+        whole = Destination(
+            intention.destination_name,
+            intention.destination_ns,
+            create_index=intention.create_index,
+            modify_index=intention.modify_index,
+        )
+        known = self._destinations.setdefault(whole.key, whole)
+        self._destinations[whole.key] = replace(
+            known,
+            create_index=min(known.create_index, whole.create_index),
+            modify_index=max(known.modify_index, whole.modify_index),
+        )
+
+    def load_destination(self, destination: Destination) -> None:
+        """What a snapshot says about a destination, once its intentions are loaded; ``ValueError`` without any."""
+        if destination.key not in self._destinations:
+            raise ValueError(f"there are no intentions about {destination.name!r}")
+        self._destinations[destination.key] = destination
 
     def _replace(self, index: int, old: Intention | None, new: Intention) -> None:
         if old is not None:
@@ -128,6 +182,8 @@ class IntentionStore:
             new = replace(new, create_index=index)
         self.load(replace(new, modify_index=index))
         self._moved(index, new)
+        if old is not None:
+            self._settle(index, old)
 
     def _unlist(self, row: Intention) -> None:
         key = row.id.lower()
@@ -138,6 +194,14 @@ class IntentionStore:
             keys.discard(key)
             if not keys:
                 del table[name.lower()]
+
+    def _settle(self, index: int, gone: Intention) -> None:
+        """A destination changes with each of its intentions, and goes with the last one."""
+        key = gone.destination_ns.lower(), gone.destination_name.lower()
+        if next(self._about(key), None) is None:
+            self._destinations.pop(key, None)
+        else:
+            self._destinations[key] = replace(self._destinations[key], modify_index=index)
 
     def _moved(self, index: int, row: Intention) -> None:
         self.index = index
@@ -150,3 +214,16 @@ class IntentionStore:
 
 def _in_order(rows: Iterable[Intention]) -> list[Intention]:
     return sorted(rows, key=lambda row: row.order)
+
+
+def _alike(old: Intention, new: Intention) -> bool:
+    """Whether they say the same, whenever they were written."""
+    told = replace(
+        new,
+        id=old.id,
+        created_at=old.created_at,
+        updated_at=old.updated_at,
+        create_index=old.create_index,
+        modify_index=old.modify_index,
+    )
+    return told == old

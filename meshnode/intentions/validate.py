@@ -29,6 +29,8 @@ __all__ = [
     "MAX_PERMISSIONS",
     "METHODS",
     "intention_fault",
+    "match_faults",
+    "pattern_faults",
 ]
 
 #: Source: Consul 1.2.3, agent/structs.
@@ -114,22 +116,26 @@ def _permission_faults(intention: Intention) -> Iterator[str]:
 
 
 def _http_faults(permission: Permission) -> Iterator[str]:
-    http = permission.http
     if permission.action not in ACTIONS:
         yield "Action must be set to 'allow' or 'deny'"
-    if http == HttpMatch():
+    if permission.http == HttpMatch():
         yield "HTTP must not be empty: give a path, a header or a method"
-    yield from (f"HTTP.{fault}" for fault in _path_faults(http))
+    yield from (f"HTTP.{fault}" for fault in match_faults(permission.http))
+
+
+def match_faults(http: HttpMatch) -> Iterator[str]:
+    """Why requests can't be compared with ``http``, each reason with the name of its field."""
+    yield from _path_faults(http)
     for method in http.methods:
         if method not in METHODS:
-            yield f"HTTP.Methods contains an invalid method {method[:20]!a}: use {', '.join(METHODS)}"
+            yield f"Methods contains an invalid method {method[:20]!a}: use {', '.join(METHODS)}"
     if len(set(http.methods)) != len(http.methods):
-        yield "HTTP.Methods contains a method twice"
+        yield "Methods contains a method twice"
     if len(http.header) > MAX_HEADER_MATCHES:
-        yield f"HTTP.Header has {len(http.header)} entries: at most {MAX_HEADER_MATCHES}"
+        yield f"Header has {len(http.header)} entries: at most {MAX_HEADER_MATCHES}"
         return
     for number, match in enumerate(http.header):
-        yield from (f"HTTP.Header[{number}].{fault}" for fault in _header_faults(match))
+        yield from (f"Header[{number}].{fault}" for fault in _header_faults(match))
 
 
 def _path_faults(http: HttpMatch) -> Iterator[str]:
@@ -145,7 +151,7 @@ def _path_faults(http: HttpMatch) -> Iterator[str]:
         elif path_readings(path) != (path,):
             # It is compared with paths as they are read, which this one never is.
             yield f"{field} {path[:80]!a} is never what a path is read as: write it without escapes and dot segments"
-    yield from _regexp_faults("PathRegex", http.path_regex)
+    yield from pattern_faults("PathRegex", http.path_regex)
 
 
 def _header_faults(match: HeaderMatch) -> Iterator[str]:
@@ -159,10 +165,11 @@ def _header_faults(match: HeaderMatch) -> Iterator[str]:
     for field, value in (("Exact", match.exact), ("Prefix", match.prefix), ("Suffix", match.suffix)):
         if len(value) > MAX_VALUE_CHARS:
             yield f"{field} has {len(value)} characters: at most {MAX_VALUE_CHARS}"
-    yield from _regexp_faults("Regex", match.regex)
+    yield from pattern_faults("Regex", match.regex)
 
 
-def _regexp_faults(field: str, pattern: str) -> Iterator[str]:
+def pattern_faults(field: str, pattern: str) -> Iterator[str]:
+    """Why the regular expression ``pattern`` can't be tried; nothing when it is empty."""
     try:
         if pattern:
             whole_regexp(pattern, "", Work(MAX_REGEXP_STEPS))

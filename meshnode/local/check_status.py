@@ -33,6 +33,7 @@ __all__ = [
     "tcp_output",
     "timeout_output",
     "ttl_expired_output",
+    "udp_output",
     "without_password",
 ]
 
@@ -171,6 +172,11 @@ def http_error(method: str, url: str, error: str) -> str:
 def tcp_output(address: str) -> str:
     """Of a connection that was made."""
     return f"TCP connect {address}: Success"
+
+
+def udp_output(address: str) -> str:
+    """Of a datagram that was answered."""
+    return f"UDP connect {address}: Success"
 
 
 def grpc_output(target: str) -> str:

@@ -2,7 +2,8 @@
 
 Durations are seconds; 0 is "not set", which means what Consul's default is. The thresholds count results in a row;
 0 and 1 both mean "at once". Nothing is checked when a value is made: ask :func:`fault`.
-Source: Consul 1.2.3, documentation of checks and ``structs.CheckType``; thresholds and sizes are of Consul 1.7 to 1.16.
+Source: Consul 1.2.3, documentation of checks and ``structs.CheckType``; UDP, HTTP/2 pings, TLS of TCP checks,
+thresholds and sizes are of Consul 1.7 to 1.17.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ __all__ = [
     "CheckType",
     "DockerCheck",
     "GrpcCheck",
+    "H2PingCheck",
     "HttpCheck",
     "IntervalCheck",
     "ScriptCheck",
     "TcpCheck",
     "Thresholds",
     "TtlCheck",
+    "UdpCheck",
     "effective_interval",
     "effective_timeout",
     "fault",
@@ -99,9 +102,30 @@ class HttpCheck(IntervalCheck):
 
 @dataclass(frozen=True, slots=True)
 class TcpCheck(IntervalCheck):
-    """A connection to ``address``, ``host:port``: it passes once made, and is closed at once."""
+    """A connection to ``address``, ``host:port``: it passes once made, with ``use_tls`` after the handshake."""
 
     address: str
+    use_tls: bool = False
+    tls_skip_verify: bool = False
+    #: The name asked for and verified instead of the host of ``address``.
+    tls_server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UdpCheck(IntervalCheck):
+    """An empty datagram to ``address``, ``host:port``: any answer passes (Consul 1.13, as its documents tell it)."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class H2PingCheck(IntervalCheck):
+    """A PING frame of HTTP/2 (RFC 9113 6.7) to ``address``, ``host:port``: its acknowledgement passes."""
+
+    address: str
+    use_tls: bool = True
+    tls_skip_verify: bool = False
+    tls_server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +182,16 @@ class AliasCheck(Thresholds):
 
 
 CheckType: TypeAlias = (
-    ScriptCheck | HttpCheck | TcpCheck | TtlCheck | GrpcCheck | DockerCheck | AliasCheck | CertificateCheck
+    ScriptCheck
+    | HttpCheck
+    | TcpCheck
+    | UdpCheck
+    | H2PingCheck
+    | TtlCheck
+    | GrpcCheck
+    | DockerCheck
+    | AliasCheck
+    | CertificateCheck
 )
 
 
@@ -235,6 +268,10 @@ def _kind_fault(check: CheckType) -> str:
             return _http_fault(check)
         case TcpCheck():
             return _address_fault("TCP", check.address)
+        case UdpCheck():
+            return _address_fault("UDP", check.address)
+        case H2PingCheck():
+            return _address_fault("H2PING", check.address)
         case GrpcCheck():
             return _address_fault("GRPC", check.target.partition("/")[0])
         case CertificateCheck():

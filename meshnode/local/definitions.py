@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from meshnode.catalog.model import CRITICAL, Check, Service, Weights
+from meshnode.catalog.model import CONNECT_PROXY, CRITICAL, Check, Service, ServiceAddress, Weights
 from meshnode.catalog.validate import service_fault
 from meshnode.local.check_type import CheckType, DockerCheck, ScriptCheck
 
 __all__ = [
     "MIN_DEREGISTER_AFTER",
     "CheckDefinition",
+    "ManagedProxy",
     "ScriptPolicy",
     "ServiceDefinition",
     "definition_fault",
@@ -63,11 +64,28 @@ class CheckDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagedProxy:
+    """A proxy that the agent runs: for which service, by which command, and its whole configuration (JSON values).
+
+    ``exec_mode`` is ``daemon`` (a process that runs as long as the service is there) or ``script`` (run to its end at
+    the start and after each change of ``config``).
+    """
+
+    target_id: str
+    target_name: str
+    exec_mode: str
+    command: tuple[str, ...]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceDefinition:
     """One service of this agent with its checks; ``id`` is never empty.
 
     ``managed_proxy`` is Connect.Proxy of 1.2 (``ExecMode``, ``Command``, ``Config``), ``proxy`` the proxy's
-    configuration of 1.3 and later, ``sidecar`` Connect.SidecarService as it was written; all are JSON values.
+    configuration of 1.3 and later; both are JSON values. ``sidecar`` is Connect.SidecarService, without what it leaves
+    to defaults. ``parent`` is the id of the service whose definition this one came with, empty: its own definition;
+    ``managed`` how the agent runs it.
     """
 
     id: str
@@ -83,9 +101,13 @@ class ServiceDefinition:
     native: bool = False
     managed_proxy: Mapping[str, Any] | None = None
     proxy: Mapping[str, Any] | None = None
-    sidecar: Mapping[str, Any] | None = None
+    sidecar: ServiceDefinition | None = None
+    parent: str = ""
+    managed: ManagedProxy | None = None
     token: str = field(default="", repr=False)
     checks: tuple[CheckDefinition, ...] = ()
+    tagged_addresses: Mapping[str, ServiceAddress] = field(default_factory=dict)
+    socket_path: str = ""
 
     def service(self) -> Service:
         """The service as the catalog has it."""
@@ -103,6 +125,8 @@ class ServiceDefinition:
             native=self.native,
             managed_proxy=self.managed_proxy,
             proxy=self.proxy,
+            tagged_addresses=self.tagged_addresses,
+            socket_path=self.socket_path,
         )
 
     def without_checks(self) -> ServiceDefinition:
@@ -146,9 +170,18 @@ def definition_fault(definition: ServiceDefinition, node: str) -> str:
     """Why the service can't be registered, or nothing: the catalog's rules, before the catalog is asked."""
     if definition.address in _ANY:
         return f"Invalid service address: nobody can connect to {definition.address}: leave it empty or write one"
-    if definition.sidecar is not None:
-        return (
-            "Connect.SidecarService is not in this release: register the proxy as a service of its own, "
-            'with Kind "connect-proxy"'
-        )
+    if fault := _proxy_fault(definition):
+        return fault
     return service_fault(definition.service(), node)
+
+
+def _proxy_fault(definition: ServiceDefinition) -> str:
+    """Why the service can't have the proxies that it asks for. The texts are Consul's where Consul has one."""
+    has_managed = definition.managed_proxy is not None
+    if definition.kind == CONNECT_PROXY and (has_managed or definition.sidecar is not None):
+        return f'A service of kind "{CONNECT_PROXY}" cannot have a proxy of its own: leave Connect out'
+    if has_managed and definition.native:
+        return "Services that are Connect native may not have a proxy configuration"
+    if has_managed and not definition.port:
+        return "Services with a Connect managed proxy must have a port set"
+    return ""

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from meshnode.base.errors import ConfigError
-from meshnode.catalog.model import STATES, Weights
+from meshnode.base.json_fields import json_type
+from meshnode.catalog.model import STATES, ServiceAddress, Weights
 from meshnode.local.check_type import (
     DEFAULT_OUTPUT_BYTES,
     AliasCheck,
@@ -19,10 +20,12 @@ from meshnode.local.check_type import (
     CheckType,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     ScriptCheck,
     TcpCheck,
     TtlCheck,
+    UdpCheck,
     fault,
 )
 from meshnode.local.definitions import (
@@ -31,7 +34,7 @@ from meshnode.local.definitions import (
     ServiceDefinition,
 )
 from meshnode.local.fields import ConfiguredFields, DefinitionFields
-from meshnode.local.proxy import parse_managed_proxy, parse_proxy
+from meshnode.local.proxy import SIDECAR_SUFFIX, parse_managed_proxy, parse_proxy
 
 __all__ = [
     "MAX_CHECKS",
@@ -51,21 +54,25 @@ MAX_NAME_CHARS: Final = 1024
 CERTIFICATE_INTERVAL: Final = 60.0
 
 #: Fields of later versions of Consul whose meaning would be lost if they were passed over in silence.
-_LATER_CHECK_FIELDS: Final = ("UDP", "H2PING", "H2PINGUseTLS", "OSService", "TCPUseTLS")
-_LATER_SERVICE_FIELDS: Final = ("SocketPath", "TaggedAddresses")
+_REFUSED_CHECK_FIELDS: Final = {
+    "OSService": 'services of the operating system are not asked: use args = ["systemctl", "is-active", NAME]'
+}
 _CHECK_FIELDS: Final = (
     *("ID", "CheckID", "Name", "Notes", "ServiceID", "Token", "Status", "Args", "ScriptArgs", "HTTP", "Method", "Body"),
-    *("Header", "DisableRedirects", "TLSServerName", "TLSSkipVerify", "TCP", "GRPC", "GRPCUseTLS", "Certificate"),
+    *("Header", "DisableRedirects", "TLSServerName", "TLSSkipVerify", "TCP", "TCPUseTLS", "UDP"),
+    *("H2PING", "H2PINGUseTLS", "GRPC", "GRPCUseTLS", "Certificate"),
     *("DockerContainerID", "Shell", "AliasNode", "AliasService", "TTL", "Interval", "Timeout", "OutputMaxSize"),
     *("SuccessBeforePassing", "FailuresBeforeWarning", "FailuresBeforeCritical", "DeregisterCriticalServiceAfter"),
-    *_LATER_CHECK_FIELDS,
+    *_REFUSED_CHECK_FIELDS,
 )  # fmt: skip
 _SERVICE_FIELDS: Final = (
     *("Kind", "ID", "Name", "Tags", "Address", "Meta", "Port", "Check", "Checks", "Weights", "Token"),
     *("EnableTagOverride", "ProxyDestination", "Proxy", "Connect"),
-    *_LATER_SERVICE_FIELDS,
+    *("TaggedAddresses", "SocketPath"),
 )
-_KINDS: Final = ("Args", "DockerContainerID", "HTTP", "TCP", "GRPC", "AliasNode", "Certificate", "TTL")
+_KINDS: Final = (
+    *("Args", "DockerContainerID", "HTTP", "TCP", "UDP", "H2PING", "GRPC", "AliasNode", "Certificate", "TTL"),
+)
 
 
 def parse_service(body: Mapping[str, Any]) -> ServiceDefinition:
@@ -108,19 +115,16 @@ def _placed(read: Callable[[], T], where: str) -> T:
 # Services
 
 
-def _service(fields: DefinitionFields) -> ServiceDefinition:
+def _service(fields: DefinitionFields, parent: tuple[str, str] | None = None) -> ServiceDefinition:
+    """``parent``: id and name of the service that this one is the sidecar of."""
     fields.only(_SERVICE_FIELDS)
-    name = _bounded(fields, "Name")
+    name = _bounded(fields, "Name") or (parent[1] + SIDECAR_SUFFIX if parent else "")
     if not name.strip():
         raise ConfigError("Missing service name")
-    service_id = _bounded(fields, "ID") or name
-    for later in _LATER_SERVICE_FIELDS:
-        if fields.value(later):
-            fields.refuse(later, "is not in this release of meshnode")
+    service_id = parent[0] + SIDECAR_SUFFIX if parent else _bounded(fields, "ID") or name
     connect = fields.object("Connect") or type(fields)({})
     connect.only(("Native", "Proxy", "SidecarService"))
     proxy = parse_proxy(fields.object("Proxy"))
-    sidecar = connect.object("SidecarService")
     destination = fields.text("ProxyDestination")
     if not destination and proxy is not None:
         destination = proxy["DestinationServiceName"]
@@ -138,10 +142,42 @@ def _service(fields: DefinitionFields) -> ServiceDefinition:
         native=connect.boolean("Native"),
         managed_proxy=parse_managed_proxy(connect.object("Proxy")),
         proxy=proxy,
-        sidecar=dict(sidecar.obj) if sidecar is not None else None,
+        sidecar=_sidecar(connect.object("SidecarService"), service_id, name),
+        parent=parent[0] if parent else "",
         token=fields.text("Token"),
         checks=_service_checks(fields, service_id, name),
+        tagged_addresses=_tagged_addresses(fields),
+        socket_path=fields.text("SocketPath"),
     )
+
+
+def _sidecar(fields: DefinitionFields | None, service_id: str, name: str) -> ServiceDefinition | None:
+    if fields is None:
+        return None
+    if fields.text("ID"):
+        raise ConfigError("A SidecarService cannot specify an ID as this is managed by the agent")
+    connect = fields.object("Connect")
+    if connect is not None and connect.has("SidecarService"):
+        raise ConfigError("A SidecarService cannot have a nested SidecarService")
+    if connect is not None and connect.has("Proxy"):
+        raise ConfigError("A SidecarService cannot have a managed proxy")
+    return _service(fields, (service_id, name))
+
+
+def _tagged_addresses(fields: DefinitionFields) -> dict[str, ServiceAddress]:
+    value = fields.value("TaggedAddresses")
+    if value is not None and not isinstance(value, Mapping):
+        fields.refuse("TaggedAddresses", f"expected object, got {json_type(value)}")
+    found = {}
+    for name, way in (value or {}).items():
+        place = f"{fields.path('TaggedAddresses')}[{name}]"
+        if not isinstance(way, Mapping):
+            raise fields.error(
+                f'{place}: expected object, got {json_type(way)}: write {{"address": ..., "port": ...}}'
+            )
+        part = type(fields)(way, place).only(("Address", "Port"))
+        found[name] = ServiceAddress(part.text("Address"), _port(part))
+    return found
 
 
 def _port(fields: DefinitionFields) -> int:
@@ -177,6 +213,7 @@ def _service_checks(fields: DefinitionFields, service_id: str, name: str) -> tup
                 _check(part, service_id),
                 id=_check_id(part) or f"service:{service_id}{numbered}",
                 name=part.text("Name") or f"Service '{name}' check",
+                token=part.text("Token") or fields.text("Token"),
             )
         )
     twice = {check.id.lower() for check in checks}
@@ -196,9 +233,9 @@ def _check(fields: DefinitionFields, service_id: str) -> CheckDefinition:
     fields.only(_CHECK_FIELDS)
     if fields.text("Status") not in ("", *STATES):
         raise ConfigError(f"{fields.path('Status')}: bad check status: {_accepted_states()}")
-    for later in _LATER_CHECK_FIELDS:
-        if fields.value(later):
-            raise _invalid(fields, f"{later} is not in this release of meshnode")
+    for refused, reason in _REFUSED_CHECK_FIELDS.items():
+        if fields.value(refused):
+            raise _invalid(fields, f"{refused}: {reason}")
     check_id, name = _check_id(fields), _bounded(fields, "Name")
     after = fields.duration("DeregisterCriticalServiceAfter")
     return CheckDefinition(
@@ -275,7 +312,23 @@ def _repeated(fields: DefinitionFields, kind: str, args: tuple[str, ...]) -> Che
                 **shared,
             )
         case "TCP":
-            return TcpCheck(address=fields.text("TCP"), **shared)
+            return TcpCheck(
+                address=fields.text("TCP"),
+                use_tls=fields.boolean("TCPUseTLS"),
+                tls_skip_verify=insecure,
+                tls_server_name=server_name,
+                **shared,
+            )
+        case "UDP":
+            return UdpCheck(address=fields.text("UDP"), **shared)
+        case "H2PING":
+            return H2PingCheck(
+                address=fields.text("H2PING"),
+                use_tls=fields.boolean("H2PINGUseTLS") if fields.has("H2PINGUseTLS") else True,
+                tls_skip_verify=insecure,
+                tls_server_name=server_name,
+                **shared,
+            )
         case "GRPC":
             return GrpcCheck(
                 target=fields.text("GRPC"),
@@ -291,7 +344,7 @@ def _repeated(fields: DefinitionFields, kind: str, args: tuple[str, ...]) -> Che
 def _kind(fields: DefinitionFields, args: tuple[str, ...]) -> str:
     """Which of the ways to run is asked for; more than one is refused (Consul takes the first that it knows)."""
     docker = fields.text("DockerContainerID")
-    found = [name for name in ("HTTP", "TCP", "GRPC", "Certificate") if fields.text(name)]
+    found = [name for name in ("HTTP", "TCP", "UDP", "H2PING", "GRPC", "Certificate") if fields.text(name)]
     if docker:
         found.append("DockerContainerID")
     elif args:

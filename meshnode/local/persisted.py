@@ -8,29 +8,32 @@ seconds. What another version wrote is read as far as it is known. Source: Consu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.json_fields import JsonFields
 from meshnode.catalog.model import CRITICAL, STATES
+from meshnode.catalog.wire import service_fields
 from meshnode.local.check_type import (
     AliasCheck,
     CertificateCheck,
     CheckType,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     IntervalCheck,
     ScriptCheck,
     TcpCheck,
     Thresholds,
     TtlCheck,
+    UdpCheck,
 )
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.parse import parse_check, parse_service
-from meshnode.local.wire import service_body
+from meshnode.local.proxy import SIDECAR_SUFFIX
 
 __all__ = [
     "SavedStatus",
@@ -55,7 +58,10 @@ class SavedStatus:
 
 def serialize_service(definition: ServiceDefinition) -> dict[str, Any]:
     """A record; the checks of a service have records of their own."""
-    return {"Token": definition.token, "Service": service_body(definition.service())}
+    service = service_fields(definition.service())
+    if definition.parent:
+        service["LocallyRegisteredAsSidecar"] = True
+    return {"Token": definition.token, "Service": service}
 
 
 def parse_service_record(record: Mapping[str, Any]) -> ServiceDefinition:
@@ -65,7 +71,10 @@ def parse_service_record(record: Mapping[str, Any]) -> ServiceDefinition:
     if service is None:
         raise ConfigError("Service is missing")
     body = {**service.obj, "Name": service.text("Service"), "Token": fields.text("Token")}
-    return parse_service(body)
+    definition = parse_service(body)
+    if not service.boolean("LocallyRegisteredAsSidecar"):
+        return definition
+    return replace(definition, parent=definition.id.removesuffix(SIDECAR_SUFFIX))
 
 
 def serialize_check(definition: CheckDefinition) -> dict[str, Any]:
@@ -145,7 +154,19 @@ _NAMES: Final[dict[type[Any], dict[str, str]]] = {
         "tls_server_name": "TLSServerName",
         "disable_redirects": "DisableRedirects",
     },
-    TcpCheck: {"address": "TCP"},
+    TcpCheck: {
+        "address": "TCP",
+        "use_tls": "TCPUseTLS",
+        "tls_skip_verify": "TLSSkipVerify",
+        "tls_server_name": "TLSServerName",
+    },
+    UdpCheck: {"address": "UDP"},
+    H2PingCheck: {
+        "address": "H2PING",
+        "use_tls": "H2PINGUseTLS",
+        "tls_skip_verify": "TLSSkipVerify",
+        "tls_server_name": "TLSServerName",
+    },
     GrpcCheck: {
         "target": "GRPC",
         "use_tls": "GRPCUseTLS",

@@ -12,7 +12,19 @@ from typing import Any, Final
 from meshnode.base.json_fields import json_type
 from meshnode.local.fields import DefinitionFields
 
-__all__ = ["MAX_CONFIG_DEPTH", "canonical_proxy", "parse_managed_proxy", "parse_proxy", "without_empty"]
+__all__ = [
+    "MANAGED_SUFFIX",
+    "MAX_CONFIG_DEPTH",
+    "SIDECAR_SUFFIX",
+    "canonical_proxy",
+    "parse_managed_proxy",
+    "parse_proxy",
+    "without_empty",
+]
+
+#: What a service's id and name end in for its sidecar, and for its managed proxy.
+SIDECAR_SUFFIX: Final = "-sidecar-proxy"
+MANAGED_SUFFIX: Final = "-proxy"
 
 #: How deep the ``Config`` of a proxy may be nested: as deep as servers take it.
 MAX_CONFIG_DEPTH: Final = 32
@@ -21,7 +33,7 @@ UPSTREAM_TYPES: Final = ("", "service", "prepared_query")
 
 
 def parse_managed_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
-    """``ExecMode`` (daemon by default), ``Command`` and ``Config``."""
+    """``ExecMode`` (empty: the agent's default), ``Command`` and ``Config``."""
     if fields is None:
         return None
     fields.only(("ExecMode", "Command", "Config"))
@@ -29,7 +41,7 @@ def parse_managed_proxy(fields: DefinitionFields | None) -> dict[str, Any] | Non
     if mode not in EXEC_MODES:
         fields.refuse("ExecMode", f'"{mode[:40]}" can\'t be used: write daemon or script')
     body = {
-        "ExecMode": mode or "daemon",
+        "ExecMode": mode,
         "Command": list(fields.strings("Command")),
         "Config": _open(fields, "Config"),
     }

@@ -37,6 +37,7 @@ __all__ = [
     "parse_leaf_request",
     "read_root",
     "serialize_leaf_key",
+    "service_of",
     "sign_leaf",
 ]
 
@@ -214,7 +215,7 @@ def sign_leaf(
 
     Raises :class:`RemoteProtocolError` for anybody else, :class:`ConfigError` when the root is not valid at ``at``.
     """
-    identity = _service_of(request, trust_domain, datacenter)
+    identity = service_of(request, trust_domain, datacenter)
     root = authority.certificate
     if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
         raise ConfigError(
@@ -268,7 +269,8 @@ def _leaf(
     )
 
 
-def _service_of(request: LeafRequest, trust_domain: str, datacenter: str) -> ServiceId:
+def service_of(request: LeafRequest, trust_domain: str, datacenter: str) -> ServiceId:
+    """The service that asks. Raises :class:`RemoteProtocolError` when it isn't one of this mesh and datacenter."""
     identity = request.identity
     if not isinstance(identity, ServiceId):
         raise RemoteProtocolError(

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from meshnode.prove.verdict import PortVerdict
 
-__all__ = ["Conclusion", "Outcome", "conclude", "conclude_control"]
+__all__ = ["Conclusion", "Outcome", "conclude", "conclude_control", "with_control"]
 
 
 class Outcome(StrEnum):
@@ -88,6 +88,21 @@ def conclude_control(
         return Conclusion(Outcome.VOID, (*voids, *problems))
     where = _ports([str(verdict.port) for verdict in verdicts if verdict.canaries])
     return Conclusion(Outcome.PROVED, (f"the control finds every canary in clear, on {where}",))
+
+
+def with_control(mesh: Conclusion, control: Conclusion | None) -> Conclusion:
+    """The word on a mesh, given that on its twin in clear: who can't find a canary there has proved nothing here."""
+    if mesh.outcome is Outcome.FAILED:
+        return mesh
+    if control is None:
+        reason = "there is no control: judge captures of the same traffic in a mesh in clear with -control"
+    elif control.outcome is not Outcome.PROVED:
+        reason = f"the control does not show what it has to: {'; '.join(control.reasons)}"
+    elif mesh.outcome is Outcome.PROVED:
+        return Conclusion(Outcome.PROVED, (*mesh.reasons, *control.reasons))
+    else:
+        return mesh
+    return Conclusion(Outcome.VOID, (*(mesh.reasons if mesh.outcome is Outcome.VOID else ()), reason))
 
 
 def _canaries(count: int) -> str:

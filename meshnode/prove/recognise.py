@@ -8,6 +8,7 @@ from typing import Final
 
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.budget import Budget
+from meshnode.prove.dns_shape import DnsShape, dns_message, dns_stream
 from meshnode.prove.gossip import split_label, view_packet, view_stream
 from meshnode.prove.tls import RESYNC_BYTES, TlsWalk, find_records, is_text, looks_like_tls
 
@@ -41,6 +42,19 @@ MAX_GOSSIP_STREAM_BYTES: Final = 8 * 1024 * 1024
 #: Bytes from the start that are kept to be shown.
 SAMPLE_BYTES: Final = 96
 _MIN_LINE_BYTES: Final = 4
+_SSH: Final = b"SSH-"
+_HTTP2: Final = "HTTP/2 in clear"
+#: Start of a connection in which the first calls are, and paths of gRPC as HPACK's Huffman code writes them (RFC 7541
+#: Appendix B): /etcdserverpb and /envoy. up to the last whole byte.
+_CALL_BYTES: Final = 2048
+_CALLS: Final = {
+    bytes.fromhex("60a924882d9dcb6571"): "etcd",
+    b"/etcdserverpb.": "etcd",
+    bytes.fromhex("60b5773fa5"): "xDS",
+    b"/envoy.": "xDS",
+    b"type.googleapis.com/envoy.": "xDS",
+}
+_HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +75,11 @@ class Finding:
 def recognise_datagram(data: bytes, keyring: Keyring) -> Finding:
     """Judge a UDP payload as gossip; other protocols of datagrams are none that could be called encrypted."""
     view = view_packet(data, keyring)
-    if view.kind in {"unknown", "unopened"} and is_text(data):
-        return Finding("plaintext", "readable text")
+    if view.kind in {"unknown", "unopened"}:
+        if is_text(data):
+            return Finding("plaintext", "readable text")
+        if (message := dns_message(data)) is not None:
+            return _dns_finding(message)
     return Finding(view.kind, view.detail, content=view.content)
 
 
@@ -80,6 +97,7 @@ class StreamRecogniser:
         self._budget = budget
         self._held = bytearray()
         self._whole = True
+        self._calls = b""
         self._walk: TlsWalk | None = None
         self._finding: Finding | None = None
         self._feed: Callable[[bytes], None] = self._collect
@@ -98,6 +116,9 @@ class StreamRecogniser:
             self._settle(bytes(self._held))
         data = bytes(self._held)
         self._release()
+        if self._calls:
+            names = [name for path, name in _CALLS.items() if path in self._calls]
+            self._finding = Finding("plaintext", ": ".join((_HTTP2, *names[:1])))
         self._feed = _ignore
         if self._walk is not None:
             self._walk.finish()
@@ -117,6 +138,10 @@ class StreamRecogniser:
         if before < enough <= len(self._held):
             self._settle(bytes(self._held))
 
+    def _collect_calls(self, data: bytes) -> None:
+        """Keep the start of HTTP/2, which names what is called."""
+        self._calls += data[: _CALL_BYTES - len(self._calls)]
+
     def _settle(self, data: bytes) -> None:
         """Decide from what is held; what is neither TLS nor readable at once goes on being held as gossip."""
         start = self._tls_start(data)
@@ -130,6 +155,9 @@ class StreamRecogniser:
         self._finding = self._readable(data)
         if self._finding is not None:
             self._feed = _ignore
+            if self._finding.detail == _HTTP2:
+                self._feed = self._collect_calls
+                self._collect_calls(data)
             self._release()
 
     def _tls_start(self, data: bytes) -> int | None:
@@ -147,6 +175,10 @@ class StreamRecogniser:
         return None
 
     def _readable(self, data: bytes) -> Finding | None:
+        if data.startswith(_SSH):
+            return Finding("unknown", "SSH, which is no protocol of the mesh")
+        if data.startswith(_HTTP2_PREFACE) or _is_http2_settings(data):
+            return Finding("plaintext", _HTTP2)
         if data.startswith(_HTTP_WORDS):
             words = data.split(b"\r\n", 1)[0].split(b" ")
             word = words[0] if not data.startswith(b"HTTP/") or len(words) < 2 else b"answer " + words[1][:3]
@@ -161,6 +193,8 @@ class StreamRecogniser:
             return Finding(view.kind, view.detail, content=view.content)
         if is_text(data[:512], _MIN_LINE_BYTES):
             return Finding("plaintext", "readable text")
+        if self._opening and (message := dns_stream(data)) is not None:
+            return _dns_finding(message)
         if view.detail.startswith(("no given key", "the start of", "a sealed frame")):
             return Finding("unknown", view.detail)
         if self._opening and len(data) > 1 and data[0] in _RPC_SELECTORS and _has_words(data[1:512]):
@@ -170,6 +204,11 @@ class StreamRecogniser:
         return Finding(
             "unknown", "no protocol recognised" if self._opening else "joined in the middle of a connection"
         )
+
+    @property
+    def walk(self) -> TlsWalk | None:
+        """The walk over its records, when it is TLS."""
+        return self._walk
 
     def _release(self) -> None:
         self._budget.give_back(len(self._held))
@@ -199,6 +238,16 @@ def _tls_finding(walk: TlsWalk) -> Finding:
     parts += [f"ALPN {','.join(hello.protocols)}"] if hello.protocols else []
     parts += [] if hello.side else ["records, joined after the handshake"]
     return Finding("tls", " ".join(filter(None, parts)), hello.version, hello.cipher, hello.certificate_names)
+
+
+def _dns_finding(message: DnsShape) -> Finding:
+    return Finding("plaintext", f"DNS {'answer' if message.answer else 'question'}", content=(message.name,))
+
+
+def _is_http2_settings(data: bytes) -> bool:
+    """The frame that a server of HTTP/2 begins with (RFC 9113 3.4, 6.5): settings of six bytes each, on stream 0."""
+    length = int.from_bytes(data[:3], "big")
+    return len(data) >= 12 and data[3:9] == b"\x04" + bytes(5) and length % 6 == 0 and length <= 600
 
 
 def _is_yamux(data: bytes) -> bool:

@@ -56,6 +56,10 @@ class Stream:
     next_sequence: int | None = None
     ended: bool = False
     reader: Reader | None = None
+    #: The reader that was made for it, also after its end.
+    first_reader: Reader | None = None
+    #: The other direction, as long as the connection is followed.
+    other: Stream | None = field(default=None, repr=False)
     _waiting: dict[int, Packet] = field(default_factory=dict)
     _fin: int | None = None
     _acknowledged: tuple[int, int, int] | None = None
@@ -222,7 +226,7 @@ class Reassembly:
             stream.finish(self._budget)
             return
         if stream.reader is None and (packet.payload or packet.missing):
-            stream.reader = self._begin(stream)
+            stream.reader = stream.first_reader = self._begin(stream)
         if packet.payload or packet.missing or packet.flags & _FIN:
             stream.add(packet, self._budget)
 
@@ -237,6 +241,7 @@ class Reassembly:
             over = (known for known, pair in self._streams.items() if pair[0].ended and pair[1].ended)
             self._forget(next(over, next(iter(self._streams))))
         forth, back = Stream(*key), Stream(key[1], key[0])
+        forth.other, back.other = back, forth
         self._streams[key] = (forth, back)
         self._streams[key[1], key[0]] = (back, forth)
         return forth, back
@@ -246,8 +251,10 @@ class Reassembly:
         self._streams.pop((key[1], key[0]), None)
         for stream in pair or ():
             if stream.reader is None and not stream.ended and stream.unseen():
-                stream.reader = self._begin(stream)
+                stream.reader = stream.first_reader = self._begin(stream)
             stream.finish(self._budget)
+        for stream in pair or ():
+            stream.other = None
 
 
 def _is_another(stream: Stream, sequence: int) -> bool:

@@ -66,13 +66,15 @@ def find_records(data: bytes) -> int | None:
 class TlsWalk:
     """Walks the records of one direction.
 
-    ``broken_at`` is where the first bytes are that are no record, ``readable_at`` where application data is text.
+    ``broken_at`` is where the first bytes are that are no record, ``readable_at`` where application data is text;
+    ``first_sealed_bytes`` is the length of the first record of application data, which in TLS 1.3 is of the handshake.
     """
 
     handshake: Handshake = field(default_factory=Handshake)
     position: int = 0
     records: int = 0
     sealed_bytes: int = 0
+    first_sealed_bytes: int | None = None
     broken_at: int | None = None
     readable_at: int | None = None
     _header: bytearray = field(default_factory=bytearray)
@@ -114,6 +116,8 @@ class TlsWalk:
         kind, length = self._header[0], int.from_bytes(self._header[3:5], "big")
         if kind == _APPLICATION_DATA:
             self.sealed_bytes += length
+            if self.first_sealed_bytes is None:
+                self.first_sealed_bytes = length
             self._stop_reading()
             if self.readable_at is None and is_text(bytes(self._body)):
                 self.readable_at = self.position + _HEADER_BYTES

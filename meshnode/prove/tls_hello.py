@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 
 __all__ = ["Handshake", "printable"]
 
-_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE = 1, 2, 11
-_SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
+_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE, _CERTIFICATE_REQUEST, _CERTIFICATE_VERIFY = 1, 2, 11, 13, 15
+_SERVER_NAME, _ALPN, _PRE_SHARED_KEY, _EARLY_DATA, _SUPPORTED_VERSIONS = 0, 16, 41, 42, 43
 _HELLO_RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 #: Longest name of a peer that is shown, and most of them.
 MAX_NAME_CHARS: Final = 120
@@ -66,7 +66,11 @@ def printable(text: str) -> str:
 
 @dataclass(slots=True)
 class Handshake:
-    """What one direction says in clear. ``side`` is client, server, or empty when no hello was seen."""
+    """What one direction says in clear. ``side`` is client, server, or empty when no hello was seen.
+
+    ``asks_certificate``, ``certificate_sent`` and ``signature_bytes`` (of CertificateVerify) can be seen up to TLS 1.2;
+    ``resumed`` and ``early_data`` in TLS 1.3.
+    """
 
     side: str = ""
     version: str = ""
@@ -75,6 +79,11 @@ class Handshake:
     protocols: tuple[str, ...] = ()
     certificate_names: tuple[str, ...] = ()
     encrypts: bool = True
+    asks_certificate: bool = False
+    certificate_sent: bool = False
+    signature_bytes: int = 0
+    resumed: bool = False
+    early_data: bool = False
 
     def read(self, data: bytes) -> int:
         """Read the messages at the start of ``data``; returns how many bytes of it were whole messages."""
@@ -90,7 +99,12 @@ class Handshake:
                 elif kind == _SERVER_HELLO:
                     self._read_server_hello(body)
                 elif kind == _CERTIFICATE:
+                    self.certificate_sent = len(body) > 3
                     self.certificate_names = _names(body)
+                elif kind == _CERTIFICATE_REQUEST:
+                    self.asks_certificate = True
+                elif kind == _CERTIFICATE_VERIFY:
+                    self.signature_bytes = length
             except (IndexError, ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
                 # TypeError: cryptography's answer to a name of an ASN.1 type that names can't have.
                 pass
@@ -109,6 +123,8 @@ class Handshake:
                 self.server_name = printable(name.decode("ascii", "replace"))
             elif kind == _ALPN:
                 self.protocols = _alpn(data)
+            elif kind == _EARLY_DATA:
+                self.early_data = True
 
     def _read_server_hello(self, body: bytes) -> None:
         self.side = "server"
@@ -125,6 +141,8 @@ class Handshake:
                 version = int.from_bytes(data, "big")
             elif kind == _ALPN:
                 self.protocols = _alpn(data)
+            elif kind == _PRE_SHARED_KEY:
+                self.resumed = True
         self.version = _VERSIONS.get(version, f"version 0x{version:04x}")
         self.cipher = _CIPHERS.get(cipher, f"cipher 0x{cipher:04x}")
         self.encrypts = cipher not in NULL_CIPHERS

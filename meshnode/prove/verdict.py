@@ -2,7 +2,8 @@
 
 A port is *encrypted* only when all of its payload was recognised as TLS, or was sealed gossip that a key opened. One
 readable stream or one canary makes it *plaintext*. Anything else takes the proof away: what is not recognised, what
-is missing (*unknown*), and what has the shape of sealed gossip and was not opened (*unopened*).
+is missing (*unknown*), and what has the shape of sealed gossip and was not opened (*unopened*). The same per pair of
+nodes and direction is in ``flows``, where TLS that both ends showed certificates for is told from other TLS.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meshnode.base.address import Address
 from meshnode.gossip.memberlist.keyring import Keyring
+from meshnode.prove.authentication import mutual
 from meshnode.prove.budget import Budget
 from meshnode.prove.canary import CanarySearch, Tail, around
 from meshnode.prove.excerpt import Excerpt
+from meshnode.prove.flow import LEVELS, MAX_FLOWS, OTHERS, Flow, FlowKey, Level, flow_key
 from meshnode.prove.frame import Packet
 from meshnode.prove.gossip import split_label
+from meshnode.prove.gzip_search import Gunzip
 from meshnode.prove.recognise import SAMPLE_BYTES, Finding, StreamRecogniser, recognise_datagram
 from meshnode.prove.streams import Reassembly, Stream
+from meshnode.prove.timeline import Timeline
+from meshnode.prove.tls import TlsWalk
 
 __all__ = ["MAX_FINDINGS", "PortVerdict", "judge"]
 
@@ -48,6 +55,7 @@ class PortVerdict:
     certificate_names: set[str] = field(default_factory=set)
     canaries: set[str] = field(default_factory=set)
     sealed_canaries: set[str] = field(default_factory=set)
+    flows: dict[FlowKey, Flow] = field(default_factory=dict)
     excerpt: Excerpt | None = None
     _excerpt_rank: int = 0
 
@@ -68,8 +76,17 @@ class PortVerdict:
             return "silent"
         return "unopened" if "unopened" in kinds else "encrypted"
 
-    def add(self, finding: Finding, sample: Excerpt) -> None:
+    def flow(self, source: Address, destination: Address) -> Flow:
+        """The row of these two ends."""
+        key = flow_key(self.port, source, destination)
+        if key not in self.flows and len(self.flows) >= MAX_FLOWS:
+            key = FlowKey(OTHERS, OTHERS, key.direction)
+        return self.flows.setdefault(key, Flow(key))
+
+    def add(self, finding: Finding, sample: Excerpt, flow: Flow) -> None:
         """Count one stream or datagram; the excerpt shown is of the worst that was seen."""
+        flow.counts[LEVELS[finding.kind]] += 1
+        flow.show(sample, _RANK[finding.kind])
         key = (finding.kind, finding.detail)
         if key not in self.findings and len(self.findings) >= MAX_FINDINGS:
             key = (finding.kind, "and more of other kinds")
@@ -85,9 +102,11 @@ class PortVerdict:
         if rank > self._excerpt_rank and excerpt.data:
             self.excerpt, self._excerpt_rank = excerpt, rank
 
-    def leak(self, canary: str, excerpt: Excerpt) -> None:
+    def leak(self, canary: str, excerpt: Excerpt, flow: Flow) -> None:
         """A canary was readable."""
         self.canaries.add(canary)
+        flow.canaries.add(canary)
+        flow.show(excerpt, _CANARY_RANK)
         self.show(excerpt, _CANARY_RANK)
 
     def as_dict(self) -> dict[str, object]:
@@ -105,21 +124,27 @@ class PortVerdict:
             "canaries": sorted(self.canaries),
             "sealed_canaries": sorted(self.sealed_canaries),
             "excerpt": self.excerpt.as_dict() if self.excerpt else None,
+            "flows": [flow.as_dict() for _, flow in sorted(self.flows.items())],
         }
 
 
 def judge(
-    captures: Iterable[Iterable[Packet]], ports: Sequence[int], canaries: Sequence[str], keyring: Keyring
+    captures: Iterable[Iterable[Packet]],
+    ports: Sequence[int],
+    canaries: Sequence[str],
+    keyring: Keyring,
+    timeline: Timeline | None = None,
 ) -> list[PortVerdict]:
     """Judge each of ``ports`` from every capture; a packet belongs to the port that either of its ends has.
 
-    Each capture is an observation of its own: a connection that two of them saw is judged twice.
+    Each capture is an observation of its own: a connection that two of them saw is judged twice. ``timeline`` gets
+    what was seen when.
     """
     verdicts = {port: PortVerdict(port) for port in ports}
     search = CanarySearch(canaries)
     budget, labels = Budget(), dict[bytes, None]()
     for capture in captures:
-        _Observation(verdicts, search, keyring, budget, labels).run(capture)
+        _Observation(verdicts, search, keyring, budget, labels, timeline or Timeline()).run(capture)
     return list(verdicts.values())
 
 
@@ -133,12 +158,14 @@ class _Observation:
         keyring: Keyring,
         budget: Budget,
         labels: dict[bytes, None],
+        timeline: Timeline,
     ) -> None:
         self._verdicts = verdicts
         self.search = search
         self.keyring = keyring
         self.budget = budget
         self.labels = labels
+        self._timeline = timeline
 
     def run(self, packets: Iterable[Packet]) -> None:
         connections = Reassembly(self._begin, self.budget)
@@ -148,12 +175,18 @@ class _Observation:
                 continue
             verdict.packets += 1
             verdict.payload_bytes += len(packet.payload)
+            flow = verdict.flow(packet.source, packet.destination)
+            flow.packets += 1
+            flow.payload_bytes += len(packet.payload)
+            if packet.payload:
+                self._timeline.add(verdict.port, packet.at, len(packet.payload))
             if packet.transport == "tcp":
                 connections.add(packet)
                 continue
             verdict.missing_bytes += packet.missing
+            flow.missing_bytes += packet.missing
             if packet.payload:
-                self._judge_datagram(verdict, packet)
+                self._judge_datagram(verdict, flow, packet)
         connections.finish()
 
     def know_label(self, label: bytes) -> None:
@@ -161,7 +194,7 @@ class _Observation:
         if label and len(self.labels) < MAX_LABELS:
             self.labels[label] = None
 
-    def search_content(self, verdict: PortVerdict, finding: Finding, excerpt: Excerpt) -> None:
+    def search_content(self, verdict: PortVerdict, flow: Flow, finding: Finding, excerpt: Excerpt) -> None:
         """Canaries in what a reader gets out of it: a leak when anybody can, else a sign that it travelled sealed."""
         for content in finding.content:
             for canary, (begin, end) in self.search.find(content).items():
@@ -169,9 +202,9 @@ class _Observation:
                     verdict.sealed_canaries.add(canary)
                     continue
                 offset, data = around(content, begin, end)
-                verdict.leak(canary, replace(excerpt, data=data, offset=offset))
+                verdict.leak(canary, replace(excerpt, data=data, offset=offset), flow)
 
-    def _judge_datagram(self, verdict: PortVerdict, packet: Packet) -> None:
+    def _judge_datagram(self, verdict: PortVerdict, flow: Flow, packet: Packet) -> None:
         payload = packet.payload
         ends = (packet.at, "udp", packet.source, packet.destination)
         self.know_label(split_label(payload)[0])
@@ -179,9 +212,11 @@ class _Observation:
         sample = Excerpt(*ends, payload[:SAMPLE_BYTES])
         for canary, (begin, end) in self.search.find(payload).items():
             offset, data = around(payload, begin, end)
-            verdict.leak(canary, Excerpt(*ends, data, offset))
-        self.search_content(verdict, finding, sample)
-        verdict.add(finding, sample)
+            verdict.leak(canary, Excerpt(*ends, data, offset), flow)
+        for text in Gunzip().feed(payload):
+            self.search_content(verdict, flow, Finding("plaintext", "gzip", content=(text,)), sample)
+        self.search_content(verdict, flow, finding, sample)
+        verdict.add(finding, sample, flow)
 
     def _begin(self, stream: Stream) -> _StreamReader:
         verdict = self._verdict_of(stream)
@@ -198,9 +233,15 @@ class _StreamReader:
     def __init__(self, observation: _Observation, verdict: PortVerdict, stream: Stream) -> None:
         self._observation = observation
         self._verdict = verdict
+        self._stream = stream
+        self.flow = verdict.flow(stream.source, stream.destination)
         self._ends = (stream.source, stream.destination)
         self._tail = Tail(observation.search)
+        self._gunzip, self._expanded = Gunzip(), Tail(observation.search)
         self._at: float | None = None
+        #: The records of a stream that has been judged, and whether that was as encrypted.
+        self.walk: TlsWalk | None = None
+        self.encrypted = False
         self._recogniser: StreamRecogniser | None = StreamRecogniser(
             opening=stream.opening,
             keyring=observation.keyring,
@@ -215,16 +256,23 @@ class _StreamReader:
             self._recogniser.feed(payload)
             self._observation.know_label(self._recogniser.label)
         for canary, (offset, shown) in self._tail.find(payload).items():
-            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, shown, offset))
+            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, shown, offset), self.flow)
+        for text in self._gunzip.feed(payload):
+            if not text:
+                self._expanded = Tail(self._observation.search)
+            for canary, (offset, shown) in self._expanded.find(text).items():
+                self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, shown, offset), self.flow)
 
     def stray(self, payload: bytes, at: float) -> None:
         for canary, (begin, end) in self._observation.search.find(payload).items():
             offset, data = around(payload, begin, end)
-            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, data, offset))
+            self._verdict.leak(canary, Excerpt(at, "tcp", *self._ends, data, offset), self.flow)
 
     def gap(self, missing: int) -> None:
         self._verdict.missing_bytes += missing
+        self.flow.missing_bytes += missing
         self._tail.skip(missing)
+        self._gunzip.skip()
         self._conclude()
 
     def end(self) -> None:
@@ -238,5 +286,20 @@ class _StreamReader:
         if self._at is None:
             return
         sample = Excerpt(self._at, "tcp", *self._ends, recogniser.sample)
-        self._observation.search_content(self._verdict, finding, sample)
-        self._verdict.add(finding, sample)
+        self._observation.search_content(self._verdict, self.flow, finding, sample)
+        self._verdict.add(finding, sample, self.flow)
+        self.walk = recogniser.walk
+        self.encrypted = LEVELS[finding.kind] is Level.ENCRYPTED
+        self._authenticate()
+
+    def _authenticate(self) -> None:
+        """When both directions have been judged: did both ends show who they are?"""
+        companion = self._stream.other.first_reader if self._stream.other is not None else None
+        readers = [self, *((companion,) if isinstance(companion, _StreamReader) else ())]
+        walks = {reader.walk.handshake.side: reader.walk for reader in readers if reader.walk is not None}
+        client, server = walks.get("client"), walks.get("server")
+        if client is None or server is None:
+            return
+        seen = mutual(client.handshake, client.first_sealed_bytes, server.handshake)
+        for reader in readers:
+            reader.flow.authenticate(seen.evidence, mutual=seen.mutual and reader.encrypted)

@@ -8,6 +8,8 @@ orders of attempts, lists of what to cut and what to restart. ``meshnode.runtime
 ``ledger``          live connections, and which of them a new decision forbids
 ``balance``         which instance to try, in which order; memory of those that failed
 ``config``          what a proxy listens on and leads to; what a change of it restarts
+``definition``      that, read from flags, from a service's registration, from a file
+``report``          what is told to the agent, of one process or of several
 """
 
 __all__: list[str] = []

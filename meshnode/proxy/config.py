@@ -6,6 +6,7 @@ Names of the settings that a service definition can hold (``proxy.config``): Con
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,25 +33,31 @@ DEFAULT_MAX_CONNECTIONS: Final = 16_384
 #: Handshakes under way at once; a further client takes the place of the one that has been silent longest.
 DEFAULT_MAX_HANDSHAKES: Final = 1024
 PROTOCOLS: Final = ("tcp", "http", "http2", "grpc")
+_HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An IP address and a port, or the path of a unix socket. Raises :class:`ConfigError` for anything else."""
+    """An IP address and a port, or the path of a unix socket. Raises :class:`ConfigError` for anything else.
+
+    ``named``: ``host`` is a name, which has to be resolved for each connection. Nothing listens on such an endpoint.
+    """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    named: bool = False
 
     def __post_init__(self) -> None:
         if self.path:
             if self.host or self.port or not self.path.startswith("/") or len(self.path.encode()) > 107:
                 raise ConfigError(f"{self.path!r:.120} is not an absolute path of at most 107 bytes alone")
             return
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            raise ConfigError(f"{self.host!r:.120} is not an IP address") from None
+        if self.named:
+            if not _HOST_NAME.fullmatch(self.host):
+                raise ConfigError(f"{self.host!r:.120} is not an IP address or a host name")
+        elif not _is_address(self.host):
+            raise ConfigError(f"{self.host!r:.120} is not an IP address")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port} is not from 0 to 65535")
 
@@ -214,12 +221,21 @@ def _app_endpoint(text: str) -> Endpoint:
             key="local_service_address",
         )
     host = host.removeprefix("[").removesuffix("]")
-    return _endpoint("local_service_address", "127.0.0.1" if host in {"", "localhost"} else host, int(port))
+    host = "127.0.0.1" if host in {"", "localhost"} else host
+    return _endpoint("local_service_address", host, int(port[:8]), named=not _is_address(host))
 
 
-def _endpoint(key: str, host: str, port: int, path: str = "") -> Endpoint:
+def _is_address(host: str) -> bool:
     try:
-        return Endpoint(host, port, path)
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _endpoint(key: str, host: str, port: int, path: str = "", *, named: bool = False) -> Endpoint:
+    try:
+        return Endpoint(host, port, path, named)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}", key=key) from None
 
@@ -233,10 +249,12 @@ def _text(settings: Mapping[str, Any], key: str) -> str:
 
 def _integer(settings: Mapping[str, Any], key: str, default: int, most: int) -> int:
     value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{key}: expected a whole number, got {value!r:.60}", key=key)
     if not 0 <= value <= most:
-        raise ConfigError(f"{key}: {int(value)} is not from 0 to {most}", key=key)
+        raise ConfigError(f"{key}: {value:g} is not from 0 to {most}", key=key)
+    if value != int(value):
+        raise ConfigError(f"{key}: expected a whole number, got {value!r:.60}", key=key)
     return int(value)
 
 

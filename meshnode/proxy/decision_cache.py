@@ -1,7 +1,8 @@
 """What intentions said of a source, kept so that a new connection waits for nobody. Fails closed.
 
-An entry is *fresh* for ``refresh_after`` seconds: it is used at once. After that it is asked for again; when no answer
-comes it still holds until it is ``max_age`` old. Then, and for a source never asked about, the answer is no.
+An entry is *fresh* for ``refresh_after`` seconds, or until something changed: it is used at once. After that it is
+asked for again; when no answer comes it still holds until it is ``max_age`` old. Then, and for a source never asked
+about, the answer is no.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-__all__ = ["MAX_ENTRIES", "Decision", "DecisionCache", "SourceKey"]
+__all__ = ["MAX_AGE", "MAX_ENTRIES", "REFRESH_AFTER", "Decision", "DecisionCache", "SourceKey"]
 
+#: Seconds that a decision is used without asking, and those after which it doesn't hold without an answer either.
+REFRESH_AFTER: Final = 30.0
+MAX_AGE: Final = 300.0
 #: Different sources remembered; the one used longest ago is forgotten first.
 MAX_ENTRIES: Final = 8192
 
@@ -32,12 +36,17 @@ class DecisionCache:
     """Times are monotonic seconds."""
 
     def __init__(
-        self, *, refresh_after: float = 30.0, max_age: float = 300.0, max_entries: int = MAX_ENTRIES
+        self,
+        *,
+        refresh_after: float = REFRESH_AFTER,
+        max_age: float = MAX_AGE,
+        max_entries: int = MAX_ENTRIES,
     ) -> None:
         self._refresh_after = refresh_after
         self._max_age = max_age
         self._max_entries = max_entries
-        self._entries: OrderedDict[SourceKey, tuple[Decision, float]] = OrderedDict()
+        #: Decision, when it was answered, and the generation that it was asked for under.
+        self._entries: OrderedDict[SourceKey, tuple[Decision, float, int]] = OrderedDict()
         self._generation = 0
 
     def __len__(self) -> int:
@@ -48,13 +57,24 @@ class DecisionCache:
         """Grows with each ``invalidate``. An answer asked for under an older one is not stored."""
         return self._generation
 
+    def limit(self, *, refresh_after: float, max_age: float) -> None:
+        """Other bounds, in seconds, for what is known too."""
+        self._refresh_after, self._max_age = refresh_after, max_age
+
     def fresh(self, source: SourceKey, now: float) -> Decision | None:
         """The decision that can be used without asking, or ``None``: ask."""
         entry = self._entries.get(source)
-        if entry is None or not 0.0 <= now - entry[1] < self._refresh_after:
+        if entry is None or entry[2] != self._generation:
+            return None
+        if not 0.0 <= now - entry[1] < self._refresh_after:
             return None
         self._entries.move_to_end(source)
         return entry[0]
+
+    def holds(self, source: SourceKey, now: float) -> bool:
+        """Whether there is a decision that counts when nobody answers."""
+        entry = self._entries.get(source)
+        return entry is not None and now - entry[1] < self._max_age
 
     def without_answer(self, source: SourceKey, now: float, failure: str) -> Decision:
         """What holds when the authorizer could not be asked, ``failure`` saying why."""
@@ -73,7 +93,7 @@ class DecisionCache:
         """Remember an answer that was asked for under ``generation``. Says whether it was still wanted."""
         if generation != self._generation:
             return False
-        self._entries[source] = (decision, now)
+        self._entries[source] = (decision, now, generation)
         self._entries.move_to_end(source)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
@@ -82,10 +102,6 @@ class DecisionCache:
     def invalidate(self) -> None:
         """Intentions or revocations changed: nothing is fresh any more, but still holds when nobody answers."""
         self._generation += 1
-        self._entries = OrderedDict(
-            (source, (decision, stored - self._refresh_after))
-            for source, (decision, stored) in self._entries.items()
-        )
 
     def forget(self) -> None:
         """Know nothing: every source is asked for, and refused when nobody answers."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from itertools import islice
+from typing import Final, Literal, TypeAlias
 
 from meshnode.proxy.decision_cache import Decision, SourceKey
 
-__all__ = ["MAX_CLOSED", "Connection", "Direction", "Ledger", "Totals"]
+__all__ = ["MAX_CLOSED", "MAX_REFUSED", "Connection", "Direction", "Ledger", "Refused", "Totals"]
 
 Direction: TypeAlias = Literal["inbound", "outbound"]
 
 #: Ended connections that are remembered for ``explain``.
 MAX_CLOSED: Final = 256
+#: Refused connections that are remembered.
+MAX_REFUSED: Final = 256
 
 
 @dataclass(slots=True)
@@ -43,9 +46,23 @@ class Connection:
     until: float | None = None
     close_cause: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the API and for the pipe between processes."""
-        return {name: getattr(self, name) for name in self.__slots__}
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A connection that was not let through; its ``id`` is of the same row as those of connections.
+
+    ``source`` is the SPIFFE ID of who asked, empty when that was not known yet; ``rule`` what decided, empty when
+    no rule did. ``kind`` is a word for programs, ``because`` a sentence, ``at`` monotonic seconds.
+    """
+
+    id: int
+    listener: str
+    source: str
+    peer: str
+    kind: str
+    rule: str
+    because: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,7 @@ class Ledger:
         self._live: dict[int, Connection] = {}
         self._by_source: dict[SourceKey, set[int]] = {}
         self.closed: deque[Connection] = deque(maxlen=MAX_CLOSED)
+        self.refused: deque[Refused] = deque(maxlen=MAX_REFUSED)
         self._opened = {"inbound": 0, "outbound": 0}
         self._ended: dict[str, list[int]] = {"inbound": [0, 0, 0], "outbound": [0, 0, 0]}
 
@@ -87,7 +105,7 @@ class Ledger:
     ) -> Connection:
         """Enter a connection that is allowed."""
         entry = Connection(
-            self._next_id,
+            self._take_id(),
             direction,
             listener,
             source,
@@ -98,11 +116,31 @@ class Ledger:
             decision.because,
             now,
         )
-        self._next_id += self._id_step
         self._live[entry.id] = entry
         self._by_source.setdefault((source, serial), set()).add(entry.id)
         self._opened[direction] += 1
         return entry
+
+    def refuse(
+        self,
+        *,
+        listener: str,
+        peer: str,
+        kind: str,
+        because: str,
+        now: float,
+        source: str = "",
+        rule: str = "",
+    ) -> Refused:
+        """Enter a connection that was not let through."""
+        entry = Refused(self._take_id(), listener, source, peer, kind, rule, because, now)
+        self.refused.append(entry)
+        return entry
+
+    def _take_id(self) -> int:
+        taken = self._next_id
+        self._next_id += self._id_step
+        return taken
 
     def close(self, id: int, cause: str, now: float) -> Connection | None:  # noqa: A002
         """Enter the end of a connection; ``None`` when it had ended before."""
@@ -125,6 +163,11 @@ class Ledger:
     def live(self) -> list[Connection]:
         """Every live connection, oldest first."""
         return list(self._live.values())
+
+    def newest(self, count: int) -> list[Connection]:
+        """At most ``count`` live connections, those opened last, oldest first."""
+        skipped = max(0, len(self._live) - count)
+        return list(islice(self._live.values(), skipped, None))
 
     def get(self, id: int) -> Connection | None:  # noqa: A002
         """A live connection by its id."""

@@ -175,7 +175,9 @@ async def run_program(
     try:
         code = await child.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(collecting), TRAILING_OUTPUT_TIMEOUT)
+            # Not wait_for: it loses a cancellation that comes together with the end of the output.
+            async with asyncio.timeout(TRAILING_OUTPUT_TIMEOUT):
+                await asyncio.shield(collecting)
     finally:
         collecting.cancel()
         await child.close()

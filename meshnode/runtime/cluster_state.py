@@ -29,7 +29,7 @@ from meshnode.control.log import (
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import NANOSECONDS, Body, Moment, ReadMethod, WriteMethod, integer
 from meshnode.control.watch import WatchKey, WatchTable
-from meshnode.runtime.log_batcher import LogBatcher
+from meshnode.runtime.log_batcher import LogBatcher, Written
 from meshnode.runtime.log_replica import LogReplica
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
@@ -230,6 +230,13 @@ class ClusterState:
             raise NotLeaderError(self.log.leadership.leader)
         command = method.plan(self.machine, body, self.authorizer(token), Moment(self._wall(), self._new_id))
         return method.reply(self.machine, await self.submit(command))
+
+    def begin(self, method: WriteMethod, body: Body, token: str) -> asyncio.Future[Written]:
+        """Begin a write for who doesn't await; :attr:`Written.result` is for ``method.reply``. Raises as it does."""
+        if not self.leads:
+            raise NotLeaderError(self.log.leadership.leader)
+        command = method.plan(self.machine, body, self.authorizer(token), Moment(self._wall(), self._new_id))
+        return self._batcher.offer(serialize_command(command))
 
     async def submit(self, command: Command, *, epoch: int | None = None) -> Result:
         """Write a command; with ``epoch`` only under that leadership."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError
+from meshnode.runtime.listening import bound_socket
 
 __all__ = ["DatagramSocket", "Received", "open_pair"]
 
@@ -87,11 +88,13 @@ def open_pair(address: Address, keys: tuple[str, str]) -> tuple[socket.socket, s
 
     ``keys`` are the configuration keys of the port and of the address. Raises :class:`ConfigError` naming them.
     """
+    port_key, address_key = keys
+    bound = partial(bound_socket, port_key=port_key, address_key=address_key)
     for attempt in range(PORT_ATTEMPTS):
-        stream = _bound(address, socket.SOCK_STREAM, keys)
+        stream = bound(address, socket.SOCK_STREAM)
         place = Address(address.host, stream.getsockname()[1])
         try:
-            datagram = _bound(place, socket.SOCK_DGRAM, keys)
+            datagram = bound(place, socket.SOCK_DGRAM)
         except ConfigError:
             stream.close()
             if address.port or attempt == PORT_ATTEMPTS - 1:
@@ -100,32 +103,3 @@ def open_pair(address: Address, keys: tuple[str, str]) -> tuple[socket.socket, s
         stream.listen(BACKLOG)
         return datagram, stream
     raise AssertionError("the last attempt returns or raises")
-
-
-def _bound(address: Address, kind: socket.SocketKind, keys: tuple[str, str]) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    opened = socket.socket(family, kind)
-    try:
-        opened.setblocking(False)
-        if kind == socket.SOCK_STREAM:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind((address.host, address.port))
-    except OSError as error:
-        opened.close()
-        raise _why_not(address, "TCP" if kind == socket.SOCK_STREAM else "UDP", keys, error) from None
-    return opened
-
-
-def _why_not(address: Address, protocol: str, keys: tuple[str, str], error: OSError) -> ConfigError:
-    port_key, address_key = keys
-    port = f"{protocol} port {address.port}"
-    reasons = {
-        errno.EADDRINUSE: f"{port} is taken by another program: stop it, or change {port_key}",
-        errno.EACCES: f"{port} needs root or CAP_NET_BIND_SERVICE: change {port_key} to 1024 or above",
-        errno.EADDRNOTAVAIL: f"this machine has no such address: change {address_key} or client_addr",
-    }
-    reason = reasons.get(error.errno or 0, f"{error.strerror}: change {port_key} or {address_key}")
-    key = address_key if error.errno == errno.EADDRNOTAVAIL else port_key
-    return ConfigError(f"{key}: can't listen on {address}: {reason}", key=key)

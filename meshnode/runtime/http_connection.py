@@ -248,9 +248,14 @@ class HttpConnection(asyncio.Protocol):
         if (reader.begun, reader.phase) != self._seen:
             # Only progress buys time: neither one more byte of a head nor empty lines between requests do.
             self._seen = (reader.begun, reader.phase)
-            limits = host.limits
-            timeouts = {Phase.IDLE: limits.idle_timeout, Phase.HEAD: limits.header_timeout}
-            self.deadline = host.now + timeouts.get(reader.phase, limits.body_timeout)
+            # No table: an enumeration's hash is worked out in Python, and this is done for each request.
+            limits, phase = host.limits, reader.phase
+            if phase is Phase.IDLE:
+                self.deadline = host.now + limits.idle_timeout
+            else:
+                self.deadline = host.now + (
+                    limits.header_timeout if phase is Phase.HEAD else limits.body_timeout
+                )
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()

@@ -8,15 +8,33 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from meshnode.http.api import Api
 from meshnode.http.effects import Effect
 
-__all__ = ["Host", "HttpLimits", "Lasting", "Perform"]
+__all__ = ["Begin", "Host", "HttpLimits", "Lasting", "NotDoneError", "Pending", "Perform"]
 
 #: Performs one effect; raises ``MeshError`` for what is expected to fail.
 Perform = Callable[[Effect[Any]], Awaitable[Any]]
+
+
+class NotDoneError(Exception):
+    """An effect that was begun was not carried out at all: it is performed from its beginning."""
+
+
+class Pending(NamedTuple):
+    """An effect that was begun and ends by itself. Once ``ended`` is done, ``finish`` gives its outcome.
+
+    ``finish`` raises ``MeshError`` as performing it would, and :class:`NotDoneError`.
+    """
+
+    ended: asyncio.Future[Any]
+    finish: Callable[[], Any]
+
+
+#: Begins an effect, or says with ``None`` that it has to be performed. Raises nothing that an effect can cause.
+Begin = Callable[[Effect[Any]], Pending | None]
 
 log: Final = logging.getLogger("meshnode.http")
 
@@ -57,9 +75,10 @@ class Lasting(Protocol):
 class Host:
     """Shared by the connections of one server. ``now`` and ``date`` move with each tick, not with each request."""
 
-    def __init__(self, api: Api, perform: Perform, limits: HttpLimits) -> None:
+    def __init__(self, api: Api, perform: Perform, limits: HttpLimits, begin: Begin | None = None) -> None:
         self.api = api
         self.perform = perform
+        self.begin = begin
         self.limits = limits
         self.connections: set[Lasting] = set()
         self.stopping = False

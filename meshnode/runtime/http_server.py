@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import grp
 import os
 import pwd
@@ -25,8 +24,9 @@ from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError
 from meshnode.http.api import Api
 from meshnode.runtime.http_connection import HttpConnection
-from meshnode.runtime.http_host import Host, HttpLimits, Perform, log
+from meshnode.runtime.http_host import Begin, Host, HttpLimits, Perform, log
 from meshnode.runtime.http_tls import ContextProvider, Explain, TlsFilter
+from meshnode.runtime.listening import bound_socket
 
 __all__ = ["HttpServer", "TcpListener", "UnixListener"]
 
@@ -37,7 +37,7 @@ MAX_TICK_INTERVAL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TcpListener:
-    """An address to listen on; with ``tls`` it speaks HTTPS. ``config_key`` is named in errors."""
+    """An address to listen on; with ``tls`` it speaks HTTPS. ``config_key`` is the port's, for errors."""
 
     address: Address
     config_key: str = "ports.http"
@@ -70,8 +70,9 @@ class HttpServer:
         perform: Perform,
         limits: HttpLimits | None = None,
         explain: Explain = plain_explanation,
+        begin: Begin | None = None,
     ) -> None:
-        self.host = Host(api, perform, limits or HttpLimits())
+        self.host = Host(api, perform, limits or HttpLimits(), begin)
         self._explain = explain
         self._servers: list[asyncio.Server] = []
         self._paths: list[tuple[Path, int]] = []
@@ -156,29 +157,11 @@ def _open(listener: TcpListener | UnixListener) -> socket.socket:
 
 
 def _tcp_socket(listener: TcpListener) -> socket.socket:
-    host, port = listener.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind((host, port))
-        opened.listen(BACKLOG)
-    except OSError as error:
-        opened.close()
-        raise _why_not(listener.address, listener.config_key, error) from None
+    key = listener.config_key
+    address_key = f"addresses.{key.rpartition('.')[2]}"
+    opened = bound_socket(listener.address, socket.SOCK_STREAM, port_key=key, address_key=address_key)
+    opened.listen(BACKLOG)
     return opened
-
-
-def _why_not(address: Address, key: str, error: OSError) -> ConfigError:
-    reasons = {
-        errno.EADDRINUSE: f"port {address.port} is taken by another program: stop it, or change {key}",
-        errno.EACCES: f"port {address.port} needs root or CAP_NET_BIND_SERVICE: change {key} to 1024 or above",
-        errno.EADDRNOTAVAIL: "this machine has no such address: change client_addr or addresses",
-    }
-    reason = reasons.get(error.errno or 0, f"{error.strerror}: change {key}")
-    return ConfigError(f"{key}: can't listen on {address}: {reason}", key=key)
 
 
 def _unix_socket(listener: UnixListener) -> socket.socket:

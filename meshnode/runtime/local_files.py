@@ -1,20 +1,17 @@
 """Services and checks of the API in the data directory, so that they outlive the agent.
 
-Consul's layout: ``services/<hash>``, ``checks/<hash>`` and ``checks/state/<hash>``, each one JSON record, mode 0600,
-named by the MD5 of the id. A file appears whole or not at all. One that can't be read is set aside as
-``<name>.damaged`` with a line in the log; the others are not affected.
+Consul's layout: ``services/<hash>``, ``checks/<hash>`` and ``checks/state/<hash>``, each one JSON record named by the
+MD5 of the id; ``proxy/ports.json`` is ours. One that can't be read does not affect the others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from meshnode.base.errors import MeshError
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
@@ -27,15 +24,20 @@ from meshnode.local.persisted import (
     serialize_service,
     serialize_status,
 )
+from meshnode.runtime.json_file import (
+    DAMAGED,
+    MAX_RECORD_BYTES,
+    TEMPORARY,
+    load_record,
+    read_record,
+    set_aside,
+    write_record,
+)
 
 __all__ = ["MAX_RECORD_BYTES", "LocalFiles"]
 
 _log = logging.getLogger("meshnode.agent")
 T = TypeVar("T")
-#: A longer file is not read: a record holds one definition, whose body was bounded, and one output.
-MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
-_DAMAGED: Final = ".damaged"
-_TEMPORARY: Final = ".tmp"
 
 
 class LocalFiles:
@@ -45,6 +47,7 @@ class LocalFiles:
         self._services = data_dir / "services"
         self._checks = data_dir / "checks"
         self._status = data_dir / "checks" / "state"
+        self._ports = data_dir / "proxy" / "ports.json"
 
     def load_services(self) -> list[ServiceDefinition]:
         """Every service that was saved."""
@@ -58,6 +61,19 @@ class LocalFiles:
         """Check id in lower case -> what was reported, of those that hold at ``at`` (unix seconds)."""
         found = {saved.check_id.lower(): saved for saved in _load(self._status, parse_status_record)}
         return {check_id: saved for check_id, saved in found.items() if saved.expires > at}
+
+    def load_ports(self) -> dict[str, int]:
+        """Id of a proxy in lower case -> the port that it had."""
+        ports = load_record(self._ports).get("Ports")
+        return (
+            {name: port for name, port in ports.items() if isinstance(port, int)}
+            if isinstance(ports, dict)
+            else {}
+        )
+
+    def save_ports(self, ports: Mapping[str, int]) -> None:
+        """Write the ports of all proxies."""
+        write_record(self._ports, {"Ports": dict(ports)})
 
     def save_service(self, definition: ServiceDefinition) -> None:
         """Write one service, without its checks."""
@@ -95,67 +111,20 @@ def _load(directory: Path, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[
         _log.error("%s can't be read: %s", directory, error.strerror)
         return
     for path in paths:
-        if path.is_dir() or path.name.endswith(_DAMAGED):
+        if path.is_dir() or path.name.endswith(DAMAGED):
             continue
-        if path.name.endswith(_TEMPORARY):
+        if path.name.endswith(TEMPORARY):
             with contextlib.suppress(OSError):
                 path.unlink()
             continue
         try:
-            yield parse(_record(path))
+            yield parse(read_record(path))
         except (MeshError, OSError, ValueError, RecursionError) as error:
-            _set_aside(path, error)
-
-
-def _record(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > MAX_RECORD_BYTES:
-        raise ValueError(f"it is larger than {MAX_RECORD_BYTES} bytes")
-    record = json.loads(path.read_bytes())
-    if not isinstance(record, dict):
-        raise ValueError("it is not a JSON object")
-    return record
-
-
-def _set_aside(path: Path, error: Exception) -> None:
-    aside = path.with_name(path.name + _DAMAGED)
-    reason = error.strerror if isinstance(error, OSError) else "it is nested too deeply" if isinstance(
-        error, RecursionError
-    ) else error  # fmt: skip
-    try:
-        path.replace(aside)
-    except OSError:
-        _log.error("%s can't be used and is passed over: %s", path, reason)
-    else:
-        _log.error("%s can't be used and is set aside as %s: %s", path, aside.name, reason)
+            set_aside(path, error)
 
 
 def _write(directory: Path, identifier: str, record: Mapping[str, Any], *, durable: bool = True) -> None:
-    path = directory / _name(identifier)
-    temporary = path.with_name(path.name + _TEMPORARY)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            json.dump(record, file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            _sync_directory(directory)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise MeshError(f"{path} can't be written: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_record(directory / _name(identifier), record, durable=durable)
 
 
 def _remove(directory: Path, identifier: str) -> None:

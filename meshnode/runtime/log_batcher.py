@@ -52,6 +52,8 @@ class _Waiter(NamedTuple):
     command: bytes
     epoch: int | None
     done: asyncio.Future[Written]
+    #: When it is given up, in the loop's time.
+    due: float
 
 
 class LogBatcher:
@@ -65,6 +67,7 @@ class LogBatcher:
         self._queued_bytes = 0
         self._in_flight: tuple[_Waiter, ...] = ()
         self._wakeup = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         #: Appends and commands so far; their ratio is the mean batch.
@@ -79,6 +82,8 @@ class LogBatcher:
         """Take no more writes; who waits hears ``LogUnavailableError``."""
         self._stopped = True
         await cancel_and_wait(self._task)
+        if self._timer is not None:
+            self._timer.cancel()
         for waiter in self._in_flight:
             _fail(waiter, LogUnavailableError("the agent is stopping", in_doubt=True))
         while self._queue:
@@ -91,24 +96,40 @@ class LogBatcher:
         With ``epoch`` it is written under that leadership or not at all (``StaleEpochError``). Other errors:
         ``NotLeaderError``, ``LogBusyError``, ``LogUnavailableError``, ``LogHaltedError``, ``ValueError`` (too large).
         """
+        waiter = self._enter(command, epoch)
+        try:
+            return await waiter.done
+        finally:
+            self._withdraw(waiter)
+
+    def offer(self, command: bytes) -> asyncio.Future[Written]:
+        """As :meth:`append` for who doesn't await: the future ends as the call would. Raises what is known at once."""
+        return self._enter(command, None).done
+
+    def _enter(self, command: bytes, epoch: int | None) -> _Waiter:
         self._admit(command)
-        waiter = _Waiter(command, epoch, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(command, epoch, loop.create_future(), loop.time() + self._limits.append_timeout)
         self._queue.append(waiter)
         self._queued_bytes += len(command)
         self._wakeup.set()
-        try:
-            async with asyncio.timeout(self._limits.append_timeout) as limit:
-                return await waiter.done
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            in_doubt = waiter in self._in_flight
-            seconds = self._limits.append_timeout
-            raise LogUnavailableError(
-                f"the log did not take the write in {seconds:g} s", in_doubt=in_doubt
-            ) from None
-        finally:
-            self._withdraw(waiter)
+        if self._timer is None:
+            self._timer = loop.call_at(waiter.due, self._expire, loop)
+        return waiter
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up who waits for too long; one timer is enough, since who comes first is due first."""
+        now, words = loop.time(), f"the log did not take the write in {self._limits.append_timeout:g} s"
+        for waiter in self._in_flight:
+            if waiter.due <= now:
+                _fail(waiter, LogUnavailableError(words, in_doubt=True))
+        while self._queue and (self._queue[0].due <= now or self._queue[0].done.done()):
+            waiter = self._queue.popleft()
+            self._queued_bytes -= len(waiter.command)
+            _fail(waiter, LogUnavailableError(words))
+        left = (waiter for waiter in (*self._in_flight, *self._queue) if not waiter.done.done())
+        first = next(left, None)
+        self._timer = loop.call_at(first.due, self._expire, loop) if first is not None else None
 
     def _admit(self, command: bytes) -> None:
         limits = self._limits
@@ -153,7 +174,9 @@ class LogBatcher:
                 break
             self._queue.popleft()
             self._queued_bytes -= len(waiter.command)
-            if waiter.epoch is not None and waiter.epoch != epoch:
+            if waiter.done.done():
+                size -= len(waiter.command)  # it was given up
+            elif waiter.epoch is not None and waiter.epoch != epoch:
                 _fail(waiter, StaleEpochError(waiter.epoch, epoch))
                 size -= len(waiter.command)
             else:

@@ -68,9 +68,10 @@ def _masked(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, with_source: bool) -> None:
         super().__init__()
         self._as_json = as_json
+        self._with_source = with_source
 
     def format(self, record: logging.LogRecord) -> str:
         source = record.name.removeprefix("meshnode.")
@@ -85,15 +86,18 @@ class _Formatter(logging.Formatter):
                 {"@level": level.lower(), "@message": text, "@module": source, "@timestamp": at}
             )
         stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
-        return f"{stamp} [{level}] {source}: {text}"
+        return f"{stamp} [{level}] {source}: {text}" if self._with_source else f"{stamp} [{level}] {text}"
 
 
 class LogHub(logging.Handler):
-    """Formats each record once and hands the line to the sinks and to every attached monitor."""
+    """Formats each record once and hands the line to the sinks and to every attached monitor.
 
-    def __init__(self, level: int, *, as_json: bool = False) -> None:
+    ``with_source=False`` leaves out which part of the program speaks, as Consul's proxy does.
+    """
+
+    def __init__(self, level: int, *, as_json: bool = False, with_source: bool = True) -> None:
         super().__init__(TRACE)
-        self.setFormatter(_Formatter(as_json=as_json))
+        self.setFormatter(_Formatter(as_json=as_json, with_source=with_source))
         self.threshold = level
         self._indent = "" if as_json else "    "
         self._held: list[str] | None = None

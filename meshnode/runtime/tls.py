@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -130,8 +131,7 @@ class TlsContexts:
 
     def served_serial(self, listener: Listener) -> str | None:
         """Serial (hex) of the certificate that ``listener`` presented in its latest handshake; ``None`` before one."""
-        summary = summarize(self._presented[listener]) if listener in self._presented else None
-        return summary.serial if summary else None
+        return _serial(self._presented[listener]) if listener in self._presented else None
 
     def _load(self, settings: TlsSettings) -> _Material:
         minimum_version(settings.min_version)
@@ -234,6 +234,13 @@ def _read_own(settings: TlsSettings) -> CertificateSummary | None:
         return None
     chain = _certificates(_read(settings.cert_file, "cert_file"), settings.cert_file, "cert_file")
     return summarize(chain[0])
+
+
+@lru_cache(maxsize=8)
+def _serial(certificate: bytes) -> str | None:
+    """Serial (hex) of a certificate in DER; everybody who asks for the agent asks for it."""
+    summary = summarize(certificate)
+    return summary.serial if summary else None
 
 
 def _read_authorities(settings: TlsSettings) -> tuple[x509.Certificate, ...]:

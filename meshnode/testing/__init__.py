@@ -4,7 +4,8 @@ In: how many servers and clients, and with what. Out: running processes (``pytho
 client for each. It knows the rest of the package only by its command line and its HTTP API.
 
 ``mesh``           a cluster: start it, wait for it, end it
-``agent``          one agent of it: process, log, requests
+``agent``          one agent of it, and requests to it
+``process``        an agent's process: files, log, life
 ``api``            requests to an agent on the standard library
 ``addresses``      addresses on loopback that nobody else uses
 ``credentials``    the mesh's own CA, certificates and gossip key

@@ -54,15 +54,16 @@ class Reservation:
     def __init__(self, *, own_addresses: bool = sys.platform == "linux") -> None:
         self._held: list[socket.socket] = []
         self._given = 0
-        self._network = self._free_network() if own_addresses else ""
+        #: The first three bytes of every address; empty where all agents share 127.0.0.1.
+        self.network = self._free_network() if own_addresses else ""
 
     def take(self) -> Listen:
         """The next agent's place; raises :class:`MeshError` when there is none left."""
         if self._given >= MAX_AGENTS:
             raise MeshError(f"a mesh has at most {MAX_AGENTS} agents: ask for fewer")
         self._given += 1
-        if self._network:
-            return Listen(f"{self._network}.{self._given}")
+        if self.network:
+            return Listen(f"{self.network}.{self._given}")
         return Listen("127.0.0.1", *_free_ports(6))
 
     def close(self) -> None:

@@ -6,12 +6,12 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 from urllib.parse import urlencode
 
 from meshnode.base.errors import MeshError
 
-__all__ = ["FIRST_ERROR", "Answer", "ApiError", "Body", "Query", "checked", "send"]
+__all__ = ["FIRST_ERROR", "Answer", "ApiError", "Body", "Options", "Query", "checked", "send"]
 
 #: Bytes and text are sent as they are; everything else as JSON.
 Body: TypeAlias = Any
@@ -19,6 +19,16 @@ Body: TypeAlias = Any
 Query: TypeAlias = Mapping[str, str | int | bool | None]
 #: The least status that is an error.
 FIRST_ERROR: Final = 400
+
+
+class Options(TypedDict, total=False):
+    """What a request may have besides its path; ``timeout`` is in seconds, an empty ``token`` is none."""
+
+    method: str
+    body: Body
+    query: Query | None
+    token: str
+    timeout: float
 
 
 class ApiError(MeshError):

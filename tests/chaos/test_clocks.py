@@ -12,11 +12,12 @@ import pytest
 
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge, kept, lab_on_etcd
-from tests.support.clocks import HOUR, LIBRARY, Clock
+from tests.support.clocks import HOUR, Clock
 from tests.support.history import Workload, ask
 from tests.support.mesh_agent import wait
+from tests.support.programs import needs
 
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="needs Debian's faketime: apt-get install faketime")
+pytestmark = needs("faketime")
 TTL = 10
 
 

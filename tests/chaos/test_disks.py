@@ -13,12 +13,13 @@ from tests.support.chaos_lab import CLIENT, SECONDS, Lab, judge, kept, raise_lab
 from tests.support.etcd_cluster import etcd_cluster
 from tests.support.history import Workload, ask
 from tests.support.mesh_agent import Mesh, wait
+from tests.support.programs import skip
 
 
 @pytest.fixture(autouse=True)
 def _mounts(tmp_path: Path) -> None:
     if not scenarios.can_mount(tmp_path):
-        pytest.skip("needs root, to mount small file systems")
+        skip("mount")
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from tests.support.history import Answer, Workload, ask
 from tests.support.linearizability import Kind, Operation, Outcome, violations
 from tests.support.mesh_agent import wait
 from tests.support.network import Network, can_make_networks
+from tests.support.programs import excuse
 
-pytestmark = pytest.mark.skipif(not can_make_networks(), reason="needs root, for network namespaces")
+pytestmark = excuse("namespaces", unless=can_make_networks())
 ETCD = ("etcd0", "etcd1", "etcd2")
 #: Seconds within which an error comes: twice ``rpc_hold_timeout``, which the server waits for the leader too.
 CLEAR = 16.0

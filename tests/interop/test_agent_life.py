@@ -279,11 +279,10 @@ def test_pid_file_and_state_are_there_while_it_runs(agents: Agents, tmp_path: Pa
         environment = {"RUNTIME_DIRECTORY": str(runtime), "NOTIFY_SOCKET": str(notify)}
         agent = agents.new(environment=environment, pid_file=str(tmp_path / "pid"))
         agent.start()
-        assert agent.process is not None
         assert manager.recv(1000).decode().splitlines() == ["READY=1", "STATUS=node1 is running"]
-        assert (tmp_path / "pid").read_text() == f"{agent.process.pid}\n"
+        assert (tmp_path / "pid").read_text() == f"{agent.pid}\n"
         state = json.loads((runtime / "state.json").read_text())
-        assert (state["pid"], state["version"]) == (agent.process.pid, "1.2.3")
+        assert (state["pid"], state["version"]) == (agent.pid, "1.2.3")
         assert state["config_digest"] == agent.get("/v1/agent/self")["Meshnode"]["ConfigDigest"]
         agent.signal(signal.SIGHUP)
         reloading, ready = manager.recv(1000).decode().splitlines(), manager.recv(1000).decode()

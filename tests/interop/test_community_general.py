@@ -16,10 +16,6 @@ import pytest
 from meshnode.testing import Mesh
 
 COLLECTION = "ansible_collections.community.general"
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ansible_collections.community") is None,
-    reason="community.general comes with the package ansible: install meshnode[lab]",
-)
 
 
 @pytest.fixture(scope="module")

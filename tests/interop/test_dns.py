@@ -14,10 +14,11 @@ from meshnode.catalog.model import Node
 from meshnode.dns.effects import Effect, ExecuteQuery, Fetch, Fetched, QueryOutcome, UnknownDatacenterError
 from meshnode.dns.records import Address4, Record
 from meshnode.runtime.dns_server import DnsServer
-from tests.support.dns_serving import DIG, FakeRecursor, dig, serving
+from tests.support.dns_serving import FakeRecursor, dig, serving
 from tests.support.dns_state import instance, sample_view
+from tests.support.programs import needs
 
-pytestmark = pytest.mark.skipif(DIG is None, reason="Debian package bind9-dnsutils is not installed")
+pytestmark = needs("dig")
 
 
 async def perform(effect: Effect[Any]) -> Any:

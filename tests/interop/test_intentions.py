@@ -78,6 +78,8 @@ def test_permissions_decide_about_requests_by_name_over_the_api(agent: MeshAgent
         {"Action": "deny", "HTTP": {"PathPrefix": "/admin"}},
         {"Action": "allow", "HTTP": {"PathPrefix": "/"}},
     ]
+    defaults = {"Kind": "service-defaults", "Name": "socat", "Protocol": "http"}
+    assert agent.api("/v1/config", "PUT", json.dumps(defaults).encode()) == (200, "true\n")
     path = f"{BASE}/exact?source=web&destination=socat"
     body = json.dumps({"Permissions": permissions}).encode()
     assert agent.api(path, "PUT", body) == (200, "true\n")

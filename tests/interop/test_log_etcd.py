@@ -31,11 +31,10 @@ from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.etcd_servers import PREFIXES, agree, same_state, servers
 from tests.support.log_contract import DurableLogContract, run
 from tests.support.log_lab import read_log, serving
+from tests.support.programs import needs
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("etcd") and shutil.which("etcdctl")), reason="apt-get install etcd-server etcd-client"
-)
+pytestmark = needs("etcd", "etcdctl")
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +313,18 @@ def test_a_log_of_large_entries_is_read_page_by_page(single: EtcdCluster) -> Non
             await server.replica.barrier()
             async with serving(EtcdLog(single.settings(prefix=prefix), "server2"), campaign=False) as other:
                 await same_state(server, other)
+
+    run(main)
+
+
+def test_two_clusters_share_one_etcd_when_each_has_a_prefix_of_its_own(single: EtcdCluster) -> None:
+    async def main() -> None:
+        ours, theirs = next(PREFIXES), next(PREFIXES)
+        async with servers(single, ours, 1) as (first,), servers(single, theirs, 1) as (second,):
+            await first.batcher.append(b"ours")
+            await first.replica.barrier()
+            await second.replica.barrier()
+            assert (list(first.state), list(second.state)) == ([b"ours"], [])
 
     run(main)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -34,11 +33,10 @@ from tests.support.etcd_servers import (
 )
 from tests.support.log_contract import run
 from tests.support.log_lab import check_history, read_log, serving
+from tests.support.programs import needs
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("etcd") and shutil.which("etcdctl")), reason="apt-get install etcd-server etcd-client"
-)
+pytestmark = needs("etcd", "etcdctl")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import http.server
 import random
-import shutil
 import socket
 import ssl
 import subprocess
@@ -22,23 +21,11 @@ from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.capture import Capture
 from meshnode.prove.verdict import PortVerdict, judge
 from tests.support.handshake import certificate
+from tests.support.programs import can_capture, excuse, needs, skip
 
 CANARY = "canary4f1c9a77b2e0"
 KEY = bytes(range(32))
-SERF, TSHARK = shutil.which("serf"), shutil.which("tshark")
-
-
-def cannot_capture() -> str:
-    """Why tcpdump can't capture on loopback here; empty when it can."""
-    if shutil.which("tcpdump") is None:
-        return "tcpdump is not installed"
-    command = ["timeout", "-s", "INT", "0.5", "tcpdump", "-n", "-i", "lo", "-w", "/dev/null"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if "listening on" in done.stderr else f"tcpdump can't capture here: {done.stderr.strip()[:200]}"
-
-
-REASON = cannot_capture()
-pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+pytestmark = [needs("curl", "openssl", "tcpdump", "tshark"), excuse("capture", unless=can_capture())]
 
 
 def wait_for(condition: object, what: str, timeout: float = 15.0) -> None:
@@ -150,7 +137,7 @@ def test_curl_over_https_is_encrypted_to_the_last_byte(
     tmp_path: Path, pem: Path, flag: str, version: str, host: str
 ) -> None:
     if ":" in host and not Path("/proc/net/if_inet6").read_text():
-        pytest.skip("this machine has no IPv6")
+        skip("IPv6")
     with serving(documents(tmp_path), pem, host) as port, captured(tmp_path, port) as wire:
         place = f"[{host}]" if ":" in host else host
         command = ["-k", f"--tlsv{flag}", "--tls-max", flag, "--http1.1", "-o", str(tmp_path / "got")]
@@ -167,16 +154,15 @@ def test_curl_over_https_is_encrypted_to_the_last_byte(
     assert verdict.payload_bytes > 3_000_000
     assert verdict.certificate_names == ({"server.dc1.consul"} if version == "TLS 1.2" else set())
     assert any("ALPN http/1.1" in detail for _, detail in verdict.findings)
-    if TSHARK:
-        assert fields(wire.path, f"tcp.port=={port}", "frame.number") == [
-            str(n + 1) for n in range(verdict.packets)
-        ]
-        hello = fields(wire.path, "tls.handshake.type==2", "tls.handshake.ciphersuite", port=port)
-        assert len(hello) == 1
-        chosen = fields(
-            wire.path, "tls.handshake.type==2", "tls.handshake.extensions.supported_version", port=port
-        )
-        assert ("0x0304" in chosen) is (version == "TLS 1.3")
+    assert fields(wire.path, f"tcp.port=={port}", "frame.number") == [
+        str(n + 1) for n in range(verdict.packets)
+    ]
+    hello = fields(wire.path, "tls.handshake.type==2", "tls.handshake.ciphersuite", port=port)
+    assert len(hello) == 1
+    chosen = fields(
+        wire.path, "tls.handshake.type==2", "tls.handshake.extensions.supported_version", port=port
+    )
+    assert ("0x0304" in chosen) is (version == "TLS 1.3")
 
 
 def fields(path: Path, wanted: str, field: str, port: int | None = None) -> list[str]:
@@ -230,7 +216,7 @@ def test_openssl_with_a_suite_that_does_not_encrypt_is_plaintext(tmp_path: Path,
     try:
         wait_for(lambda: listening(port) or server.poll() is not None, "openssl s_server listens")
         if server.poll() is not None:
-            pytest.skip("this openssl has no NULL suites")
+            skip("NULL suites")
         with captured(tmp_path, port) as wire:
             subprocess.run(
                 ["openssl", "s_client", "-quiet", "-no_ign_eof", "-connect", f"127.0.0.1:{port}", *suite],
@@ -244,19 +230,18 @@ def test_openssl_with_a_suite_that_does_not_encrypt_is_plaintext(tmp_path: Path,
     assert any("does not encrypt" in detail for _, detail in verdict.findings)
 
 
-@pytest.mark.skipif(SERF is None, reason="serf is not installed")
+@needs("serf")
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "plain"])
 def test_two_serf_agents_show_the_canary_only_without_a_key(tmp_path: Path, sealed: bool) -> None:
     rng = random.Random()
     network = f"127.{rng.randint(1, 254)}.{rng.randint(1, 254)}"
     port = free_port()
-    assert SERF is not None
     agents = []
     with captured(tmp_path, port) as wire:
         try:
             for number in (1, 2):
                 command = [
-                    SERF,
+                    "serf",
                     "agent",
                     f"-node=n{number}",
                     f"-bind={network}.{number}:{port}",
@@ -310,8 +295,8 @@ def monitor(folder: Path, network: str) -> str:
 @pytest.mark.parametrize(
     ("name", "data", "judgement"),
     [
-        ("dns query", b"\xab\xcd\1\0\0\1" + bytes(6) + b"\6consul\7service\0\0\1\0\1", "unknown"),
-        ("ssh banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "plaintext"),
+        ("dns query", b"\xab\xcd\1\0\0\1" + bytes(6) + b"\6consul\7service\0\0\1\0\1", "plaintext"),
+        ("ssh banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "unknown"),
         ("random bytes", random.Random(7).randbytes(5000), "unknown"),
         ("a faked record header", b"\x16\x03\x01\x00\x40" + b"not a hello" * 6, "unknown"),
     ],

@@ -24,10 +24,11 @@ from meshnode.gossip.serf.events import (
 )
 from meshnode.gossip.serf.queries import QueryParams
 from meshnode.runtime.keyring_file import load_keyring
-from tests.support.serf_agent import SERF, OurNode, Pool, SerfAgent, loopback_network, mixed_pool
+from tests.support.programs import needs
+from tests.support.serf_agent import OurNode, Pool, SerfAgent, loopback_network, mixed_pool
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(SERF is None, reason="Debian package serf is not installed")
+pytestmark = needs("serf")
 
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(32, 64))

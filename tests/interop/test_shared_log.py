@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import json
-import shutil
 import threading
 import time
 import urllib.error
@@ -18,12 +17,13 @@ import pytest
 
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.mesh_agent import Mesh, wait
+from tests.support.programs import needs
 from tests.support.waiting import until
 
 SERVERS = ("server1", "server2", "server3")
 ALL = (*SERVERS, "client1")
 
-pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs Debian's etcd-server: make etcd")
+pytestmark = needs("etcd", "etcdctl")
 
 
 @dataclass

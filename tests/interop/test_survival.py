@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import pytest
 
 from tests.support import scenarios
 from tests.support.chaos_lab import Lab, lab_on_etcd
+from tests.support.programs import needs, skip
 
 SECONDS = 1.0
-needs_etcd = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs Debian's etcd-server: make etcd")
+needs_etcd = needs("etcd", "etcdctl")
 
 
 @pytest.fixture(scope="module")
@@ -43,5 +43,5 @@ def test_a_snapshot_carries_the_state_to_new_machines_and_indexes_go_on(lab: Lab
 
 def test_a_full_disk_refuses_writes_keeps_reading_and_loses_nothing(tmp_path: Path) -> None:
     if not scenarios.can_mount(tmp_path):
-        pytest.skip("needs root, to mount a small file system")
+        skip("mount")
     scenarios.log_fills_its_disk(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import ssl
@@ -19,6 +20,10 @@ from meshnode.testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.DOTALL)
+
+
+#: A program that does not end by itself.
+SLEEPER = ["/bin/sh", "-c", "exec sleep 1000"]
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +176,18 @@ def test_nothing_is_left_when_the_test_itself_is_ended(number: signal.Signals) -
         test.send_signal(number)
         test.wait(20)
     wait_until(lambda: not agents_in(directory) and not Path(directory).exists(), 20)
+
+
+def test_managed_proxies_which_outlive_their_agent_end_with_the_mesh() -> None:
+    proxy = {"exec_mode": "daemon", "command": SLEEPER}
+    config = {
+        "connect": {"enabled": True, "proxy": {"allow_managed_root": True}},
+        "services": [{"name": "socat", "port": 8181, "connect": {"proxy": proxy}}],
+    }
+    with Mesh(config=config) as mesh:
+        snapshot = mesh.agents[0].data_dir / "proxy" / "snapshot.json"
+        wait_until(snapshot.exists, 20)
+        pid = json.loads(snapshot.read_text())["Proxies"]["socat-proxy"]["Config"]["Pid"]
+        mesh.agents[0].kill()
+        assert psutil.Process(pid).is_running()
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", 20)

@@ -66,7 +66,7 @@ def everywhere(lab: Lab, key: str) -> dict[str, str]:
     return {name: got(lab, name, key) for name in lab.nodes}
 
 
-def until(what: str, true: Callable[[], bool], seconds: float = 20) -> float:
+def until(what: str, true: Callable[[], bool], seconds: float = 90) -> float:
     """Seconds until it was so."""
     begun = time.monotonic()
     while not true():

@@ -26,11 +26,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "watch": frozenset({"base"}),
     "lock": frozenset({"base"}),
     "connect": frozenset({"base"}),
-    "control": frozenset({"base", "rpc", "catalog", "kv", "acl", "connect", "intentions"}),
-    "http": frozenset({"base", "hcl", "acl", "catalog", "control", "connect", "intentions"}),
+    "control": frozenset({"base", "rpc", "catalog", "kv", "acl", "config_entries", "connect", "intentions"}),
+    "http": frozenset(
+        {"base", "hcl", "acl", "catalog", "config_entries", "control", "connect", "intentions"}
+    ),
     "prove": frozenset({"base", "gossip", "rpc"}),
     "intentions": frozenset({"base"}),
+    "config_entries": frozenset({"base", "intentions"}),
     "local": frozenset({"base", "catalog"}),
+    "ui": frozenset(),
     "runtime": frozenset(
         {"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove"}
     ),
@@ -45,17 +49,22 @@ ALLOWED: dict[str, frozenset[str]] = {
                 "rpc",
                 "catalog",
                 "kv",
+                "config_entries",
                 "connect",
                 "intentions",
                 "control",
             ),
-            *("http", "dns", "local", "prove", "runtime", "watch"),
+            *("http", "dns", "local", "prove", "runtime", "ui", "watch"),
         }
     ),
+    # Beside the agent, not in it: it knows the agent by its API.
+    "client": frozenset({"base", "proxy", "runtime"}),
+    "sdk": frozenset({"base", "proxy", "runtime", "client"}),
     # It starts agents as processes and talks to them over HTTP; certificates are made with pki.
     "testing": frozenset({"base", "pki"}),
     "cli": frozenset(
         {"base", "pki", "hcl", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}
+        | {"client", "proxy"}
     ),
 }
 CORES = (
@@ -74,6 +83,7 @@ CORES = (
     "watch",
     "lock",
     "intentions",
+    "config_entries",
     "control",
     "http",
     "prove",

@@ -121,7 +121,7 @@ def raise_lab(lab: Lab, environments: Mapping[str, dict[str, str]] | None = None
     """Add and start all agents, each with its own environment, and wait for a leader."""
     wait(lambda: lab.etcd.leader() >= 0, "etcd has a leader", 60)
     for number, name in enumerate(lab.names, 1):
-        add_agent(lab, name, number).environment = (environments or {}).get(name, {})
+        add_agent(lab, name, number).environment |= (environments or {}).get(name, {})
         lab.launch(name)
     lab.mesh.wait_alive(*lab.names)
     lab.wait_leader()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.certs import Pair
 
-__all__ = ["START", "TurnedClock", "client_contexts", "no_tls", "server_context", "turns"]
+__all__ = ["START", "TurnedClock", "client_contexts", "no_tls", "server_context", "settled", "turns"]
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -51,6 +51,12 @@ async def turns(count: int = 20) -> None:
     """Let every task that can run do so; no time is meant to pass."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Return once every other task has ended, such as those of servers; the deadline of ``run`` bounds it."""
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(left)
 
 
 def no_tls(skip_verify: bool) -> ssl.SSLContext:

@@ -17,7 +17,6 @@ from meshnode.agent.config.key import Key, Kind, Noted, Refused, Works
 from meshnode.agent.config.keys import KEYS, SHAPES
 from meshnode.cli.main import COMMANDS, NOT_IN_THIS_RELEASE
 from meshnode.http.routes import ROUTES
-from meshnode.local import parse
 
 __all__ = ["DOCUMENT", "Row", "contract", "missing", "proofs", "render", "rows"]
 
@@ -43,27 +42,14 @@ READING: Final = {
 }
 #: Why what is known and not built is missing; by the beginning of a route, or the first word of a command.
 REASONS: Final = {
-    "/v1/agent/connect/proxy/": "managed proxies: Consul itself gave them up in 1.6",
-    "/v1/agent/connect/": "the service mesh is not built yet",
-    "/v1/connect/": "the service mesh is not built yet",
-    "/ui/": "the web page is not built yet",
     "/debug/pprof/": "there is no Go runtime to profile",
-    "config": "configuration entries come with the service mesh",
     "connect": "the service mesh is not built yet",
     "debug": "not built yet",
     "login": "auth methods are not built yet",
     "logout": "auth methods are not built yet",
 }
-#: Of the routes outside /v1 the router answers this one by itself.
-_ROOT_ROUTE: Final = "GET /"
-#: Inside definitions the key table says what is read; the reader refuses these, and nobody acts on those.
-_INSIDE: Final = {
-    "service.connect.sidecar_service": (LATER, "register the proxy as a service of its own"),
-    "service.connect.proxy.command": (NO_EFFECT, "kept and shown; managed proxies are not started"),
-    "service.connect.proxy.exec_mode": (NO_EFFECT, "kept and shown; managed proxies are not started"),
-    "service.connect.proxy.config": (NO_EFFECT, "kept and shown; managed proxies are not started"),
-    "watch.proxy_service_id": (LATER, "managed proxies: Consul itself gave them up in 1.6"),
-}
+#: The routes outside /v1 that are not in the router's table: the root and the web page.
+_OUTSIDE: Final = ("GET /", "GET /ui/")
 #: Routes outside /v1 that will not come.
 NEVER: Final = frozenset({"/debug/pprof/"})
 _NOT_YET: Final = "not in this release: "
@@ -134,7 +120,7 @@ def missing() -> dict[str, list[str]]:
     commands = {*COMMANDS, *NOT_IN_THIS_RELEASE}
     commands |= {name for name in listed["commands"] if name.split()[0] in NOT_IN_THIS_RELEASE}
     keys = {name for name, _ in _every_key()}
-    outside = [f"GET {path}" for path in ("/", *REASONS) if not path.startswith("/v1")]
+    outside = [*_OUTSIDE, *(f"GET {path}" for path in REASONS if not path.startswith("/v1"))]
     return {
         "routes": [name for name in listed["routes"] if _shape(name) not in routes and name not in outside],
         "commands": [name for name in listed["commands"] if name not in commands],
@@ -155,7 +141,7 @@ def _routes(known: Mapping[str, str]) -> Iterator[Row]:
                 yield _built(name, since, known)
     for name in listed:
         path = name.partition(" ")[2]
-        if name == _ROOT_ROUTE:
+        if name in _OUTSIDE:
             yield Row(name, "", WORKS, known[name])
         elif not path.startswith("/v1/"):
             yield Row(name, "", REFUSED if path in NEVER else LATER, _reason(path))
@@ -178,7 +164,9 @@ def _reason(name: str) -> str:
 def _commands(known: Mapping[str, str]) -> Iterator[Row]:
     listed = contract()["commands"]
     for name in sorted({*COMMANDS, *listed, *NOT_IN_THIS_RELEASE}):
-        since = "" if name in listed else "own" if name in ("certs", "prove") else "later"
+        since = (
+            "" if name in listed else "own" if name in ("certs", "connect connections", "prove") else "later"
+        )
         if name in COMMANDS:
             yield _built(name, since, known)
         else:
@@ -186,12 +174,9 @@ def _commands(known: Mapping[str, str]) -> Iterator[Row]:
 
 
 def _keys(known: Mapping[str, str]) -> Iterator[Row]:
-    listed, inside = contract()["keys"], _exceptions()
+    listed = contract()["keys"]
     for name, key in _every_key():
         since = "" if name in listed else "own" if name.startswith("state_log.") else "later"
-        if name in inside:
-            yield Row(name, since, *inside[name])
-            continue
         match key.status:
             case Refused(reason) if reason.startswith(_NOT_YET):
                 yield Row(name, since, LATER, reason.removeprefix(_NOT_YET))
@@ -203,18 +188,6 @@ def _keys(known: Mapping[str, str]) -> Iterator[Row]:
                 yield Row(name, since, WORKS, known[name])
             case Works():
                 yield Row(name, since, READ, READING[name.partition(".")[0] if name not in KEYS else ""])
-
-
-def _exceptions() -> dict[str, tuple[str, str]]:
-    """Keys inside definitions that don't do what the key table alone would say: (state, reason)."""
-    later = {"service": parse._LATER_SERVICE_FIELDS, "check": parse._LATER_CHECK_FIELDS}
-    refused = {f"{shape}.{field.lower()}" for shape, fields in later.items() for field in fields}
-    found = {
-        name: (LATER, "a field of later releases of Consul")
-        for name, _ in _every_key()
-        if name.replace("_", "") in refused
-    }
-    return found | _INSIDE
 
 
 def _every_key() -> Iterator[tuple[str, Key]]:

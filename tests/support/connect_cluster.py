@@ -29,6 +29,7 @@ class ConnectCluster:
     """To be made inside a loop. ``skew`` is added to the wall clock of everybody, ``down`` refuses every call."""
 
     def __init__(self, *, ttl: str = "72h", settings: CaSettings | None = None, enabled: bool = True) -> None:
+        self._loop = asyncio.get_running_loop()
         self.machine = StateMachine()
         self.rights: Authorizer = ALLOW_ALL
         self.down = False
@@ -59,7 +60,7 @@ class ConnectCluster:
         )
 
     def wall(self) -> float:
-        return START + asyncio.get_running_loop().time() + self.skew
+        return START + self._loop.time() + self.skew
 
     @property
     def store(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -20,9 +19,7 @@ from meshnode.runtime.dns_recursors import Recursors
 from meshnode.runtime.dns_server import DnsServer, DnsServerLimits
 from tests.support.dns_state import AT, MemoryView, sample_view
 
-__all__ = ["DIG", "FakeRecursor", "dig", "serving", "tcp_ask", "udp_ask"]
-
-DIG = shutil.which("dig")
+__all__ = ["FakeRecursor", "dig", "serving", "tcp_ask", "udp_ask"]
 
 
 async def refuse(effect: Effect[Any]) -> Any:
@@ -51,8 +48,7 @@ async def serving(
 
 async def dig(where: Address, *arguments: str, ok: bool = True) -> str:
     """What ``dig`` prints."""
-    assert DIG is not None
-    command = [DIG, "+time=3", "+tries=1", f"@{where.host}", "-p", str(where.port), *arguments]
+    command = ["dig", "+time=3", "+tries=1", f"@{where.host}", "-p", str(where.port), *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert not ok or process.returncode == 0, out.decode()

@@ -15,14 +15,25 @@ from cryptography.x509.oid import NameOID
 
 
 @cache
-def handshake(version: ssl.TLSVersion) -> tuple[bytes, bytes]:
-    """All bytes of the client and all bytes of the server, with 20 bytes of application data each way."""
+def handshake(
+    version: ssl.TLSVersion, *, asks: bool = False, has_certificate: bool = False
+) -> tuple[bytes, bytes]:
+    """All bytes of the client and all bytes of the server, with 20 bytes of application data each way.
+
+    ``asks`` for a certificate of the client, which ``has_certificate`` or not.
+    """
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as directory:
-        server_context.load_cert_chain(certificate(Path(directory)))
     client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_context.check_hostname = False
     client_context.verify_mode = ssl.CERT_NONE
+    with tempfile.TemporaryDirectory() as directory:
+        pem = certificate(Path(directory))
+        server_context.load_cert_chain(pem)
+        if has_certificate:
+            client_context.load_cert_chain(pem)
+        if asks:
+            server_context.verify_mode = ssl.CERT_OPTIONAL
+            server_context.load_verify_locations(pem)
     for context in (server_context, client_context):
         context.minimum_version = context.maximum_version = version
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -36,8 +36,9 @@ class FakeRunners:
         *,
         last_output: str = "",
         ttl_remaining: float | None = None,
+        at_once: bool = False,
     ) -> None:
-        self.started.append(key)
+        self.started.append(f"{key} at once" if at_once else key)
         self.running[key] = (check, on_result, last_output, ttl_remaining)
 
     def stop(self, key: str) -> None:
@@ -69,7 +70,7 @@ class LocalAgent:
         files = LocalFiles(data_dir) if data_dir is not None else None
         self.services = LocalServices(
             self.state, self.changes, self.runners, files, policy or LocalPolicy(),
-            clock=lambda: self.now, wall_clock=lambda: self.wall,
+            clock=lambda: self.now, wall_clock=lambda: self.wall, is_port_free=lambda _port: True,
         )  # fmt: skip
         self.sync = CatalogSync(
             self.state, self.changes, self.call, members=lambda: 3, token=lambda: "agent-token",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -51,12 +52,12 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(watched())
 
 
-class LogContract:
-    """Each test begins with an empty log."""
+class LogContract(ABC):
+    """Each test begins with an empty log. A subclass without the fixture ``make`` can't be collected."""
 
-    @pytest.fixture
+    @abstractmethod
     def make(self) -> Callable[[], Log]:
-        raise NotImplementedError
+        """A fixture: what opens the log."""
 
     def test_indexes_start_at_one_and_have_no_hole_whatever_the_batches(
         self, make: Callable[[], Log]

@@ -1,75 +1,72 @@
-"""Real agents on loopback: each has an address of its own, and so the default ports; ended whatever happens."""
+"""Agents of the tests: those of ``meshnode.testing``, configured freely, and driven by the command line and curl."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import itertools
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.support.waiting import until
+from meshnode.testing.addresses import Reservation
+from meshnode.testing.credentials import Credentials
+from meshnode.testing.mesh import FAST_GOSSIP
+from meshnode.testing.process import STOP_TIMEOUT, AgentProcess
+from meshnode.testing.waiting import wait_until
 
-__all__ = ["MESHNODE", "Mesh", "MeshAgent", "loopback", "run_mesh", "wait"]
+if TYPE_CHECKING:
+    from meshnode.pki.leaf import Role
+
+__all__ = ["CLEAN", "MESHNODE", "Mesh", "MeshAgent", "loopback", "run_mesh", "wait"]
 
 MESHNODE = str(Path(sys.executable).with_name("meshnode"))
-#: Failures are noticed within seconds, on a busy machine too. A message is sent twice as often as on a LAN: four
-#: times is too few for a small pool with members that died just now, which gossip still goes to.
-FAST = {
-    "retransmit_mult": 8,
-    "gossip_interval": "100ms",
-    "probe_interval": "500ms",
-    "probe_timeout": "300ms",
-    "suspicion_mult": 2,
-}
 #: No variable of the one who runs the tests reaches an agent or a command.
 CLEAN = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
+#: Networks that :func:`loopback` gave away, kept from others until this process ends.
+_RESERVED: list[Reservation] = []
 
 
 def wait(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
     """The first truthy result of ``condition``; fails naming ``what`` after ``timeout`` seconds."""
-    return asyncio.run(until(condition, what, timeout))
+    last: Any = None
+
+    def asked() -> Any:
+        nonlocal last
+        last = condition()
+        return last
+
+    try:
+        return wait_until(asked, timeout)
+    except TimeoutError:
+        raise AssertionError(f"after {timeout:g} s still not: {what} (last seen: {last!r})") from None
 
 
 def loopback() -> str:
-    """The first three bytes of a part of 127.0.0.0/8 that nobody else is likely to use."""
-    return f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+    """The first three bytes of a part of 127.0.0.0/8 that is nobody else's."""
+    _RESERVED.append(Reservation())
+    return _RESERVED[-1].network
 
 
-@dataclass
-class MeshAgent:
-    """One agent: its configuration, its process, its log, and the command line talking to it."""
+class MeshAgent(AgentProcess):
+    """One agent with the default ports on ``host``; ``config`` is over what all of them have, see ``write_config``."""
 
-    name: str
-    host: str
-    directory: Path
-    config: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def config_file(self) -> Path:
-        return self.directory / f"{self.name}.json"
-
-    @property
-    def data_dir(self) -> Path:
-        return self.directory / f"{self.name}-data"
-
-    @property
-    def log_file(self) -> Path:
-        return self.directory / f"{self.name}.log"
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text() if self.log_file.exists() else ""
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        directory: Path,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(name, directory, arguments=arguments, environment=CLEAN | dict(environment or {}))
+        self.host = host
+        self.config = dict(config or {})
 
     def write_config(self, **changes: Any) -> None:
         """Write the configuration; a change to ``None`` removes a key."""
@@ -79,8 +76,8 @@ class MeshAgent:
             "bind_addr": self.host,
             "client_addr": self.host,
             "data_dir": str(self.data_dir),
-            "gossip_lan": FAST,
-            "gossip_wan": FAST,
+            "gossip_lan": dict(FAST_GOSSIP),
+            "gossip_wan": dict(FAST_GOSSIP),
             "performance": {"leave_drain_time": "200ms"},
             "retry_interval": "1s",
             "log_level": "DEBUG",
@@ -89,52 +86,15 @@ class MeshAgent:
         self.config_file.write_text(json.dumps(whole, indent=1))
 
     def launch(self) -> None:
-        """Start the process and return at once."""
+        """Write its configuration, start its process and return at once."""
         self.write_config()
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [MESHNODE, "agent", "-config-file", str(self.config_file), *self.arguments],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=CLEAN | self.environment,
-            )  # fmt: skip
+        super().launch()
 
-    def start(self) -> None:
-        """Start the process and wait until it runs."""
-        before = self.log.count("==> Consul agent running!")
-        self.launch()
-        wait(lambda: self.log.count("==> Consul agent running!") > before or self.exited, f"{self.name} runs")
-        assert not self.exited, self.log
-
-    def run_to_end(self, timeout: float = 20.0) -> tuple[int, str]:
+    def run_to_end(self, timeout: float = STOP_TIMEOUT) -> tuple[int, str]:
         """Start it and wait until it ends by itself: exit code and what it wrote."""
         before = len(self.log)
         self.launch()
         return self.wait_exit(timeout), self.log[before:]
-
-    @property
-    def exited(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    def wait_exit(self, timeout: float = 20.0) -> int:
-        assert self.process is not None
-        return self.process.wait(timeout)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """Without a goodbye."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def wait_for_log(self, text: str, timeout: float = 30.0) -> str:
-        """The first line with ``text`` in it."""
-
-        def find() -> str:
-            return next((line for line in self.log.splitlines() if text in line), "")
-
-        return str(wait(find, f"{text!r} in the log of {self.name}", timeout))
 
     def cli(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command against this agent's plain HTTP port."""
@@ -165,27 +125,26 @@ class MeshAgent:
 
 @dataclass
 class Mesh:
-    """Agents of one cluster and what they share; ``tls`` holds ca, and (certificate, key) by name."""
+    """Agents of one cluster and what they share; ``key`` is the gossip key."""
 
     network: str
     directory: Path
+    credentials: Credentials
     key: str
     agents: dict[str, MeshAgent] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __getitem__(self, name: str) -> MeshAgent:
         return self.agents[name]
 
     @property
     def ca(self) -> Path:
-        return self.directory / "consul-agent-ca.pem"
+        return self.credentials.ca_file
 
-    def certificate(self, role: str, host: str = "", dc: str = "dc1") -> tuple[str, str]:
-        """Make a certificate with the command line: (certificate, key) files."""
-        address = [f"-additional-ipaddress={host}"] if host else []
-        done = run_mesh("tls", "cert", "create", f"-{role}", f"-dc={dc}", *address, cwd=self.directory)
-        assert done.returncode == 0, done.stderr
-        saved = [line.removeprefix("==> Saved ") for line in done.stdout.splitlines() if "Saved" in line]
-        return str(self.directory / saved[0]), str(self.directory / saved[1])
+    def certificate(self, role: Role, host: str = "", dc: str = "dc1") -> tuple[str, str]:
+        """Make a certificate: (certificate, key) files."""
+        certificate, key = self.credentials.issue(f"{dc}-{role}-{next(self._numbers)}", role, dc, host)
+        return str(certificate), str(key)
 
     def add(self, name: str, number: int, *, server: bool = False, **config: Any) -> MeshAgent:
         """An agent with gossip encryption, verified TLS and HTTPS; not started."""
@@ -213,6 +172,8 @@ class Mesh:
             last: dict[str, str] = {}
 
             def sees(agent: MeshAgent = agent, last: dict[str, str] = last) -> bool:
+                if not agent.running:
+                    raise agent.error("exited while it was waited for")
                 last.clear()
                 last.update(agent.statuses())
                 return {node for node, status in last.items() if status == "alive"} == set(names)
@@ -231,14 +192,15 @@ class Mesh:
     @contextlib.contextmanager
     def new(cls, directory: Path) -> Iterator[Mesh]:
         """A mesh without agents, with a CA and a gossip key; all processes are ended at the end."""
-        done = run_mesh("tls", "ca", "create", cwd=directory)
-        assert done.returncode == 0, done.stderr
-        mesh = cls(loopback(), directory, run_mesh("keygen").stdout.strip())
+        reservation = Reservation()
+        credentials = Credentials(directory)
+        mesh = cls(reservation.network, directory, credentials, credentials.gossip_key)
         try:
             yield mesh
         finally:
             for agent in mesh.agents.values():
                 agent.kill()
+            reservation.close()
 
 
 def run_mesh(

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -30,9 +29,8 @@ from meshnode.gossip.serf.serf import Serf
 from meshnode.runtime.gossip_shell import GossipShell
 from tests.support.waiting import until
 
-__all__ = ["SERF", "OurNode", "Pool", "SerfAgent", "loopback_network", "mixed_pool"]
+__all__ = ["OurNode", "Pool", "SerfAgent", "loopback_network", "mixed_pool"]
 
-SERF = shutil.which("serf")
 GOSSIP_PORT = 7946
 RPC_PORT = 7373
 #: Answers each query with its name and payload, and writes events down.
@@ -78,13 +76,12 @@ class SerfAgent:
         return line in self.handled
 
     async def start(self) -> None:
-        assert SERF is not None
         handler = self.directory / f"{self.name}.sh"
         handler.write_text(HANDLER)
         handler.chmod(0o700)
         with (self.directory / f"{self.name}.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                SERF, "agent", f"-node={self.name}", f"-bind={self.host}:{GOSSIP_PORT}",
+                "serf", "agent", f"-node={self.name}", f"-bind={self.host}:{GOSSIP_PORT}",
                 f"-rpc-addr={self.host}:{RPC_PORT}", "-profile=lan", "-log-level=debug",
                 f"-event-handler={handler}", *self.arguments, stdout=log, stderr=log,
             )  # fmt: skip
@@ -92,9 +89,8 @@ class SerfAgent:
 
     async def run(self, command: str, *arguments: str) -> tuple[int, str]:
         """Run a ``serf`` client command against this agent: (exit status, output)."""
-        assert SERF is not None
         process = await asyncio.create_subprocess_exec(
-            SERF, command, f"-rpc-addr={self.host}:{RPC_PORT}", *arguments,
+            "serf", command, f"-rpc-addr={self.host}:{RPC_PORT}", *arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()

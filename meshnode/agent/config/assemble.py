@@ -12,7 +12,7 @@ from meshnode.agent.config.keys import KEYS
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.config.setting import SETTING
 
-__all__ = ["Changes", "assemble", "compare", "model_settings"]
+__all__ = ["Changes", "assemble", "compare", "model_settings", "settings_of"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ def assemble(values: Mapping[str, Any], *, dev: bool) -> AgentConfig:
 def model_settings() -> frozenset[str]:
     """Every path that reaches the model."""
     return frozenset(path for path, _, _ in _settings(AgentConfig))
+
+
+def settings_of(config: AgentConfig) -> dict[str, Any]:
+    """Path -> value, of every key that reaches the model."""
+    return dict(_values(config))
 
 
 def compare(old: AgentConfig, new: AgentConfig) -> Changes:

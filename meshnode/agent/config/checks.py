@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from meshnode.agent.config.checks_acl import settle_acls
 from meshnode.agent.config.checks_connect import settle_connect
+from meshnode.agent.config.checks_entries import settle_entries
+from meshnode.agent.config.checks_proxies import settle_proxies
 from meshnode.agent.config.checks_services import settle_dns, settle_services
 from meshnode.agent.config.merge import Settings
 from meshnode.base.address import split_host_port
@@ -81,6 +83,8 @@ def settle(settings: Settings, *, dev: bool, hostname: str) -> Findings:
     _logging(found)
     settle_acls(found)
     settle_connect(found)
+    settle_proxies(found)
+    settle_entries(found, dev=dev)
     settle_services(found)
     settle_dns(found)
     return found
@@ -112,6 +116,14 @@ def _identity(found: Findings, hostname: str) -> None:
     if not _DATACENTER.fullmatch(datacenter):
         found.problem("datacenter", f'datacenter cannot be "{datacenter}". Please use only [a-z0-9-_].')
     found.values["datacenter"] = datacenter
+    primary = settings["primary_datacenter"].lower()
+    if primary not in ("", datacenter):
+        found.problem(
+            "primary_datacenter",
+            f'primary_datacenter: "{primary[:40]}" is another data centre than this one, "{datacenter}": each one has '
+            f'its own ACLs and its own certificate authority here, write "{datacenter}" or leave it out',
+        )
+    found.values["primary_datacenter"] = primary or datacenter
     found.values["domain"] = settings["domain"].rstrip(".").lower() + "."
 
 
@@ -274,6 +286,8 @@ def _tls_choices(found: Findings, names: tuple[str, ...]) -> None:
 
 
 def _http(found: Findings) -> None:
+    later = found.settings["ui_config.enabled"]
+    found.values["ui"] = found.settings["ui"] if found.settings.is_set("ui") else later
     for name, value in found.settings["http_config.response_headers"].items():
         path = "http_config.response_headers"
         if not name or not set(name) <= _HEADER:

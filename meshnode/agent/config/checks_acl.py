@@ -27,7 +27,10 @@ def settle_acls(found: Findings) -> None:
     """Fold the spellings, and refuse what would only look safe."""
     settings, values = found.settings, found.values
     for path, others in SAME.items():
-        values[path] = settings[path] or next(filter(None, map(settings.__getitem__, others)), settings[path])
+        # What is written counts, "0s" and false too; an empty text is as if it were not there.
+        written = [p for p in (path, *others) if settings.is_set(p) and settings[p] != ""]
+        usual = next((p for p in (path, *others) if settings[p]), path)
+        values[path] = settings[written[0] if written else usual]
     datacenter = settings["acl_datacenter"].lower()
     own = settings["datacenter"].lower()
     if datacenter and datacenter != own:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from meshnode.base.errors import ConfigError
 from meshnode.connect.settings import HIDDEN, parse_ca_settings
@@ -21,9 +23,24 @@ def settle_connect(found: Findings) -> None:
     except ConfigError as error:
         found.problem("connect.ca_config", f"connect.ca_config: {error}")
         return
+    vault = parsed.vault
+    if vault is not None and vault.token == HIDDEN:
+        found.problem("connect.ca_config", "connect.ca_config: token: write the token itself")
+    if vault is not None and vault.address.startswith("http:") and not _is_loopback(vault.address):
+        found.warnings.append(
+            f"connect.ca_config: address: the token goes to {vault.address} without encryption: write https"
+        )
     if parsed.private_key == HIDDEN:
         found.problem(
             "connect.ca_config", "connect.ca_config: private_key: write the key itself, in PEM form"
         )
     if parsed.shown and settings["connect.ca_config"] and not settings["connect.enabled"]:
         found.warnings.append("connect.ca_config has no effect: connect.enabled is false")
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from meshnode.agent.config.checks_proxies import proxy_rules
 from meshnode.base.address import Address
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError, MeshError
@@ -28,8 +29,15 @@ def settle_services(found: Findings) -> None:
     settings = found.settings
     if settings["services"] or settings["checks"]:
         from meshnode.agent.local_config import read_definitions  # here: few agents of the lab have any
+        from meshnode.local.definitions import ScriptPolicy
 
-        for problem in read_definitions(settings["services"], settings["checks"]).problems:
+        definitions = read_definitions(
+            settings["services"],
+            settings["checks"],
+            proxies=proxy_rules(settings.__getitem__, settings["bind_addr"]),
+            scripts=ScriptPolicy(settings["enable_script_checks"], settings["enable_local_script_checks"]),
+        )
+        for problem in definitions.problems:
             path = "services" if str(problem).startswith("services") else "checks"
             found.problem(path, str(problem))
     if settings["watches"]:

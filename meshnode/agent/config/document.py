@@ -41,7 +41,7 @@ Durations are texts such as `"10s"`, `"1m30s"` or `"100ms"`. Every address may b
 keys are read again at each reload, without breaking a connection.
 """
 _HEAD: Final = "| Key | Type | Default | Flag | Reload | Meaning | Status |\n|---|---|---|---|---|---|---|"
-_INNER_HEAD: Final = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
+_INNER_HEAD: Final = "| Key | Type | Default | Meaning | Status |\n|---|---|---|---|---|"
 
 
 def render() -> str:
@@ -66,7 +66,7 @@ def _row(row: Key) -> str:
 
 def _inner(rows: Iterable[Key]) -> list[str]:
     return [
-        f"| `{row.path}` | {row.kind.value} | {_default(row)} | {row.meaning} |"
+        f"| `{row.path}` | {row.kind.value} | {_default(row)} | {row.meaning} | {_status(row)} |"
         for row in rows
         if row.kind is not Kind.OBJECT or row.shape
     ]

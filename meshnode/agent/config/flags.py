@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from meshnode.agent.config.key import Key, Kind, Refused
 from meshnode.agent.config.keys import KEYS
-from meshnode.agent.config.schema import MAX_PORT, Entry, Fragment
+from meshnode.agent.config.schema import MAX_PORT, MAX_WHOLE, MIN_WHOLE, Entry, Fragment
 from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
 from meshnode.hcl.located import Origin
@@ -94,7 +94,7 @@ def _add(flags: FlagSet, row: Key) -> Flag[Any]:
         case Kind.BOOLEAN:
             return flags.boolean(row.flag, meaning, default=bool(row.default))
         case Kind.INTEGER | Kind.PORT:
-            return flags.integer(row.flag, meaning, default=row.default)
+            return flags.integer(row.flag, meaning, default=row.default, minimum=MIN_WHOLE, maximum=MAX_WHOLE)
         case Kind.DURATION:
             return flags.duration(row.flag, meaning, default=row.default)
         case Kind.STRINGS:

@@ -26,6 +26,7 @@ class Kind(Enum):
     OBJECT = "object"
     OBJECTS = "list of objects"
     OPEN = "free object"
+    OPENS = "list of free objects"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,15 +43,16 @@ _FAST: Final[Plain] = {
     "probe_timeout": "100ms",
     "suspicion_mult": 3,
 }
-#: What ``-dev`` changes. The web page, which Consul turns on here, is not in this release.
+#: What ``-dev`` changes. The web page is turned on by its later key, so that either key turns it off.
 DEV_DEFAULTS: Final[Plain] = {
     "bind_addr": "127.0.0.1",
     "server": True,
     "log_level": "DEBUG",
     "disable_keyring_file": True,
-    "connect": {"enabled": True},
+    "connect": {"enabled": True, "proxy": {"allow_managed_root": True}},
     "gossip_lan": _FAST,
     "gossip_wan": _FAST,
+    "ui_config": {"enabled": True},
 }
 
 

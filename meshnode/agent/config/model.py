@@ -51,6 +51,8 @@ class Identity:
     node_id: str = setting("node_id")
     node_meta: Mapping[str, str] = setting("node_meta")
     datacenter: str = setting("datacenter")
+    #: The same: no data centre is in charge of another one.
+    primary_datacenter: str = setting("primary_datacenter")
     #: Ends in a dot.
     domain: str = setting("domain")
     #: Empty only in ``-dev``.
@@ -100,6 +102,11 @@ class Ports:
     serf_wan: int = setting("ports.serf_wan")
     server: int = setting("ports.server")
     dns: int = setting("ports.dns")
+    #: Ranges that managed proxies and sidecars get theirs from.
+    proxy_min: int = setting("ports.proxy_min_port")
+    proxy_max: int = setting("ports.proxy_max_port")
+    sidecar_min: int = setting("ports.sidecar_min_port")
+    sidecar_max: int = setting("ports.sidecar_max_port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +226,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """The HTTP API."""
+    """The HTTP API, and the web page beside it."""
 
     block_endpoints: tuple[str, ...] = setting("http_config.block_endpoints")
     response_headers: Mapping[str, str] = setting("http_config.response_headers")
     discovery_max_stale: float = setting("discovery_max_stale")
+    ui: bool = setting("ui")
 
 
 @dataclass(frozen=True, slots=True)

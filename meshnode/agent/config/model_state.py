@@ -102,3 +102,12 @@ class Connect:
     enabled: bool = setting("connect.enabled")
     ca_provider: str = setting("connect.ca_provider")
     ca_config: Mapping[str, Any] = setting("connect.ca_config", secret=True)
+    #: Managed proxies: whether they run although the agent is root, and may come from the API.
+    allow_managed_root: bool = setting("connect.proxy.allow_managed_root")
+    allow_managed_api_registration: bool = setting("connect.proxy.allow_managed_api_registration")
+    proxy_exec_mode: str = setting("connect.proxy_defaults.exec_mode")
+    proxy_daemon_command: tuple[str, ...] = setting("connect.proxy_defaults.daemon_command")
+    proxy_script_command: tuple[str, ...] = setting("connect.proxy_defaults.script_command")
+    proxy_config: Mapping[str, Any] = setting("connect.proxy_defaults.config")
+    #: Config entries as they were written, checked.
+    bootstrap_entries: tuple[Mapping[str, Any], ...] = setting("config_entries.bootstrap")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meshnode.agent.config.key import Key, Kind
+from meshnode.agent.config.key import Key, Kind, Refused
 from meshnode.agent.config.keys import CAMEL_CASE, KEYS, children
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError
@@ -20,6 +20,9 @@ from meshnode.hcl.located import Node, Origin, plain
 __all__ = ["Entry", "Fragment", "read_settings"]
 
 MAX_PORT: Final = 65535
+#: Whole numbers are Go's int: beyond its 64 bits Consul, and what we hand numbers to, would read another one.
+MIN_WHOLE: Final = -(2**63)
+MAX_WHOLE: Final = 2**63 - 1
 _MAX_SHOWN: Final = 60
 #: A single definition joins the list of its kind.
 _SINGULAR: Final = {"service": "services", "check": "checks"}
@@ -79,6 +82,8 @@ class _Reader:
         known = self.fragment.get(row.path)
         if known is not None and isinstance(value, dict):
             value = {**known.value, **value}
+        if known is not None and row.kind is Kind.OPENS:
+            value = (*known.value, *value)
         self.fragment[row.path] = Entry(value, row.path, node.origin, items)
 
     def _definitions(self, node: Node, row: Key, name: str) -> None:
@@ -110,9 +115,12 @@ class _Reader:
                 continue
             if row.kind in (Kind.OBJECT, Kind.OBJECTS):
                 inner = row.shape or shape
+                several = isinstance(node.value, list)
                 parts = [
-                    self._definition(part, inner, "" if row.shape else row.path, place)
-                    for part in self._objects(node, place)
+                    self._definition(
+                        part, inner, "" if row.shape else row.path, f"{place}[{index}]" if several else place
+                    )
+                    for index, part in enumerate(self._objects(node, place))
                 ]
                 one = {key: value for part in parts for key, value in part.items()}
                 values[row.name] = tuple(parts) if row.kind is Kind.OBJECTS else one
@@ -121,7 +129,15 @@ class _Reader:
                 values[row.name] = _convert(node, row, place)
             except ConfigError as problem:
                 self.problems.append(problem)
+            else:
+                self._refuse(row, values[row.name], place, node)
         return values
+
+    def _refuse(self, row: Key, value: Any, place: str, node: Node) -> None:
+        """What is inside a definition isn't merged: a key that can't be used is told of at once."""
+        if isinstance(row.status, Refused) and value not in (row.default, *row.status.harmless):
+            message = f"{place}: {row.status.reason}"
+            self.problems.append(ConfigError(message, key=place, where=str(node.origin)))
 
     def _known(
         self, members: Mapping[str, Node], shape: str, path: str, shown: str
@@ -206,7 +222,10 @@ def _convert(node: Node, row: Key, path: str) -> Any:
         case Kind.LISTS_MAP:
             return {name: _strings(item, f"{path}.{name}") for name, item in _members(node, path)}
         case Kind.OPEN:
-            return {name: plain(item) for name, item in _members(node, path, secret=row.secret)}
+            return _free(node, path, secret=row.secret)
+        case Kind.OPENS:
+            items = node.value if isinstance(node.value, list) else [node]
+            return tuple(_free(item, f"{path}[{index}]") for index, item in enumerate(items))
         case _:
             raise AssertionError(f"{row.path} holds no value of its own")
 
@@ -238,6 +257,8 @@ def _integer(node: Node, row: Key, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         hint = f": write {value} without quotes" if isinstance(value, str) and value.isdecimal() else ""
         raise _expected("a number" if row.kind is Kind.PORT else "a whole number", node, path, hint)
+    if row.kind is not Kind.PORT:
+        _bounded(value, node, path)
     if row.kind is Kind.PORT:
         if value > MAX_PORT:
             raise ConfigError(
@@ -248,6 +269,32 @@ def _integer(node: Node, row: Key, path: str) -> int:
         message = f"{path}: {value} can't be used: write one of {', '.join(row.choices)}"
         raise ConfigError(message, key=path, where=str(node.origin))
     return value
+
+
+def _bounded(value: int, node: Node, path: str) -> None:
+    if not MIN_WHOLE <= value <= MAX_WHOLE:
+        bound = f"the highest is {MAX_WHOLE}" if value > 0 else f"the lowest is {MIN_WHOLE}"
+        message = f"{path}: {_shown(node)} has more than 64 bits: {bound}"
+        raise ConfigError(message, key=path, where=str(node.origin))
+
+
+def _free(node: Node, path: str, *, secret: bool = False) -> dict[str, Any]:
+    members = _members(node, path, secret=secret)
+    for name, item in members:
+        _all_bounded(item, f"{path}.{name}")
+    return {name: plain(item) for name, item in members}
+
+
+def _all_bounded(node: Node, path: str) -> None:
+    """The whole numbers anywhere in a free object, whose depth the parser bounds."""
+    if isinstance(node.value, dict):
+        for name, item in node.value.items():
+            _all_bounded(item, f"{path}.{name}")
+    elif isinstance(node.value, list):
+        for index, item in enumerate(node.value):
+            _all_bounded(item, f"{path}[{index}]")
+    elif isinstance(node.value, int):
+        _bounded(node.value, node, path)
 
 
 def _duration(node: Node, path: str) -> float:

@@ -169,6 +169,9 @@ def _call(source: str, name: str, arguments: tuple[Any, ...], interfaces: Interf
         isinstance(arguments[-1], tuple) and all(isinstance(i, Interface) for i in arguments[-1])
     ):
         _fail(source, f"{name} works on a list of interfaces: write GetAllInterfaces | {name} ...")
+    texts = arguments[:-1] if count > 1 else arguments
+    if not all(isinstance(argument, str) for argument in texts):
+        _fail(source, f'{name} takes text here, not interfaces: write it in quotes, such as {name} "eth0"')
     try:
         return function(interfaces, *arguments)
     except ConfigError as error:

@@ -13,9 +13,9 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
 from meshnode.catalog.model import Instance
+from meshnode.catalog.wire import node_fields, service_fields, service_node_fields
 from meshnode.control import watch
 from meshnode.control.command import Command, Deregister, Register
-from meshnode.control.endpoints.catalog_fields import node_fields, service_fields, service_node_fields
 from meshnode.control.endpoints.registration import (
     parse_registration,
     vet_deregistration,

@@ -11,9 +11,9 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource
 from meshnode.catalog import queries
 from meshnode.catalog.coordinates import DIMENSIONS, Coordinate, NodeCoordinate
+from meshnode.catalog.wire import coordinate_fields
 from meshnode.control import watch
 from meshnode.control.command import Command, UpdateCoordinates
-from meshnode.control.endpoints.catalog_fields import coordinate_fields
 from meshnode.control.endpoints.registration import require_node
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine

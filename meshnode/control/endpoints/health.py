@@ -11,9 +11,9 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
 from meshnode.catalog.model import Check
+from meshnode.catalog.wire import check_fields, instance_fields
 from meshnode.control import watch
 from meshnode.control.endpoints.catalog import find_instances, node_meta, service_watch
-from meshnode.control.endpoints.catalog_fields import check_fields, instance_fields
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Body, Method, ReadMethod, text

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.config_entries.graph import permissions_fault
 from meshnode.control.command import Command, IntentionDelete, IntentionSet, IntentionUpsert
 from meshnode.control.endpoints.intention_fields import intention_fields, intention_of, request_of, service_of
 from meshnode.control.machine import Result, StateMachine
@@ -68,10 +69,10 @@ def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Mome
             if intention_id:
                 raise RpcError("ID must be empty when creating a new intention")
             return IntentionSet(
-                _valid(intention_of(fields, moment.new_id(), moment.at), authorizer), create=True
+                _valid(state, intention_of(fields, moment.new_id(), moment.at), authorizer), create=True
             )
         case "upsert":
-            intention = _valid(intention_of(fields, moment.new_id(), moment.at), authorizer)
+            intention = _valid(state, intention_of(fields, moment.new_id(), moment.at), authorizer)
             existing = state.intentions.exact(intention.source, intention.destination)[1]
             if existing is not None:
                 _require(authorizer, existing, Access.WRITE)
@@ -88,7 +89,7 @@ def _apply(state: StateMachine, body: Body, authorizer: Authorizer, moment: Mome
                 return IntentionDelete(existing.id)
             changed = intention_of(fields, existing.id, moment.at)
             return IntentionSet(
-                _valid(replace(changed, created_at=existing.created_at), authorizer), create=False
+                _valid(state, replace(changed, created_at=existing.created_at), authorizer), create=False
             )
     raise RpcError(f"Unknown intention operation: {operation!r}: use one of {', '.join(OPERATIONS)}")
 
@@ -103,9 +104,12 @@ def _existing(state: StateMachine, fields: Body, intention_id: str) -> Intention
     return found
 
 
-def _valid(intention: Intention, authorizer: Authorizer) -> Intention:
+def _valid(state: StateMachine, intention: Intention, authorizer: Authorizer) -> Intention:
     _require(authorizer, intention, Access.WRITE)
-    if fault := intention_fault(intention):
+    fault = intention_fault(intention)
+    if not fault and intention.permissions:
+        fault = permissions_fault(state.config.entries, intention.destination_name)
+    if fault:
         raise RpcError(f"Invalid intention: {fault}")
     return intention
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
+from meshnode.catalog.wire import dump_fields
 from meshnode.control import watch
-from meshnode.control.endpoints.catalog_fields import dump_fields
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Body, Method, ReadMethod, text

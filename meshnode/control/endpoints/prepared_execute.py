@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
 from meshnode.catalog.model import Instance
-from meshnode.control.endpoints.catalog_fields import instance_fields
+from meshnode.catalog.wire import instance_fields
 from meshnode.control.endpoints.prepared_query import query_fields, query_of, resolved
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine

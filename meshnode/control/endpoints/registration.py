@@ -1,192 +1,43 @@
-"""``Catalog.Register`` and ``Catalog.Deregister``: their bodies as values, and who may ask for them.
+"""``Catalog.Register`` and ``Catalog.Deregister``: who may ask for them.
 
-Source: Consul 1.2.3, agent/structs (RegisterRequest, DeregisterRequest), agent/consul/acl.go.
+Source: Consul 1.2.3, agent/consul/acl.go.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
-from meshnode.base.duration import parse_duration
-from meshnode.base.errors import ConfigError
-from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
+from meshnode.base.json_fields import JsonFields
+from meshnode.catalog import wire_parse
+from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Registration
 from meshnode.catalog.tables import NodeRow, Tables
-from meshnode.control.method import (
-    NANOSECONDS,
-    Body,
-    boolean,
-    integer,
-    mapping,
-    rows,
-    text,
-    text_map,
-    texts,
-)
+from meshnode.control.method import Body
 from meshnode.rpc.method import RpcError
 
 __all__ = [
-    "MAX_CONFIG_DEPTH",
-    "config_fault",
-    "duration",
-    "parse_check",
+    "BodyFields",
     "parse_registration",
-    "parse_service",
     "require_node",
     "vet_deregistration",
     "vet_registration",
 ]
 
 
-#: How deep the ``Config`` of a proxy may be nested.
-MAX_CONFIG_DEPTH: Final = 32
+class BodyFields(JsonFields):
+    """An object in the body of a call: what can't be read is the caller's :class:`RpcError`."""
+
+    __slots__ = ()
+
+    def error(self, message: str) -> Exception:
+        """The sentence that the caller gets."""
+        return RpcError(message)
 
 
 def parse_registration(body: Body) -> Registration:
-    """A ``RegisterRequest``; what is left out is filled in as Consul does. Raises :class:`RpcError`."""
-    node = Node(
-        name=text(body, "Node"),
-        address=text(body, "Address"),
-        id=text(body, "ID"),
-        datacenter=text(body, "Datacenter"),
-        tagged_addresses=text_map(body, "TaggedAddresses"),
-        meta=text_map(body, "NodeMeta"),
-    )
-    checks = rows(body, "Checks")
-    if body.get("Check") is not None:
-        checks.append(mapping(body, "Check"))
-    return Registration(
-        node=node,
-        service=parse_service(mapping(body, "Service")) if body.get("Service") is not None else None,
-        checks=tuple(replace(check, node=check.node or node.name) for check in map(parse_check, checks)),
-        skip_node_update=boolean(body, "SkipNodeUpdate"),
-    )
-
-
-def parse_service(body: Body) -> Service:
-    """A ``NodeService``; a proxy in the form of Consul 1.3 has its destination from ``DestinationServiceName``."""
-    connect, proxy = mapping(body, "Connect"), mapping(body, "Proxy")
-    weights = mapping(body, "Weights")
-    return Service(
-        name=text(body, "Service"),
-        id=text(body, "ID") or text(body, "Service"),
-        kind=text(body, "Kind"),
-        tags=texts(body, "Tags"),
-        address=text(body, "Address"),
-        port=integer(body, "Port"),
-        meta=text_map(body, "Meta"),
-        weights=Weights(integer(weights, "Passing"), integer(weights, "Warning")) if weights else Weights(),
-        enable_tag_override=boolean(body, "EnableTagOverride"),
-        proxy_destination=text(body, "ProxyDestination") or text(proxy, "DestinationServiceName"),
-        native=boolean(connect, "Native"),
-        managed_proxy=_managed_proxy(mapping(connect, "Proxy")) if connect.get("Proxy") is not None else None,
-        proxy=_proxy(proxy) if proxy else None,
-    )
-
-
-def _managed_proxy(body: Body) -> dict[str, Any]:
-    """``Connect.Proxy``, ready for JSON."""
-    return _without_empty(
-        {
-            "Command": list(texts(body, "Command")),
-            "ExecMode": text(body, "ExecMode"),
-            "Config": _config(body),
-        }
-    )
-
-
-def _proxy(body: Body) -> dict[str, Any]:
-    """``Proxy`` of Consul 1.3, ready for JSON."""
-    optional = {
-        "DestinationServiceID": text(body, "DestinationServiceID"),
-        "LocalServiceAddress": text(body, "LocalServiceAddress"),
-        "LocalServicePort": integer(body, "LocalServicePort"),
-        "Config": _config(body),
-        "Upstreams": [_upstream(row) for row in rows(body, "Upstreams")],
-    }
-    return {"DestinationServiceName": text(body, "DestinationServiceName"), **_without_empty(optional)}
-
-
-def _config(body: Body) -> dict[str, Any]:
-    config = dict(mapping(body, "Config"))
-    if fault := config_fault(config):
-        raise RpcError(f"Config {fault}")
-    return config
-
-
-def config_fault(value: object, depth: int = 0) -> str:
-    """Why ``value`` can't be kept as JSON and shown again; ``""`` when it can."""
-    if depth > MAX_CONFIG_DEPTH:
-        return f"is nested more than {MAX_CONFIG_DEPTH} deep"
-    if isinstance(value, Mapping | list | tuple):
-        inner = value.values() if isinstance(value, Mapping) else value
-        return next(filter(None, (config_fault(item, depth + 1) for item in inner)), "")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "holds a number that is too large"
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return "holds a whole number of more than 64 bits"
-    return "" if value is None or isinstance(value, str | int | float) else "holds what JSON doesn't have"
-
-
-def _upstream(body: Body) -> dict[str, Any]:
-    fields = {
-        name: text(body, name)
-        for name in (
-            "DestinationType",
-            "DestinationNamespace",
-            "DestinationName",
-            "Datacenter",
-            "LocalBindAddress",
-        )
-    }
-    numbered = {"LocalBindPort": integer(body, "LocalBindPort"), "Config": _config(body)}
-    return _without_empty({**fields, **numbered})
-
-
-def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value}
-
-
-def parse_check(body: Body) -> Check:
-    """A ``HealthCheck``; its status is critical when none is given."""
-    definition = mapping(body, "Definition")
-    header = mapping(definition, "Header")
-    check = Check(
-        node=text(body, "Node"),
-        check_id=text(body, "CheckID") or text(body, "Name"),
-        name=text(body, "Name"),
-        notes=text(body, "Notes"),
-        output=text(body, "Output"),
-        service_id=text(body, "ServiceID"),
-        definition=CheckDefinition(
-            http=text(definition, "HTTP"),
-            tls_skip_verify=boolean(definition, "TLSSkipVerify"),
-            header={text({"Header": name}, "Header"): texts(header, name) for name in header},
-            method=text(definition, "Method"),
-            tcp=text(definition, "TCP"),
-            interval=duration(definition, "Interval"),
-            timeout=duration(definition, "Timeout"),
-            deregister_critical_service_after=duration(definition, "DeregisterCriticalServiceAfter"),
-        ),
-    )
-    status = text(body, "Status")
-    return replace(check, status=status) if status else check
-
-
-def duration(body: Body, name: str) -> float:
-    """Seconds, from nanoseconds or from text (``"10s"``); 0 when absent. Raises :class:`RpcError`."""
-    value: Any = body.get(name)
-    if isinstance(value, str | bytes):
-        written = text(body, name)
-        try:
-            return parse_duration(written) if written else 0.0
-        except ConfigError as error:
-            raise RpcError(f"{name}: {error}") from None
-    return integer(body, name) / NANOSECONDS
+    """A ``RegisterRequest``. Raises :class:`RpcError`."""
+    return wire_parse.parse_registration(BodyFields(body))
 
 
 def require_node(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.control import watch
 from meshnode.control.command import Command, SessionCreate, SessionDestroy
-from meshnode.control.endpoints.registration import duration, require_node
+from meshnode.control.endpoints.registration import require_node
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import (
@@ -23,6 +23,7 @@ from meshnode.control.method import (
     ReadMethod,
     WriteMethod,
     accepted,
+    duration,
     mapping,
     text,
     texts,

@@ -8,6 +8,7 @@ from typing import Final
 from meshnode.control.endpoints import (
     acl,
     catalog,
+    config_entry,
     connect_ca,
     coordinate,
     health,
@@ -26,6 +27,7 @@ __all__ = ["METHODS"]
 METHODS: Final[Mapping[str, Method]] = {
     **acl.METHODS,
     **catalog.METHODS,
+    **config_entry.METHODS,
     **connect_ca.METHODS,
     **coordinate.METHODS,
     **health.METHODS,

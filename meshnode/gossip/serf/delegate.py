@@ -107,7 +107,9 @@ class SerfDelegate:
         effects = self._member_effects(outcome.events)
         if outcome.prune_later:
             effects.append(
-                SetTimer(config.broadcast_timeout + config.leave_propagate_delay, PruneDue(leave.node))
+                SetTimer(
+                    config.broadcast_timeout + config.leave_propagate_delay, PruneDue(leave.node, leave.ltime)
+                )
             )
         return effects
 
@@ -174,19 +176,20 @@ class SerfDelegate:
         return effects
 
     def _merge_intents(self, remote: PushPull, now: float) -> list[Effect]:
-        """Leaves first, so that times don't rise in the wrong order.
-
-        The time of a leave isn't known; it came after the status time that it is listed with, hence one more.
-        """
+        """Who left first, then the times of the others."""
+        local = self._state
         effects: list[Effect] = []
         gone = dict.fromkeys(remote.left_members)
+        staying = local.lifecycle is Lifecycle.ALIVE
         for name in gone:
-            leave = Leave(remote.status_ltimes.get(name, 0) + 1, name)
-            effects += self.left_effects(leave, self.leave_intent(leave, now), now)
+            ltime = remote.status_ltimes.get(name, 0)
+            local.clock.witness(ltime)
+            outcome = local.members.listed_as_left(name, ltime, staying=staying, now=now)
+            effects += self.left_effects(Leave(ltime, name), outcome, now)
         for name, ltime in remote.status_ltimes.items():
             if name not in gone:
-                self._state.clock.witness(ltime)
-                self._state.members.join_intent(name, ltime, now)
+                local.clock.witness(ltime)
+                local.members.join_intent(name, ltime, now)
         return effects
 
     def peer_joined(self, peer: Peer, now: float) -> list[Effect]:

@@ -42,12 +42,18 @@ class MemberTable:
         self._local_name = local_name
         self._records: dict[str, _Record] = {}
         self._intents = RecentIntents()
+        self._revision = 0
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __iter__(self) -> Iterator[Member]:
         return iter([record.member for record in self._records.values()])
+
+    @property
+    def revision(self) -> int:
+        """Another number after each change of a member; leaving, and not leaving after all, make no event."""
+        return self._revision
 
     def get(self, name: str) -> Member | None:
         """The member called ``name``, whatever its status."""
@@ -84,9 +90,10 @@ class MemberTable:
             if intent is not None:
                 record.status_ltime = intent.ltime
                 if intent.kind is IntentKind.LEAVE:
-                    record.member = replace(fresh, status=Status.LEAVING)
+                    fresh = replace(fresh, status=Status.LEAVING)
+            self._change(record, fresh)
         else:
-            record.member = replace(fresh, status=next_status(record.member.status, Cause.JOINED))
+            self._change(record, replace(fresh, status=next_status(record.member.status, Cause.JOINED)))
             record.gone_since = None
         return (MemberJoined((record.member,)),)
 
@@ -96,7 +103,7 @@ class MemberTable:
         if record is None or record.gone_since is not None:
             return ()
         status = next_status(record.member.status, Cause.FAILED if failed else Cause.DEPARTED)
-        record.member = replace(record.member, status=status)
+        self._change(record, replace(record.member, status=status))
         record.gone_since = now
         return (MemberFailed((record.member,)) if status is Status.FAILED else MemberLeft((record.member,)),)
 
@@ -105,7 +112,7 @@ class MemberTable:
         record = self._records.get(peer.name)
         if record is None:
             return ()
-        record.member = Member(peer.name, peer.address, tags, record.member.status, peer.versions)
+        self._change(record, Member(peer.name, peer.address, tags, record.member.status, peer.versions))
         return (MemberUpdated((record.member,)),)
 
     def join_intent(self, node: str, ltime: int, now: float) -> bool:
@@ -116,7 +123,8 @@ class MemberTable:
         if ltime <= record.status_ltime:
             return False
         record.status_ltime = ltime
-        record.member = replace(record.member, status=next_status(record.member.status, Cause.JOIN_INTENT))
+        status = next_status(record.member.status, Cause.JOIN_INTENT)
+        self._change(record, replace(record.member, status=status))
         return True
 
     def leave_intent(self, node: str, ltime: int, *, prune: bool, staying: bool, now: float) -> LeaveOutcome:
@@ -135,7 +143,7 @@ class MemberTable:
         record.status_ltime = ltime
         before = record.member.status
         status = next_status(before, Cause.LEAVE_INTENT)
-        record.member = replace(record.member, status=status)
+        self._change(record, replace(record.member, status=status))
         events: tuple[MemberEvent, ...] = ()
         if before is Status.FAILED:
             events = (MemberLeft((record.member,)),)
@@ -143,16 +151,42 @@ class MemberTable:
             events += self.erase(node)
         return LeaveOutcome(True, events, prune_later=prune and status is Status.LEAVING)
 
+    def listed_as_left(self, node: str, ltime: int, *, staying: bool, now: float) -> LeaveOutcome:
+        """A peer's state has ``node`` among those that left, with ``ltime`` as its status time.
+
+        That is no intent: the time of the leave isn't known, and may have been raised by a join since. Serf makes up
+        ``ltime + 1``, which a real intent may carry too: then a prune, or the join of a node that came back, is taken
+        for old news and dropped for good. Here the leave counts as just before ``ltime``, and as nothing for a
+        member that is on its way out or gone already.
+        """
+        record = self._records.get(node)
+        if record is None:
+            self._intents.record(node, IntentKind.LEAVE, max(ltime - 1, 0), now)
+            return LeaveOutcome(rebroadcast=False)
+        if node == self._local_name and staying:
+            return LeaveOutcome(rebroadcast=False, refute=ltime >= record.status_ltime)
+        before = record.member.status
+        late = ltime > record.status_ltime if before is Status.ALIVE else ltime >= record.status_ltime
+        if before not in (Status.ALIVE, Status.FAILED) or not late:
+            return LeaveOutcome(rebroadcast=False)
+        record.status_ltime = max(record.status_ltime, ltime - 1)
+        self._change(record, replace(record.member, status=next_status(before, Cause.LEAVE_INTENT)))
+        events = (MemberLeft((record.member,)),) if before is Status.FAILED else ()
+        return LeaveOutcome(False, events)
+
     def erase(self, name: str) -> tuple[MemberEvent, ...]:
         """Forget a member; the local one can't be."""
         if name == self._local_name or name not in self._records:
             return ()
+        self._revision += 1
         return (MemberReaped((self._records.pop(name).member,)),)
 
-    def erase_departed(self, name: str) -> tuple[MemberEvent, ...]:
-        """The late half of a prune: forget ``name`` unless it came back meanwhile."""
-        member = self.get(name)
-        return () if member is None or member.status is Status.ALIVE else self.erase(name)
+    def erase_departed(self, name: str, ltime: int) -> tuple[MemberEvent, ...]:
+        """The late half of a prune at ``ltime``: forget ``name`` unless it came back, even to fail again."""
+        record = self._records.get(name)
+        if record is None or record.member.status is Status.ALIVE or record.status_ltime > ltime:
+            return ()
+        return self.erase(name)
 
     def reap(
         self, reconnect_timeout: float, tombstone_timeout: float, intent_timeout: float, now: float
@@ -167,3 +201,7 @@ class MemberTable:
         ]
         self._intents.expire(intent_timeout, now)
         return [event for name in expired for event in self.erase(name)]
+
+    def _change(self, record: _Record, member: Member) -> None:
+        record.member = member
+        self._revision += 1

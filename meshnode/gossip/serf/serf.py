@@ -117,6 +117,11 @@ class Serf:
         """Everybody known, whatever their status, in the order in which they were heard of."""
         return list(self._state.members)
 
+    @property
+    def members_revision(self) -> int:
+        """Another number once :meth:`members` are no longer the same."""
+        return self._state.members.revision
+
     def member(self, name: str) -> Member | None:
         """The member called ``name``."""
         return self._state.members.get(name)
@@ -319,7 +324,7 @@ class Serf:
             case QueryDeadline():
                 return self._queries.deadline_passed(timer)
             case PruneDue():
-                return state.notify(*state.members.erase_departed(timer.name))
+                return state.notify(*state.members.erase_departed(timer.name, timer.ltime))
             case LeaveProgress():
                 if timer.token in state.queues.intents and now < timer.deadline:
                     return self._await_leave(timer.token, timer.deadline)

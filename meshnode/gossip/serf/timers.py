@@ -41,9 +41,10 @@ class QueryDeadline:
 
 @dataclass(frozen=True, slots=True)
 class PruneDue:
-    """A member that was made to leave, and to be erased, had time to leave by itself."""
+    """Forget a member that was asked to leave at ``ltime`` with a prune, unless it spoke up since."""
 
     name: str
+    ltime: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ _SERVICE: Final[Fields] = {
     "ProxyDestination": Kind.TEXT,
     "Proxy": Kind.OPEN,
     "TaggedAddresses": Kind.OPEN,
+    "SocketPath": Kind.TEXT,
     **_under("Connect", _CONNECT),
     **_INDEXES,
 }
@@ -144,6 +145,7 @@ CATALOG_SERVICE: Final[Fields] = {
     "ServiceProxyDestination": Kind.TEXT,
     "ServiceProxy": Kind.OPEN,
     "ServiceTaggedAddresses": Kind.OPEN,
+    "ServiceSocketPath": Kind.TEXT,
     **_under("ServiceConnect", _CONNECT),
 }
 #: The services of ``/v1/catalog/node/:node``.

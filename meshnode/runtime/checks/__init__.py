@@ -2,7 +2,7 @@
 
 ``runner``       which checks run, when, and how many at once; what they find goes through their thresholds
 ``clock``        the time that paces them, so that a test can hand in its own
-``script``, ``docker``, ``http``, ``tcp``, ``grpc``, ``certificate``   one run each: a definition in, a result out
+``script``, ``docker``, ``http``, ``h2ping``, ``tcp``, ``udp``, ``grpc``, ``certificate``   one run each
 ``ttl``, ``alias``   the two that wait for others instead of asking
 ``dial``, ``http_client``, ``tls_words``   connections, HTTP/1.1 over them, and why TLS failed
 

@@ -14,7 +14,7 @@ from meshnode.local.check_certificate import MAX_CERTIFICATE_BYTES, judge_certif
 from meshnode.local.check_status import CRITICAL, Result
 from meshnode.local.check_type import CertificateCheck, effective_timeout, split_host_port
 from meshnode.runtime.checks.clock import Clock
-from meshnode.runtime.checks.dial import DialError, dial, error_words
+from meshnode.runtime.checks.dial import DialError, error_words, open_stream
 from meshnode.runtime.checks.http_client import close
 from meshnode.runtime.checks.tls_words import tls_failure
 
@@ -52,14 +52,7 @@ def _read_file(path: str) -> bytes:
 async def _shown_by(check: CertificateCheck) -> bytes:
     place = split_host_port(check.target)
     assert place is not None, "a check without a fault has a path or an address"
-    sock = await dial(*place, effective_timeout(check) + 1)
-    try:
-        _, writer = await asyncio.open_connection(
-            sock=sock, ssl=_unverified(), server_hostname=check.tls_server_name or place[0]
-        )
-    except BaseException:
-        sock.close()
-        raise
+    _, writer = await open_stream(*place, effective_timeout(check) + 1, _unverified(), check.tls_server_name)
     shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
     data = shown.getpeercert(binary_form=True) or b""
     # In order, so that the server logs no broken handshake at every run.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from typing import Any, Final
 
 from meshnode.base.errors import MeshError
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
-__all__ = ["DialError", "DialTimeoutError", "dial", "error_words"]
+__all__ = ["DialError", "DialTimeoutError", "dial", "error_words", "open_stream"]
 
 #: Seconds after which the other family is tried too.
 FALLBACK_DELAY: Final = 0.3
@@ -56,6 +57,23 @@ async def dial(host: str, port: int, timeout: float) -> socket.socket:
     if isinstance(outcome, DialError):
         raise outcome
     return outcome
+
+
+async def open_stream(
+    host: str, port: int, timeout: float, context: ssl.SSLContext | None = None, server_name: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection as streams; with ``context`` after a handshake that asks for ``server_name``, empty: ``host``.
+
+    ``timeout`` bounds the connection alone. Raises :class:`DialError`, ``ssl.SSLError`` and ``OSError``.
+    """
+    sock = await dial(host, port, timeout)
+    try:
+        return await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname=(server_name or host) if context else None
+        )
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _resolve(host: str, port: int) -> list[_Endpoint]:

@@ -23,7 +23,7 @@ from meshnode.local.check_status import (
     status_of_http,
 )
 from meshnode.local.check_type import HttpCheck, effective_timeout
-from meshnode.runtime.checks.dial import DialTimeoutError, dial, error_words
+from meshnode.runtime.checks.dial import DialTimeoutError, error_words, open_stream
 from meshnode.runtime.checks.http_client import AnswerHead, AnswerReader, close, request_bytes
 from meshnode.runtime.checks.tls_words import CheckContexts, new_context, tls_failure
 
@@ -140,14 +140,10 @@ class _Run:
             await new_context(self._contexts, skip_verify=self._check.tls_skip_verify) if secure else None
         )
         # Longer than the run may take: its end is the caller's.
-        sock = await dial(host, parts.port or (443 if secure else 80), effective_timeout(self._check) + 1)
-        try:
-            stream, writer = await asyncio.open_connection(
-                sock=sock, ssl=context, server_hostname=self.tls_name if secure else None
-            )
-        except BaseException:
-            sock.close()
-            raise
+        port = parts.port or (443 if secure else 80)
+        stream, writer = await open_stream(
+            host, port, effective_timeout(self._check) + 1, context, self.tls_name
+        )
         self.connected = True
         try:
             writer.write(_serialized(request))

@@ -24,11 +24,13 @@ from meshnode.local.check_type import (
     CheckType,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     IntervalCheck,
     ScriptCheck,
     TcpCheck,
     TtlCheck,
+    UdpCheck,
     effective_interval,
     fault,
 )
@@ -37,11 +39,13 @@ from meshnode.runtime.checks.certificate import check_certificate
 from meshnode.runtime.checks.clock import Clock
 from meshnode.runtime.checks.docker import DOCKER_SOCKET, check_docker
 from meshnode.runtime.checks.grpc import check_grpc
+from meshnode.runtime.checks.h2ping import check_h2ping
 from meshnode.runtime.checks.http import check_http
 from meshnode.runtime.checks.script import check_script
 from meshnode.runtime.checks.tcp import check_tcp
 from meshnode.runtime.checks.tls_words import CheckContexts
 from meshnode.runtime.checks.ttl import TtlTimer
+from meshnode.runtime.checks.udp import check_udp
 
 __all__ = ["MAX_FRAME_BYTES", "MAX_IN_FLIGHT", "CheckRunners", "NotTtlError", "OnResult", "Spawn"]
 
@@ -77,6 +81,7 @@ class _Watch:
     timer: TtlTimer | None = None
     task: asyncio.Task[Any] | None = None
     stopped: bool = False
+    at_once: bool = False
 
     def report(self, result: Result) -> None:
         """A result of a run: it counts, and may not be believed yet."""
@@ -135,18 +140,20 @@ class CheckRunners:
         *,
         last_output: str = "",
         ttl_remaining: float | None = None,
+        at_once: bool = False,
     ) -> None:
         """Run ``check`` from now on under ``key`` (its check id), in place of the one that ran there.
 
-        The first run comes after a random part of the interval. ``last_output`` and ``ttl_remaining`` are what a TTL
-        check had before a restart. Raises :class:`ConfigError` for a definition with a fault; nothing changes then.
+        The first run comes after a random part of the interval, unless ``at_once``. ``last_output`` and
+        ``ttl_remaining`` are what a TTL check had before a restart. Raises :class:`ConfigError` for a definition with a
+        fault; nothing changes then.
         """
         if problem := fault(check):
             raise ConfigError(problem)
         if isinstance(check, IntervalCheck) and check.interval < MIN_INTERVAL:
             _log.warning("check '%s' has interval below minimum of %s", key, format_duration(MIN_INTERVAL))
         self.stop(key)
-        watch = _Watch(key, check, StatusGate(check), on_result)
+        watch = _Watch(key, check, StatusGate(check), on_result, at_once=at_once)
         if isinstance(check, TtlCheck):
             watch.timer = TtlTimer(check, self._clock, remaining=ttl_remaining, last_output=last_output)
         self._watches[key] = watch
@@ -207,7 +214,8 @@ class CheckRunners:
 
     async def _repeat(self, watch: _Watch, check: IntervalCheck) -> None:
         interval = effective_interval(check)
-        await self._clock.sleep(first_delay(interval, self._rng))
+        if not watch.at_once:
+            await self._clock.sleep(first_delay(interval, self._rng))
         while True:
             async with self._slots:
                 result = await self._attempt(watch)
@@ -229,7 +237,11 @@ class CheckRunners:
             case HttpCheck():
                 return await check_http(check, self._tls)
             case TcpCheck():
-                return await check_tcp(check)
+                return await check_tcp(check, self._tls)
+            case UdpCheck():
+                return await check_udp(check)
+            case H2PingCheck():
+                return await check_h2ping(check, self._tls)
             case GrpcCheck():
                 return await check_grpc(check, self._tls)
             case DockerCheck():

@@ -6,6 +6,7 @@ ledger of them, log lines that say why.
 ``interfaces``  what the agent has to give: certificates, decisions, instances
 ``sidecar``     one proxy: listeners started, changed and stopped; connections cut
 ``workers``     several processes that share the listeners, and one parent
+``process``     either of them, following a configuration; ``static`` is what a proxy without an agent has
 ``contexts``    TLS contexts from PEM text, replaced while connections go on
 ``inbound``     from the mesh to the application; ``outbound`` the other way; ``dial`` connects
 ``flow``        an established connection's bytes (and why this design)

@@ -68,7 +68,7 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Both directions of one leaf. ``roots`` are the subjects of what is trusted, for the log."""
+    """Both directions of one leaf. ``roots`` are the names of what is trusted, for the log."""
 
     identity: Identity
     server: ssl.SSLContext
@@ -92,7 +92,9 @@ def make_contexts(material: TlsMaterial) -> Contexts:
     server = _context(ssl.PROTOCOL_TLS_SERVER, material)
     server.num_tickets = 1
     client = _context(ssl.PROTOCOL_TLS_CLIENT, material)
-    names = tuple(_name(root) for root in roots)
+    # A bundle from elsewhere may hold more certificates than the agent has names for.
+    named = len(material.root_names) >= len(roots)
+    names = material.root_names if named else tuple(_name(root) for root in roots)
     return Contexts(identity, server, client, names)
 
 

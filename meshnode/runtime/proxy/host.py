@@ -20,13 +20,15 @@ from meshnode.runtime.proxy.flow import Flow, TlsEnd
 from meshnode.runtime.proxy.interfaces import Authorizer, Discovery
 from meshnode.runtime.proxy.reactor import Reactor
 
-__all__ = ["ProxyHost", "handshake_failure", "log", "peer_name"]
+__all__ = ["CLOSED_EARLY", "ProxyHost", "handshake_failure", "log", "peer_name"]
 
 log: Final = logging.getLogger("meshnode.proxy")
 
 #: Certificates whose contents are remembered.
 _MAX_PEERS: Final = 1024
 
+#: ``kind`` of who connects and leaves without a word, as TCP checks do all day: only counted.
+CLOSED_EARLY: Final = "closed_early"
 #: Refusals logged in one second.
 MAX_REFUSAL_LINES: Final = 50
 
@@ -106,14 +108,23 @@ class ProxyHost:
         """The identity of a source with live connections."""
         return self._sources.get(source)
 
-    def refuse(self, listener: str, peer: str, kind: str, reason: str) -> None:
-        """Count and log what was not let through. ``kind`` is for the metrics."""
+    def refuse(
+        self, listener: str, peer: str, kind: str, reason: str, *, source: str = "", rule: str = ""
+    ) -> None:
+        """Enter, count and log what was not let through. ``kind`` is for programs and metrics."""
         self.counters[f"refused.{kind}"] += 1
-        second = int(self.clock())
-        lines = self._refusals[1] if self._refusals[0] == second else 0
-        self._refusals = (second, lines + 1)
+        if kind == CLOSED_EARLY:
+            log.debug("%s from %s: %s", listener, peer, reason)
+            return
+        now = self.clock()
+        entry = self.ledger.refuse(
+            listener=listener, peer=peer, kind=kind, because=reason, now=now, source=source, rule=rule
+        )
+        lines = self._refusals[1] if self._refusals[0] == int(now) else 0
+        self._refusals = (int(now), lines + 1)
         if lines < MAX_REFUSAL_LINES:
-            log.warning("%s: %s refused: %s", listener, peer, reason)
+            ruled = f" (rule {rule})" if rule and rule not in reason else ""
+            log.warning("%s #%d from %s refused: %s%s", listener, entry.id, peer, reason, ruled)
         elif lines == MAX_REFUSAL_LINES:
             log.warning("%s: more are refused in this second; the counters have them all", listener)
 
@@ -158,11 +169,12 @@ class ProxyHost:
             self._sources.pop((entry.source, entry.serial), None)
         if log.isEnabledFor(logging.INFO):
             log.info(
-                "%s #%d %s -> %s from %s serial %s: %s; in %d out %d bytes, %.3f s; allowed: %s",
+                "%s #%d %s -> %s %s %s serial %s: %s; in %d out %d bytes, %.3f s; allowed: %s",
                 entry.listener,
                 entry.id,
                 entry.source,
                 entry.destination,
+                "from" if entry.direction == "inbound" else "at",
                 entry.peer,
                 entry.serial,
                 flow.cause,

@@ -6,17 +6,18 @@ Nothing of the application's is touched before the decision.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
 from meshnode.proxy.authorize import Identity, Refusal
-from meshnode.proxy.config import PublicListener
+from meshnode.proxy.config import Endpoint, PublicListener
 from meshnode.proxy.decision_cache import Decision
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd, reset
-from meshnode.runtime.proxy.host import ProxyHost, handshake_failure
+from meshnode.runtime.proxy.host import CLOSED_EARLY, ProxyHost, handshake_failure
 from meshnode.runtime.proxy.reactor import READ
 from meshnode.runtime.tasks import spawn
 
@@ -24,6 +25,8 @@ __all__ = ["MAX_HANDSHAKE_BYTES", "Inbound"]
 
 #: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
 MAX_HANDSHAKE_BYTES: Final = 128 * 1024
+#: Addresses of a name that are tried.
+_MAX_ADDRESSES: Final = 4
 _TLS_HANDSHAKE: Final = 0x16
 _TLS_ALERT_BYTES: Final = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal, protocol_version: "this port speaks TLS"
 
@@ -86,8 +89,8 @@ class Inbound:
         said = f"{self._received} bytes" if self._received else "nothing"
         self.drop("handshake_timeout", f"no finished handshake within {self._timeout:g} s; it sent {said}")
 
-    def drop(self, kind: str, reason: str) -> None:
-        """Close with a reset and say why; an empty ``kind`` says nothing."""
+    def drop(self, kind: str, reason: str, rule: str = "") -> None:
+        """Close with a reset and say why; an empty ``kind`` says nothing. ``rule`` is what denied it, if one did."""
         sock, self._sock = self._sock, None
         if sock is None:
             return
@@ -97,7 +100,8 @@ class Inbound:
         if self._dial is not None:
             self._dial.cancel()
         if kind:
-            self._host.refuse(self._settings.name, self._peer, kind, reason)
+            source = self._identity.uri if self._identity is not None else ""
+            self._host.refuse(self._settings.name, self._peer, kind, reason, source=source, rule=rule)
         self._leave()
 
     def _leave(self) -> None:
@@ -134,7 +138,7 @@ class Inbound:
         """Look at the first byte before OpenSSL does."""
         first = sock.recv(1, socket.MSG_PEEK)
         if not first:
-            self.drop("closed_early", "it closed the connection and had sent nothing")
+            self.drop(CLOSED_EARLY, "it closed the connection and had sent nothing")
             return False
         if first[0] != _TLS_HANDSHAKE:
             sock.send(_TLS_ALERT_BYTES)
@@ -180,30 +184,52 @@ class Inbound:
         identity = cast(Identity, self._identity)
         self._generation = self._host.decisions.generation
         if not decision.allowed:
-            self.drop("denied", f"{identity.uri}: {decision.because}")
+            self.drop("denied", f"{identity.uri}: {decision.because}", decision.rule)
             return
         self._host.deadlines.remove(self, self._timeout)
-        host = self._host
+        if self._settings.local_app.named:
+            spawn(self._resolve(identity, decision), name=f"proxy address of {self._settings.local_app}")
+        else:
+            self._connect([self._settings.local_app], "", identity, decision)
+
+    async def _resolve(self, identity: Identity, decision: Decision) -> None:
+        app, timeout = self._settings.local_app, self._settings.local_connect_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    app.host, app.port, type=socket.SOCK_STREAM
+                )
+        except (OSError, UnicodeError) as error:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else error
+            self._connect([], f"{app.host} can't be resolved: {reason}", identity, decision)
+            return
+        endpoints = [Endpoint(str(address[0]), app.port) for *_, address in found[:_MAX_ADDRESSES]]
+        self._connect(endpoints, f"{app.host} has no address", identity, decision)
+
+    def _connect(self, left: list[Endpoint], reason: str, identity: Identity, decision: Decision) -> None:
+        """Connect to the first address that answers; ``reason`` is why the one before did not."""
+        if self._sock is None:
+            return
+        if not left:
+            self.drop("local_app", f"the local application can't be reached: {reason}")
+            return
+
+        def done(app: socket.socket | None, failure: str) -> None:
+            if app is None:
+                self._connect(left[1:], failure, identity, decision)
+            else:
+                self._connected(app, identity, decision)
+
+        host, timeout = self._host, self._settings.local_connect_timeout
         self._dial = Dial(
-            host.reactor,
-            host.deadlines,
-            self._settings.local_app,
-            timeout=self._settings.local_connect_timeout,
-            now=host.clock(),
-            on_done=lambda app, reason: self._connected(app, reason, identity, decision),
+            host.reactor, host.deadlines, left[0], timeout=timeout, now=host.clock(), on_done=done
         )
         self._dial.start()
 
-    def _connected(
-        self, app: socket.socket | None, reason: str, identity: Identity, decision: Decision
-    ) -> None:
+    def _connected(self, app: socket.socket, identity: Identity, decision: Decision) -> None:
         sock = self._sock
         if sock is None:
-            if app is not None:
-                app.close()
-            return
-        if app is None:
-            self.drop("local_app", f"the local application can't be reached: {reason}")
+            app.close()
             return
         if self._generation != self._host.decisions.generation:
             # Decisions changed while the application was being connected to.

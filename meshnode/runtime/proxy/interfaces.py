@@ -16,11 +16,15 @@ __all__ = ["Authorizer", "CertificateProvider", "Discovery", "TlsMaterial"]
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """PEM: a leaf and the intermediates that a peer needs, its key, and every root that is trusted now."""
+    """PEM: a leaf and the intermediates that a peer needs, its key, and every root that is trusted now.
+
+    ``root_names`` is what the agent calls those roots, for the log and the report; without it their subjects are used.
+    """
 
     chain_pem: str
     key_pem: str = field(repr=False)
     roots_pem: str
+    root_names: tuple[str, ...] = ()
 
 
 class CertificateProvider(Protocol):

@@ -152,7 +152,8 @@ class Outbound:
         self._give_up_instance()
         reset(app)
         if kind:
-            self._host.refuse(self._to.settings.name, self._peer, kind, reason)
+            own = self._host.contexts.identity.uri
+            self._host.refuse(self._to.settings.name, self._peer, kind, reason, source=own)
         self._on_left(self)
 
     def _give_up_instance(self) -> None:

@@ -7,18 +7,22 @@ changed decision cuts the connections that it forbids, and those only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from meshnode.base.errors import ConfigError
 from meshnode.base.metrics import Metrics
 from meshnode.proxy.authorize import Identity
-from meshnode.proxy.config import Endpoint, ProxyConfig, diff
+from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener, Upstream, diff
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
 from meshnode.proxy.ledger import Direction, Ledger
+from meshnode.proxy.report import ledger_body
 from meshnode.runtime.proxy.contexts import Contexts, make_contexts
 from meshnode.runtime.proxy.flow import Flow
 from meshnode.runtime.proxy.host import ProxyHost, log
@@ -38,7 +42,10 @@ _MAX_QUESTIONS: Final = 64
 
 
 class Sidecar:
-    """``first_id`` and ``id_step`` keep connection ids of several processes apart; ``shared`` lets them share ports."""
+    """``first_id`` and ``id_step`` keep connection ids of several processes apart; ``shared`` lets them share ports.
+
+    ``announce=False`` is for all processes but one: what all of them would say the same is said at DEBUG.
+    """
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Sidecar:
         rng: random.Random | None = None,
         decisions: DecisionCache | None = None,
         shared: bool = False,
+        announce: bool = True,
         first_id: int = 1,
         id_step: int = 1,
     ) -> None:
@@ -62,6 +70,7 @@ class Sidecar:
         self._rng = rng or random.Random()
         self._decisions = decisions or DecisionCache()
         self._shared = shared
+        self._announcing = logging.INFO if announce else logging.DEBUG
         self.ledger = Ledger(first_id=first_id, id_step=id_step)
         self.config: ProxyConfig | None = None
         self._host: ProxyHost | None = None
@@ -92,19 +101,38 @@ class Sidecar:
             )
             self._tasks.append(spawn(self._tick(), name="proxy deadlines"))
             self._tasks.append(spawn(self._follow_decisions(), name="proxy decisions"))
-            self.apply(config)
+            started = self._change(config)
         except BaseException:
             await self.stop(drain_timeout=0.0)
             raise
+        # In the order of Consul's proxy.
+        for listener in started:
+            if isinstance(listener.settings, Upstream):
+                self._say_started(listener)
+        log.log(self._announcing, "Proxy loaded config and ready to serve")
+        self._say_identity(contexts)
+        for listener in started:
+            if isinstance(listener.settings, PublicListener):
+                self._say_started(listener)
 
     def apply(self, config: ProxyConfig) -> None:
-        """Change the listeners to ``config``. Raises :class:`ConfigError` when one can't listen."""
-        changes = diff(self.config, config)
+        """Change the listeners to ``config``.
+
+        Raises :class:`ConfigError` when one can't listen; the old configuration stays in force then.
+        """
+        for listener in self._change(config):
+            self._say_started(listener)
+
+    def _change(self, config: ProxyConfig) -> list[Listener]:
+        """Returns the listeners that were started."""
+        changes = diff(self._listening(), config)
         host = self._ready_host()
         started: dict[Endpoint, Listener] = {}
-        free = [bind for bind in changes.stop if bind in {item.bind for item in changes.start}]
-        for bind in free:
-            self._listeners.pop(bind).stop()
+        # Where a port is used again, for something else or on other addresses, it has to be free first.
+        wanted = {(item.bind.path, item.bind.port) for item in changes.start}
+        freed = {bind: self._listeners.pop(bind) for bind in changes.stop if (bind.path, bind.port) in wanted}
+        for listener in freed.values():
+            listener.stop()
         try:
             for settings in changes.start:
                 listener = Listener(host, settings, self._rng, shared=self._shared)
@@ -113,16 +141,40 @@ class Sidecar:
         except ConfigError:
             for listener in started.values():
                 listener.stop()
+            self._restore(freed)
             raise
         for bind in changes.stop:
-            if bind not in free:
+            if bind not in freed:
                 self._listeners.pop(bind).stop()
         for settings in changes.update:
             self._listeners[settings.bind].update(settings)
-        for bind, listener in started.items():
-            self._listeners[bind] = listener
-            log.info("%s starting on %s", listener.settings.name, listener.address)
+        self._listeners |= started
         self.config = config
+        return list(started.values())
+
+    def _listening(self) -> ProxyConfig:
+        """The configuration that is in force: a listener may be missing after a change that failed."""
+        settings = [listener.settings for listener in self._listeners.values()]
+        public = next((item for item in settings if isinstance(item, PublicListener)), None)
+        return ProxyConfig("", public, tuple(item for item in settings if isinstance(item, Upstream)))
+
+    def _restore(self, freed: dict[Endpoint, Listener]) -> None:
+        for bind, listener in freed.items():
+            try:
+                listener.start()
+            except ConfigError as error:
+                log.error("the old configuration can't be kept whole: %s", error)
+            else:
+                self._listeners[bind] = listener
+
+    def _say_started(self, listener: Listener) -> None:
+        name, address = listener.settings.name, listener.address
+        shown = f"{address}->{name}" if isinstance(listener.settings, Upstream) else f"{name} listener"
+        log.log(self._announcing, "%s starting on %s", shown, address)
+
+    def _say_identity(self, contexts: Contexts) -> None:
+        log.log(self._announcing, "TLS Identity: %s", contexts.identity.uri)
+        log.log(self._announcing, "TLS Roots   : [%s]", " ".join(contexts.roots))
 
     async def stop(self, *, drain_timeout: float = 10.0) -> None:
         """Accept nobody, let connections end for ``drain_timeout`` seconds, cut what is left."""
@@ -132,9 +184,9 @@ class Sidecar:
         host = self._host
         if host is not None and host.flows and drain_timeout > 0:
             self._idle.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), drain_timeout)
-            except TimeoutError:
+            if host.flows:
                 log.warning("%d connections are cut: the proxy stops", len(host.flows))
         if host is not None:
             for flow in list(host.flows.values()):
@@ -144,6 +196,10 @@ class Sidecar:
         if host is not None:
             host.reactor.close()
             self._host = None
+
+    def hurry(self) -> None:
+        """End the draining of a ``stop`` that is under way."""
+        self._idle.set()
 
     # Reading
 
@@ -179,6 +235,26 @@ class Sidecar:
             found[f"{name}.rx_bytes"] = totals.received
             found[f"{name}.tx_bytes"] = totals.sent
         return found
+
+    def report(self) -> dict[str, Any]:
+        """What the agent is told: the body of ``PUT /v1/agent/connect/report/:id``; empty before it runs."""
+        host, config = self._host, self.config
+        if host is None or config is None:
+            return {}
+        identity = host.contexts.identity
+        return {
+            "Service": config.service,
+            "Identity": identity.uri,
+            "Serial": identity.serial,
+            "Roots": list(host.contexts.roots),
+            "Listeners": [
+                {"Name": item.settings.name, "Address": str(item.address), "Serial": identity.serial}
+                for item in self._listeners.values()
+            ],
+            "Pid": os.getpid(),
+            "Counters": self.counters(),
+            **ledger_body(self.ledger, self._clock()),
+        }
 
     def record(self, metrics: Metrics, now: float) -> None:
         """Set each counter as a gauge ``consul.proxy.<service>.<counter>``."""
@@ -258,12 +334,11 @@ class Sidecar:
                             return
                         log.error("the new certificate is not used, the old one stays: %s", error)
                         continue
-                    log.info("TLS Identity: %s", contexts.identity.uri)
-                    log.info("TLS Roots   : [%s]", ", ".join(contexts.roots))
                     if not ready.done():
                         ready.set_result(contexts)
                     elif self._host is not None:
                         self._host.contexts = contexts
+                        self._say_identity(contexts)
             except Exception as error:  # noqa: BLE001  the provider is another's code; what we have goes on
                 log.warning("certificates are not followed for %g s: %s", RETRY_INTERVAL, error)
             await asyncio.sleep(RETRY_INTERVAL)

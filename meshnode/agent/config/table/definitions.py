@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.agent.config.key import Key, Kind
+from meshnode.agent.config.key import Key, Kind, Refused
 
 __all__ = ["CAMEL_CASE", "SHAPES"]
 
@@ -37,11 +37,19 @@ CHECK: Final = (
     Key("disable_redirects", _B, False, "Do not follow redirects."),
     Key("output_max_size", _I, 4096, "Most bytes of output that are kept."),
     Key("tcp", _S, "", "`host:port` to connect to."),
-    Key("tcp_use_tls", _B, False, "With TLS."),
-    Key("udp", _S, "", "`host:port` to send to."),
+    Key("tcp_use_tls", _B, False, "With TLS; see `tls_server_name` and `tls_skip_verify`."),
+    Key("udp", _S, "", "`host:port` that must answer an empty datagram."),
     Key("h2ping", _S, "", "`host:port` to ping over HTTP/2."),
     Key("h2ping_use_tls", _B, True, "With TLS."),
-    Key("os_service", _S, "", "Service of the operating system."),
+    Key(
+        "os_service",
+        _S,
+        "",
+        "Service of the operating system.",
+        Refused(
+            'services of the operating system are not asked: use args = ["systemctl", "is-active", NAME]'
+        ),
+    ),
     Key("interval", _D, 0.0, "Pause between runs; not together with `ttl`."),
     Key("docker_container_id", _S, "", "Container to run the program in."),
     Key("shell", _S, "", "Shell to run it with."),
@@ -66,8 +74,9 @@ SERVICE: Final = (
     Key("name", _S, "", "Name."),
     Key("tags", Kind.STRINGS, (), "Tags."),
     Key("address", _S, "", "Address; the node's by default."),
-    Key("socket_path", _S, "", "Unix socket instead of address and port."),
-    Key("tagged_addresses", Kind.OPEN, {}, "Further addresses."),
+    Key("socket_path", _S, "", "Unix socket instead of address and port; a sidecar reaches the service there."),
+    Key("tagged_addresses", Kind.OPEN, {}, "Further ways to it, `{ wan = { address = \"...\", port = 80 } }`; "
+        "`wan` counts with `translate_wan_addrs`."),
     Key("meta", Kind.STRING_MAP, {}, "Free pairs."),
     Key("port", _P, -1, "Port."),
     Key("check", Kind.OBJECT, None, "One check; joins `checks`.", shape="check"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.agent.config.key import Key, Kind, Refused
+from meshnode.agent.config.key import Key, Kind
 from meshnode.agent.config.table.reasons import CONNECT, LATER, XDS
 
 __all__ = ["JOINING", "NETWORK"]
@@ -38,10 +38,10 @@ NETWORK: Final = (
     Key("ports.dns", _P, 8600, "DNS interface, UDP and TCP.", flag="dns-port"),
     Key("ports.grpc", _P, -1, "xDS for Envoy; 8502 in Consul.", XDS),
     Key("ports.grpc_tls", _P, -1, "xDS over TLS.", XDS),
-    Key("ports.proxy_min_port", _P, 20000, "First port of managed proxies.", CONNECT),
-    Key("ports.proxy_max_port", _P, 20255, "Last port of managed proxies.", CONNECT),
-    Key("ports.sidecar_min_port", _P, 21000, "First port of sidecars.", CONNECT),
-    Key("ports.sidecar_max_port", _P, 21255, "Last port of sidecars.", CONNECT),
+    Key("ports.proxy_min_port", _P, 20000, "First port of managed proxies."),
+    Key("ports.proxy_max_port", _P, 20255, "Last port of managed proxies."),
+    Key("ports.sidecar_min_port", _P, 21000, "First port of sidecars that name none."),
+    Key("ports.sidecar_max_port", _P, 21255, "Last port of sidecars."),
     Key("ports.expose_min_port", _P, 21500, "First port of exposed paths.", CONNECT),
     Key("ports.expose_max_port", _P, 21755, "Last port of exposed paths.", CONNECT),
     Key("advertise_reconnect_timeout", _S, "", "Tells others how long to keep this node once it failed.", LATER),
@@ -59,8 +59,7 @@ JOINING: Final = (
     Key("retry_max_wan", _I, 0, "The same over the WAN.", flag="retry-max-wan"),
     Key("reconnect_timeout", _D, 259200.0, "How long a failed member is kept; at least 8h."),
     Key("reconnect_timeout_wan", _D, 259200.0, "The same over the WAN."),
-    Key("primary_datacenter", _S, "", "Data centre that is in charge of ACLs and certificates.",
-        Refused("not in this release: it comes with ACLs and the service mesh")),
+    Key("primary_datacenter", _S, "", "Data centre in charge of ACLs and certificates, which has to be this one."),
     Key("primary_gateways", Kind.STRINGS, (), "Mesh gateways of the primary data centre.", CONNECT),
     Key("primary_gateways_interval", _D, 30.0, "Pause between attempts to reach them.", CONNECT),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind, Refused
-from meshnode.agent.config.table.reasons import CATALOG, CONSTANT, ENTERPRISE, LATER, LOG, PROMETHEUS
+from meshnode.agent.config.table.reasons import CONSTANT, DNS_CACHE, ENTERPRISE, LATER, LOG, PROMETHEUS
 
 __all__ = ["CONSTANTS", "HTTP", "LATER_KEYS", "LOGGING", "SERVERS", "TELEMETRY"]
 
@@ -132,7 +132,7 @@ CONSTANTS: Final = (
 )  # fmt: skip
 
 LATER_KEYS: Final = (
-    Key("cache", Kind.OPEN, {}, "The agent's cache.", CATALOG),
+    Key("cache", Kind.OPEN, {}, "The agent's cache.", DNS_CACHE),
     Key("use_streaming_backend", _B, False, "How health queries are served.", LATER),
     Key("rpc", Kind.OPEN, {}, "Streaming.", LATER),
     Key("default_query_time", _D, 300.0, "Wait of a blocking query that names none.", LATER),

@@ -8,7 +8,7 @@ from meshnode.agent.config.key import Refused
 
 __all__ = [
     "AUTO_CONFIG",
-    "CATALOG",
+    "CENTRAL",
     "CONNECT",
     "CONSTANT",
     "DNS_CACHE",
@@ -22,11 +22,13 @@ __all__ = [
 
 _LATER = "not in this release: "
 
-CATALOG: Final = Refused(_LATER + "config entries come with the service mesh")
+CENTRAL: Final = Refused(
+    _LATER + "config entries are read by proxies, services are registered as they are written"
+)
 CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
 XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
 DNS_CACHE: Final = Refused(_LATER + "DNS answers come from the servers, which is as fast")
-UI: Final = Refused(_LATER + "the web page comes with the catalog")
+UI: Final = Refused(_LATER + "the agent serves its own web page, under /ui/: set ui")
 AUTO_CONFIG: Final = Refused(
     _LATER + "certificates are put on the nodes by the playbook or by `tls cert create`"
 )

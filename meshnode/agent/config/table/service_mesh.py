@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind
-from meshnode.agent.config.table.reasons import CATALOG, CONNECT, DNS_CACHE, ENTERPRISE, LATER, UI, XDS
+from meshnode.agent.config.table.reasons import CENTRAL, CONNECT, DNS_CACHE, ENTERPRISE, LATER, UI, XDS
 
 __all__ = ["MESH"]
 
@@ -23,22 +23,29 @@ MESH: Final = (
     Key("enable_script_checks", _B, False, "Allow checks that run programs.", flag="enable-script-checks"),
     Key("enable_local_script_checks", _B, False, "The same, but only from configuration files."),
     Key("enable_agent_tls_for_checks", _B, False, "HTTPS checks present the agent's certificate."),
-    Key("enable_central_service_config", _B, False, "Merge defaults from config entries.", CATALOG),
-    Key("config_entries", Kind.OPEN, {}, "Config entries to begin with.", CATALOG),
+    Key("enable_central_service_config", _B, False, "Merge defaults from config entries.", CENTRAL),
+    Key("config_entries", Kind.OBJECT, {}, "Config entries to begin with."),
+    Key("config_entries.bootstrap", Kind.OPENS, (), "Entries that the leader writes where there is none of the kind "
+        "and name; as `consul config write` takes them, in any order. Servers only."),
     Key("connect", Kind.OBJECT, {}, "The service mesh."),
     Key("connect.enabled", _B, False, "Whether there is a mesh; on in `-dev`."),
-    Key("connect.ca_provider", _S, "consul", "Who signs the certificates of services.", choices=("consul",)),
+    Key("connect.ca_provider", _S, "consul", "Who signs the certificates of services.",
+        choices=("consul", "vault")),
     Key("connect.ca_config", Kind.OPEN, {}, "Settings of the CA when there is none yet: `leaf_cert_ttl` (`72h`; 1s to "
         "8760h), `rotation_period`, `private_key` and `root_cert` (PEM; made when left out), `private_key_type` and "
-        "`private_key_bits`. Later they are changed through the API.", secret=True),
+        "`private_key_bits`; with `vault`: `address`, `token`, `root_pki_path`, `intermediate_pki_path`, `namespace`, "
+        "`ca_file`, `ca_path`, `cert_file`, `key_file`, `tls_server_name`. Later they are changed through the API.",
+        secret=True),
     Key("connect.proxy", Kind.OBJECT, {}, "Managed proxies."),
-    Key("connect.proxy.allow_managed_root", _B, False, "Run them although the agent is root.", CONNECT),
-    Key("connect.proxy.allow_managed_api_registration", _B, False, "Accept them from the API.", CONNECT),
+    Key("connect.proxy.allow_managed_root", _B, False, "Run them although the agent is root; on in `-dev`."),
+    Key("connect.proxy.allow_managed_api_registration", _B, False, "Accept them from the API."),
     Key("connect.proxy_defaults", Kind.OBJECT, {}, "What every managed proxy begins with."),
-    Key("connect.proxy_defaults.exec_mode", _S, "daemon", "How it is started.", CONNECT),
-    Key("connect.proxy_defaults.daemon_command", Kind.STRINGS, (), "Command of a daemon.", CONNECT),
-    Key("connect.proxy_defaults.script_command", Kind.STRINGS, (), "Command of a script.", CONNECT),
-    Key("connect.proxy_defaults.config", Kind.OPEN, {}, "Its configuration.", CONNECT),
+    Key("connect.proxy_defaults.exec_mode", _S, "daemon", "`daemon` is kept running, `script` is run "
+        "after each change.", choices=("daemon", "script")),
+    Key("connect.proxy_defaults.daemon_command", Kind.STRINGS, (), "Command of a daemon.",
+        shown="`connect proxy` of this program"),
+    Key("connect.proxy_defaults.script_command", Kind.STRINGS, (), "Command of a script."),
+    Key("connect.proxy_defaults.config", Kind.OPEN, {}, "Its configuration; a service's own counts more."),
     Key("connect.enable_mesh_gateway_wan_federation", _B, False, "Federate through gateways.", CONNECT),
     Key("domain", _S, "consul.", "Domain of DNS names and of server certificates.", flag="domain"),
     Key("alt_domain", _S, "", "A second domain."),
@@ -64,10 +71,18 @@ MESH: Final = (
     Key("dns_config.use_cache", _B, False, "Answer from the agent's cache.", DNS_CACHE),
     Key("dns_config.cache_max_age", _D, 0.0, "Oldest answer from it.", DNS_CACHE),
     Key("dns_config.prefer_namespace", _B, False, "How names with one label too many are read.", ENTERPRISE),
-    Key("ui", _B, False, "The web page; off in `-dev` too for now.", UI, flag="ui"),
+    Key("ui", _B, False, "The web page, under `/ui/`; on in `-dev`.", flag="ui"),
     Key("ui_dir", _S, "", "Directory of another web page.", UI, flag="ui-dir"),
     Key("ui_content_path", _S, "/ui/", "Path of the web page.", UI),
-    Key("ui_config", Kind.OPEN, {}, "The web page, as later releases write it.", UI),
+    Key("ui_config", Kind.OBJECT, {}, "The web page, as later releases write it."),
+    Key("ui_config.enabled", _B, False, "The same as `ui`, which counts where both are set; true in `-dev`."),
+    Key("ui_config.dir", _S, "", "Directory of another web page.", UI),
+    Key("ui_config.content_path", _S, "/ui/", "Path of the web page.", UI),
+    Key("ui_config.metrics_provider", _S, "", "Where the page has figures from.", UI),
+    Key("ui_config.metrics_provider_files", Kind.STRINGS, (), "Scripts for that.", UI),
+    Key("ui_config.metrics_provider_options_json", _S, "", "Options for them.", UI),
+    Key("ui_config.metrics_proxy", Kind.OPEN, {}, "Passes the page's questions on.", UI),
+    Key("ui_config.dashboard_url_templates", Kind.STRING_MAP, {}, "Links to dashboards.", UI),
     Key("xds", Kind.OPEN, {}, "How fast Envoy is served.", XDS),
     Key("peering", Kind.OPEN, {}, "Links between clusters.", LATER),
 )  # fmt: skip

@@ -66,6 +66,62 @@ def test_a_client_asks_a_server_once_and_remembers() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize(("ttl", "asked"), [("0s", 3), ("1h", 1)])
+def test_a_client_remembers_as_long_as_it_is_told(config: Any, later: bool, ttl: str, asked: int) -> None:
+    keys = {"acl": {"token_ttl": ttl}} if later else {"acl_ttl": ttl}
+    acls = config(acl_datacenter="dc1", **keys).acls
+
+    async def main() -> None:
+        servers = Servers()
+        made = access(servers, acls)
+        for _ in range(3):
+            await made.resolve("secret")
+        assert len(servers.asked) == asked
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("later", [True, False])
+def test_lists_of_keys_need_a_right_of_their_own_where_the_configuration_says_so(
+    config: Any, lists: bool, later: bool
+) -> None:
+    policy = {"enable_key_list_policy": lists}
+    keys = {"acl": policy} if later else {"acl_enable_key_list_policy": lists}
+    acls = config(acl_datacenter="dc1", acl_default_policy="deny", **keys).acls
+    rights = asyncio.run(access(Servers(), acls).resolve("secret"))
+    assert rights.decide(Resource.KEY, "a", acl.Access.LIST).allowed is not lists
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"acl_agent_master_token": "r"},
+        {"acl": {"tokens": {"agent_master": "r"}}},
+        {"acl": {"tokens": {"agent_recovery": "r"}}},
+    ],
+)
+def test_the_agents_recovery_token_may_be_written_in_three_ways(config: Any, keys: Any) -> None:
+    made = access(Servers(MeshError("down")), config(acl_datacenter="dc1", **keys).acls)
+    assert asyncio.run(made.resolve("r")).decide(Resource.AGENT, "n1", acl.Access.WRITE).allowed
+
+
+def test_the_settings_are_new_after_a_reload_and_after_another_recovery_token() -> None:
+    current = [ACLS]
+    made = Access(
+        lambda: current[0], AgentTokens(ACLS, None), node_name="n1", datacenter="dc1",
+        local=lambda _token: None, call=Servers(),
+    )  # fmt: skip
+    before = made.settings()
+    assert made.settings() is before
+    current[0] = replace(ACLS, default_policy="allow", master_token="m")
+    assert (before.default_allow, made.settings().default_allow) == (False, True)
+    assert made.settings().master_token == "m"
+    made.tokens.set("acl_agent_master_token", "another")
+    assert made.settings().agent_master_token == "another"
+
+
 def test_a_request_without_a_token_has_the_agents_default_one() -> None:
     servers = Servers()
     asyncio.run(access(servers).resolve(""))

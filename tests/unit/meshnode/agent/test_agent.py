@@ -34,7 +34,8 @@ from meshnode.http.effects import (
 from meshnode.http.errors import HttpError, ServerCallError
 from meshnode.http.view import MemberStatus
 from meshnode.runtime.logs import LogHub
-from tests.support.mesh_agent import FAST, loopback
+from meshnode.testing.mesh import FAST_GOSSIP
+from tests.support.mesh_agent import loopback
 from tests.support.waiting import until
 
 
@@ -51,7 +52,7 @@ class Lab:
         path = self.directory / f"{name}.json"
         host = f"{self.network}.{number}"
         base = {"node_name": name, "bind_addr": host, "client_addr": host, "data_dir": str(self.directory / name),
-                "gossip_lan": FAST, "gossip_wan": FAST, "performance": {"leave_drain_time": "0s"}}  # fmt: skip
+                "gossip_lan": FAST_GOSSIP, "gossip_wan": FAST_GOSSIP, "performance": {"leave_drain_time": "0s"}}  # fmt: skip
         path.write_text(json.dumps(base | keys))
         return path
 

@@ -11,6 +11,7 @@ import pytest
 
 from meshnode.acl.authorizer import PermissionDeniedError
 from meshnode.agent.connect_ca import MAX_SIGNED_PER_SECOND, SWITCH_WAIT
+from meshnode.base.errors import MeshError
 from meshnode.base.spiffe import AgentId, ServiceId
 from meshnode.connect.model import NodeTrust
 from meshnode.connect.settings import parse_ca_settings
@@ -316,3 +317,23 @@ def test_settings_and_rotations_need_operator_write() -> None:
         await configure(cluster)
 
     led(scenario)
+
+
+def test_what_keeps_a_key_elsewhere_from_being_kept_up_is_told_once_until_it_changes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        faults = iter(["sealed", "sealed", "away", "", "away"])
+
+        async def fails(*_: Any) -> None:
+            if reason := next(faults, ""):
+                raise MeshError(f"Vault is {reason}")
+
+        monkeypatch.setattr(cluster.ca, "_keep_up_keys", fails)
+        await asyncio.sleep(300)
+
+    led(scenario)
+    told = [
+        record.getMessage().rpartition(" ")[2] for record in caplog.records if "needs a look" in record.msg
+    ]
+    assert told == ["sealed", "away", "away"]

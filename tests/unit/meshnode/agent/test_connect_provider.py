@@ -11,7 +11,7 @@ import pytest
 from meshnode.agent.connect_provider import BuiltInCa, given_root
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
-from meshnode.connect.model import CaConfig, CaState, RootKey
+from meshnode.connect.model import CaConfig, CaState
 from meshnode.connect.provider import CaProvider, NewRoot
 from meshnode.pki import connect_ca, keys
 
@@ -24,7 +24,7 @@ def provider(ca: CaState | None = None, key_type: str = "ec-p256") -> BuiltInCa:
 
 def state_of(made: NewRoot) -> CaState:
     root = replace(made.root, active=True)
-    return CaState(CaConfig("id"), (root,), (RootKey(root.id, made.key_pem),))
+    return CaState(CaConfig("id"), (root,), (made.key,))
 
 
 def test_it_makes_a_root_signs_with_it_and_signs_the_next_one() -> None:
@@ -37,8 +37,8 @@ def test_it_makes_a_root_signs_with_it_and_signs_the_next_one() -> None:
         second = await provider().new_root("Consul CA 2", "x.consul")
         crossed = keys.parse_certificate(await ca.cross_sign(second.root))
         crossed.verify_directly_issued_by(keys.parse_certificate(first.root.root_cert))
-        assert first.key_pem not in repr(first)
-        await ca.retire()
+        assert first.key.pem not in repr(first)
+        assert await ca.upkeep() is None
 
     asyncio.run(scenario())
 
@@ -46,7 +46,7 @@ def test_it_makes_a_root_signs_with_it_and_signs_the_next_one() -> None:
 @pytest.mark.parametrize("key_type", ["ec-p384", "rsa-2048"])
 def test_the_kind_of_key_is_the_one_that_was_chosen(key_type: str) -> None:
     made = asyncio.run(provider(key_type=key_type).new_root("Consul CA 1", "x.consul"))
-    assert keys.key_type_of(keys.parse_key(made.key_pem).public_key()) == key_type
+    assert keys.key_type_of(keys.parse_key(made.key.pem).public_key()) == key_type
 
 
 def test_without_a_key_it_signs_nothing() -> None:
@@ -58,6 +58,6 @@ def test_without_a_key_it_signs_nothing() -> None:
 
 def test_a_root_that_was_made_elsewhere_must_belong_to_its_key() -> None:
     one, other = (asyncio.run(provider().new_root("Consul CA 1", "x.consul")) for _ in range(2))
-    assert given_root(one.root.root_cert, one.key_pem).root == one.root
+    assert given_root(one.root.root_cert, one.key.pem).root == one.root
     with pytest.raises(ConfigError, match="don't belong together"):
-        given_root(one.root.root_cert, other.key_pem)
+        given_root(one.root.root_cert, other.key.pem)

@@ -1,14 +1,23 @@
-"""The rows of ``/v1/agent/certs``."""
+"""The rows of ``/v1/agent/certs``, and what proxies report."""
 
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from meshnode.agent.connect_role import certificate_rows
+from meshnode.agent.config import AgentConfig
+from meshnode.agent.connect_role import ConnectRole, certificate_rows
+from meshnode.base.metrics import Metrics
 from meshnode.base.spiffe import ServiceId
 from meshnode.connect.leaf import Leaf, TrustedRoot
+from meshnode.http.connect_effects import GetReports, ReportProxy
+from meshnode.http.proxy_report import ProxyReport
 from meshnode.pki import connect_ca, keys
+from tests.support.asynchronous import asynchronous
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OWN = {
@@ -43,3 +52,25 @@ def test_a_root_that_can_not_be_read_is_a_row_with_the_reason() -> None:
     (row,) = certificate_rows([], [], [TrustedRoot("r", "nothing", {})], {}, 0.0)
     assert (row["Kind"], row["Name"]) == ("root", "r")
     assert "not an X.509 certificate" in row["Error"]
+
+
+@asynchronous
+async def test_what_proxies_report_is_kept_and_who_has_begun_to_listen_is_told(
+    config: Callable[..., AgentConfig],
+) -> None:
+    listening: list[str] = []
+
+    async def call(method: str, _body: Any) -> Any:
+        raise AssertionError(method)
+
+    role = ConnectRole(
+        config(), call=call, token=lambda: "", own=list, rng=random.Random(1), metrics=Metrics(0.0),
+        on_listening=listening.append,
+    )  # fmt: skip
+    listener = {"Name": "public", "Address": "", "Serial": "12:34"}
+    report = ProxyReport("p", "db", "", "", (), (listener,), 1, {}, (), (), ())
+    for one in (report, report, replace(report, proxy_id="q", listeners=())):
+        await role.perform(ReportProxy(one))
+    assert listening == ["p"]
+    assert [found.proxy_id for found, _ in await role.perform(GetReports())] == ["p", "q"]
+    await role.stop()

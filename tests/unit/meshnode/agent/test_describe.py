@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
-from meshnode.agent.describe import public_config
+from meshnode.agent.describe import Description, public_config
+from meshnode.gossip.serf.coordinate import Coordinate
 
 KEY = base64.b64encode(b"sixteen byte key").decode()
 
@@ -21,3 +24,43 @@ def test_the_configuration_is_plain_data_without_the_key(config: Any) -> None:
 
 def test_a_key_that_is_not_set_is_shown_as_that(config: Any) -> None:
     assert public_config(config())["gossip"]["encrypt"] is None
+
+
+def agent_of(config: Any) -> Any:
+    """As much of an agent as is looked at: without TLS and without a server."""
+    serf = SimpleNamespace(coordinate=Coordinate, stats=lambda: {"members": "1"}, keyring=None)
+    lan = SimpleNamespace(shell=SimpleNamespace(serf=serf), local="the member", servers=())
+    tls = SimpleNamespace(own_certificate=None)
+    return SimpleNamespace(
+        config=config, node_id="id", lan=lan, wan=None, server=None, tls=tls, config_digest="one"
+    )
+
+
+def test_another_configuration_is_shown_from_its_reload_on(config: Any) -> None:
+    agent = agent_of(config(node_meta={"a": "b"}))
+    description = Description(agent)
+    before = description.parts()
+    assert description.parts() == before
+    assert description.parts().debug_config is before.debug_config
+    agent.config, agent.config_digest = config(node_meta={"a": "c"}, log_level="debug"), "two"
+    after = description.parts()
+    assert (after.meta, after.debug_config["identity"]["node_meta"]) == ({"a": "c"}, {"a": "c"})
+    assert after.debug_config["logging"]["level"] == "DEBUG"
+    assert after.meshnode["ConfigDigest"] == "two"
+
+
+def test_what_moves_by_itself_is_looked_at_each_time(config: Any) -> None:
+    agent = agent_of(config())
+    description = Description(agent)
+    description.parts()
+    serf = agent.lan.shell.serf
+    serf.coordinate = lambda: replace(Coordinate(), error=0.25)
+    serf.stats = lambda: {"members": "2"}
+    agent.lan.local = "the member with another tag"
+    serf.keyring = SimpleNamespace(fingerprints=("ab:cd",))
+    parts = description.parts()
+    assert parts.coord is not None
+    assert parts.coord["Error"] == 0.25
+    assert parts.stats["serf_lan"] == {"members": "2"}
+    assert parts.member == "the member with another tag"
+    assert parts.meshnode["GossipKeyFingerprints"] == ["ab:cd"]

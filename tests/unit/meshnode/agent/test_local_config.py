@@ -47,8 +47,8 @@ def test_every_mistake_is_named_with_its_place() -> None:
     assert [str(problem) for problem in found.problems] == [
         "services[1]: Missing service name",
         'services[2]: the id "WEB" is taken by services[0]: give one of them another id',
-        "checks[1]: TTL must be > 0 for TTL checks: set TTL, or one of Args, DockerContainerID, HTTP, TCP, GRPC, "
-        "AliasNode, Certificate",
+        "checks[1]: TTL must be > 0 for TTL checks: set TTL, or one of Args, DockerContainerID, HTTP, TCP, UDP, "
+        "H2PING, GRPC, AliasNode, Certificate",
         'checks[2]: the id "c" is taken by checks[0]: give one of them another id',
         'checks[0]: the id "c" is taken by services[2]: give one of them another id',
         'checks[2]: the id "c" is taken by services[2]: give one of them another id',

@@ -10,8 +10,12 @@ import pytest
 
 from meshnode.agent.perform import MAX_KEY_ATTEMPTS, Performer
 from meshnode.base.errors import MeshError
+from meshnode.control.log import LogUnavailableError, NotLeaderError, StaleEpochError
 from meshnode.gossip.serf.events import KeyResult
-from meshnode.http.effects import Effect, KeyOperation, KeyringStatus, KeyVerb
+from meshnode.http.effects import CallServer, Effect, KeyOperation, KeyringStatus, KeyVerb, ReadServer
+from meshnode.http.errors import ServerCallError
+from meshnode.rpc.method import RpcError
+from meshnode.runtime.http_host import NotDoneError
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
 
@@ -87,3 +91,77 @@ def test_an_effect_that_nobody_knows_is_an_error_not_a_crash() -> None:
 
     with pytest.raises(MeshError, match="can't perform Unheard"):
         perform(Shell(KeyResult(1)), Unheard())
+
+
+class Leader:
+    """The endpoints of a server that leads: writes of ``KVS.Apply`` are begun."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def begin(self, method: str, body: Any) -> Any:
+        self.bodies.append(body)
+        if method != "KVS.Apply":
+            return None
+        return SimpleNamespace(written=self.written, reply=self.written.result)
+
+
+def begun(endpoints: Leader | None, effect: Effect[Any]) -> Any:
+    unused: Any = None
+    access: Any = SimpleNamespace(tokens=SimpleNamespace(for_requests="default"))
+    return Performer(
+        datacenter="dc1", lan=unused, wan=None, endpoints=endpoints, calls=unused, events=unused, logs=unused,  # type: ignore[arg-type]
+        access=access, local=unused, connect=unused, leave=unused, reload=unused,
+    ).begin(effect)  # fmt: skip
+
+
+def test_a_write_is_begun_here_with_the_token_of_the_request_or_the_agents() -> None:
+    async def main() -> None:
+        leader = Leader()
+        for effect in (
+            CallServer("KVS.Apply", {"Op": "set"}, "", "own"),
+            CallServer("KVS.Apply", {"Op": "set"}, "dc1"),
+        ):
+            pending = begun(leader, effect)
+            assert pending.ended is leader.written
+        leader.written.set_result("done")
+        assert pending.finish() == "done"
+        assert leader.bodies == [{"Op": "set", "Token": "own"}, {"Op": "set", "Token": "default"}]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "words"),
+    [
+        (NotLeaderError("s2"), NotDoneError, ""),
+        (StaleEpochError(1, 2), NotDoneError, ""),
+        (RpcError("it is locked"), ServerCallError, "rpc error making call: it is locked"),
+        (LogUnavailableError("too slow"), ServerCallError, "rpc error making call: too slow"),
+    ],
+)
+def test_a_write_that_was_begun_fails_as_one_that_is_performed(
+    error: Exception, told: type[Exception], words: str
+) -> None:
+    async def main() -> None:
+        leader = Leader()
+        pending = begun(leader, CallServer("KVS.Apply", {}))
+        leader.written.set_exception(error)
+        with pytest.raises(told) as caught:
+            pending.finish()
+        assert str(caught.value) == words
+
+    asyncio.run(main())
+
+
+def test_what_is_no_write_of_this_server_is_not_begun() -> None:
+    async def main() -> None:
+        leader = Leader()
+        assert begun(leader, CallServer("KVS.Apply", {}, "dc2")) is None
+        assert begun(leader, ReadServer("KVS.Apply", {})) is None
+        assert begun(leader, KeyOperation(KeyVerb.LIST, "", 0)) is None
+        assert begun(leader, CallServer("Status.Leader", {})) is None
+        assert begun(None, CallServer("KVS.Apply", {})) is None
+
+    asyncio.run(main())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +9,11 @@ import pytest
 
 from meshnode.agent.pool import Pool
 from meshnode.base.address import Address
+from meshnode.gossip.memberlist.config import MemberlistConfig
+from meshnode.gossip.memberlist.delegate import Peer
+from meshnode.gossip.serf.config import SerfConfig
 from meshnode.gossip.serf.member import Member, Status
+from meshnode.gossip.serf.serf import Serf
 from meshnode.http.view import MemberStatus
 
 CONSUL = {"role": "consul", "port": "8300", "dc": "dc1"}
@@ -18,7 +24,7 @@ class Shell:
 
     def __init__(self, *members: Member) -> None:
         self.known = list(members)
-        self.serf = SimpleNamespace(members=lambda: self.known, local_member=members[0])
+        self.serf = SimpleNamespace(members=lambda: self.known, local_member=members[0], members_revision=0)
 
     async def start(self) -> None:
         pass
@@ -37,8 +43,6 @@ async def started(*members: Member) -> tuple[Pool, Any]:
 
 
 def of(*members: Member) -> tuple[Pool, Any]:
-    import asyncio
-
     return asyncio.run(started(*members))
 
 
@@ -46,10 +50,43 @@ def test_members_are_sorted_and_the_same_object_until_something_changes() -> Non
     pool, shell = of(member("b"), member("a"))
     assert [m.name for m in pool.members] == ["a", "b"]
     assert pool.members is pool.members
-    shell.known.append(member("c"))
-    assert len(pool.members) == 2
-    pool.changed()
-    assert len(pool.members) == 3
+    assert (pool.servers, dict(pool.names_by_id)) == ((), {})
+    shell.known.append(member("c", id="1", **CONSUL))
+    assert (len(pool.members), pool.servers, dict(pool.names_by_id)) == (2, (), {})
+    shell.serf.members_revision += 1
+    assert (len(pool.servers), dict(pool.names_by_id), len(pool.members)) == (1, {"1": "c"}, 3)
+
+
+def test_a_member_that_is_not_leaving_after_all_is_shown_so_although_no_event_says_it() -> None:
+    shell: Any = Shell(member("me"))
+    shell.serf = Serf(
+        name="me",
+        address=Address("10.0.0.1", 8301),
+        tags={},
+        config=SerfConfig(memberlist=MemberlistConfig.lan()),
+        keyring=None,
+        rng=random.Random(1),
+        entropy=random.Random(1).randbytes,
+    )
+    table = shell.serf._state.members
+    pool = Pool(shell, wan=False)
+    asyncio.run(pool.start())
+
+    def shown() -> str:
+        return pool.members[0].status.name
+
+    table.leave_intent("a", 5, prune=True, staying=True, now=0.0)
+    table.peer_joined(Peer("a", Address("10.0.0.2", 8301), b"", (1, 5, 2, 2, 5, 5)), {})
+    assert shown() == "LEAVING"
+    table.join_intent("a", 6, 0.0)
+    assert shown() == "ALIVE"
+    table.leave_intent("a", 7, prune=False, staying=True, now=0.0)
+    assert shown() == "LEAVING"
+    table.listed_as_left("a", 9, staying=True, now=0.0)
+    table.peer_left("a", True, 1.0)
+    assert shown() == "LEFT"
+    table.erase("a")
+    assert pool.members == ()
 
 
 @pytest.mark.parametrize(

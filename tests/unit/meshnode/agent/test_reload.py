@@ -17,6 +17,7 @@ CHANGES: list[dict[str, Any]] = [
     {"tls_min_version": "tls12", "verify_outgoing": False},
 ]
 FIXED: list[dict[str, Any]] = [
+    {"ui": True},
     {"node_name": "other"},
     {"datacenter": "dc2"},
     {"ports": {"http": 8501}},

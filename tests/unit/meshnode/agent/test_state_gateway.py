@@ -13,10 +13,12 @@ import pytest
 from meshnode.agent.state_gateway import NO_LEADER, StateGateway
 from meshnode.base.address import Address
 from meshnode.control.endpoints.table import METHODS
-from meshnode.control.log import LeadershipChange, NotLeaderError
+from meshnode.control.log import LeadershipChange, LogHaltedError, NotLeaderError
+from meshnode.control.machine import Refusal
 from meshnode.control.method import NANOSECONDS
 from meshnode.control.servers import ServerInfo
 from meshnode.rpc.method import RpcError
+from meshnode.runtime.log_batcher import Written
 from meshnode.runtime.rpc_client import CallLostError, ServerRefusedError, ServerUnreachableError
 
 LEADER = ServerInfo("s1", "id1", "dc1", Address("10.0.0.1", 8300), 3, False, 8302, alive=True)
@@ -43,12 +45,19 @@ class State:
     async def read(self, _method: object, name: str, _body: object, token: str) -> dict[str, str]:
         return {"read": name, "token": token}
 
+    def begin(self, _method: object, _body: object, _token: str) -> asyncio.Future[Any]:
+        if self._errors:
+            raise RpcError("a bad body")
+        return asyncio.get_running_loop().create_future()
+
     async def write(self, _method: object, _body: object, _token: str) -> str:
         if self._errors:
             self._errors -= 1
             self.leads = False
             raise NotLeaderError("id1")
         return "written"
+
+    machine = None
 
 
 class Client:
@@ -190,6 +199,35 @@ def test_what_only_the_leader_can_do_is_done_by_the_leader() -> None:
 
     assert call(gateway(State(leads=True), special=renew), "Session.Renew", Token="t") == "renewed a t"
     assert call(gateway(State(), Client({}), special=renew), "Session.Renew") == {}
+
+
+def test_only_a_leader_begins_a_write_and_only_when_nothing_is_in_its_way() -> None:
+    async def main() -> None:
+        def begun(state: State | None, name: str = "KVS.Apply", **options: Any) -> Any:
+            return gateway(state, **options).begin(name, {"Op": "set", "DirEnt": {"Key": "a"}})
+
+        async def special(_body: Any, _token: str) -> None:
+            raise AssertionError
+
+        found = begun(State(leads=True))
+        found.written.set_result(Written(7, True))
+        assert found.reply() is True
+        found = begun(State(leads=True))
+        found.written.set_result(Written(7, Refusal("it is locked")))
+        with pytest.raises(RpcError, match="it is locked"):
+            found.reply()
+        found = begun(State(leads=True))
+        found.written.set_exception(NotLeaderError("id1"))
+        with pytest.raises(NotLeaderError):
+            found.reply()
+        halted = State(leads=True)
+        halted.halted = LogHaltedError("damaged")  # type: ignore[assignment]
+        for state in (None, State(), State(leads=True, errors=1), halted):
+            assert begun(state) is None
+        assert begun(State(leads=True), "KVS.Get") is None
+        assert begun(State(leads=True), "Session.Renew", special=special) is None
+
+    asyncio.run(main())
 
 
 def test_memory_answers_at_once_only_where_it_may() -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from meshnode.catalog.model import Check, Node, Service, Weights
+from meshnode.catalog.model import Check, Node, Service, ServiceAddress, Weights
 from meshnode.catalog.validate import (
     MAX_META_KEY_CHARS,
     MAX_META_PAIRS,
     MAX_META_VALUE_CHARS,
+    MAX_SOCKET_PATH_BYTES,
+    MAX_TAGGED_ADDRESSES,
     MAX_WEIGHT,
     check_fault,
     meta_fault,
@@ -58,6 +60,45 @@ PROXY = Service("p", kind="connect-proxy", proxy_destination="web", port=1)
         (Service("web", port=65536), "Invalid service port 65536"),
         (Service("web", port=-1), "Invalid service port -1"),
         (Service("web", address="0.0.0.0"), "Invalid service address"),
+        (Service("web", tagged_addresses={"wan": ServiceAddress("x", 65535)}), ""),
+        (
+            Service("web", tagged_addresses={"wan": ServiceAddress("x", 65536)}),
+            "TaggedAddresses[wan]: invalid port",
+        ),
+        (
+            Service("web", tagged_addresses={"wan": ServiceAddress("::", 1)}),
+            'TaggedAddresses[wan]: invalid address "::"',
+        ),
+        (
+            Service("web", tagged_addresses={"wan": ServiceAddress("", 1)}),
+            'TaggedAddresses[wan]: invalid address ""',
+        ),
+        (
+            Service("web", tagged_addresses={"": ServiceAddress("x")}),
+            "TaggedAddresses[]: a name has 1 to 128",
+        ),
+        (Service("web", tagged_addresses={"k" * 128: ServiceAddress("x")}), ""),
+        (Service("web", tagged_addresses={"k" * 129: ServiceAddress("x")}), "TaggedAddresses[kkk"),
+        (
+            Service(
+                "web", tagged_addresses={f"{n}": ServiceAddress("x") for n in range(MAX_TAGGED_ADDRESSES)}
+            ),
+            "",
+        ),
+        (
+            Service(
+                "web", tagged_addresses={f"{n}": ServiceAddress("x") for n in range(MAX_TAGGED_ADDRESSES + 1)}
+            ),
+            "TaggedAddresses of a service cannot be more than 64",
+        ),
+        (Service("web", socket_path="/" + "x" * (MAX_SOCKET_PATH_BYTES - 1)), ""),
+        (Service("web", socket_path="/" + "x" * MAX_SOCKET_PATH_BYTES), "SocketPath is no path of a socket"),
+        (Service("web", socket_path="/a\0"), "SocketPath is no path of a socket"),
+        (
+            Service("web", socket_path="/a", port=1),
+            "service web cannot have both socket path /a and address/port",
+        ),
+        (Service("web", socket_path="/a", address="x"), "service web cannot have both socket path /a"),
         (Service("web", address="::"), "Invalid service address"),
         (Service("web", weights=Weights(0, 1)), "Passing must be greater than 0"),
         (Service("web", weights=Weights(1, 0)), ""),

@@ -10,42 +10,11 @@ from pathlib import Path
 import pytest
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.cli.connection import MAX_ANSWER_BYTES, Connection, Endpoint, TlsFiles, parse_endpoint
+from meshnode.cli.connection import Connection
+from meshnode.client.answer import MAX_ANSWER_BYTES
+from meshnode.client.endpoint import Endpoint, TlsFiles, parse_endpoint
 from tests.support.certs import Pair, make_ca, make_cert
 from tests.support.http_stub import stub_agent
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("http://10.0.0.1:8500", ("10.0.0.1", 8500, "", False)),
-        ("https://node.example:10443", ("node.example", 10443, "", True)),
-        ("https://node.example", ("node.example", 443, "", True)),
-        ("http://[::1]:8500", ("::1", 8500, "", False)),
-        ("unix:///run/consul.sock", ("", 0, "/run/consul.sock", False)),
-    ],
-)
-def test_addresses_that_can_be_used(text: str, expected: tuple[str, int, str, bool]) -> None:
-    found = parse_endpoint(text)
-    assert (found.host, found.port, found.path, found.secure) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "http://",
-        "ftp://a:1",
-        "http://a:99999",
-        "http://a:b",
-        "http://[::1",
-        "unix://",
-        "http://a b:1",
-        "http://a\n:1",
-    ],
-)
-def test_addresses_that_cannot_are_refused_with_what_to_write(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"-http-addr: .* write "):
-        parse_endpoint(text)
 
 
 @contextlib.contextmanager

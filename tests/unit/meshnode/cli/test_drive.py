@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from meshnode.base.errors import MeshError
-from meshnode.cli.api import ApiAnswer, ApiClient, ApiSettings
+from meshnode.cli.api import ApiAnswer, ApiClient
 from meshnode.cli.drive import BLOCKING_TIMEOUT, CALL_TIMEOUT, Driver, in_thread, read_index
+from meshnode.client.settings import ApiSettings
 from meshnode.lock.calls import Call, LockError, Pause, Reply, Steps
 
 

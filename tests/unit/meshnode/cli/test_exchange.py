@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from meshnode.base.errors import MeshError
-from meshnode.cli.api import ApiAnswer, ApiClient, ApiSettings
+from meshnode.cli.api import ApiAnswer, ApiClient
+from meshnode.client.settings import ApiSettings
 
 
 def exchange(answer: bytes) -> ApiAnswer:

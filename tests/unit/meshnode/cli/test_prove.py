@@ -28,7 +28,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def run(*args: object) -> int:
-    return main(["prove", *map(str, args)])
+    return main(["prove", "-no-control", *map(str, args)])
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError, MeshError
+from meshnode.cli import service_files
 from meshnode.cli.service_files import parse_services
+from meshnode.local import parse
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,11 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["service", "services"]), json_values, max_size=2))
 def test_any_shape_ends_in_services_or_in_an_error_of_ours(tree: object) -> None:
     assert problem_of(json.dumps(tree), "a.json").startswith(("none", "a.json"))
+
+
+def test_the_command_knows_the_fields_that_the_agent_knows() -> None:
+    for known, fields in (
+        (service_files._CHECK, parse._CHECK_FIELDS),
+        (service_files._SERVICE, parse._SERVICE_FIELDS),
+    ):
+        assert set(known) == {field.lower() for field in fields}

@@ -132,6 +132,11 @@ def test_flags_become_the_question(agent: StubAgent, run: Any) -> None:
     assert agent.last.headers["X-Consul-Token"] == "t"
 
 
+def test_a_proxy_of_the_agent_is_watched(agent: StubAgent, run: Any) -> None:
+    run("watch", "-type=connect_proxy_config", "-proxy-service-id=web-proxy")
+    assert agent.last.path == "/v1/agent/connect/proxy/web-proxy"
+
+
 def test_a_refusal_ends_a_watch_that_has_no_child(agent: StubAgent, run: Any) -> None:
     agent.answer("GET /v1/catalog/nodes", b"Permission denied", status=403)
     done = run("watch", "-type=nodes")
@@ -151,6 +156,7 @@ def test_an_agent_that_is_not_there_is_named(run: Any) -> None:
         ([], "Watch type must be specified (-type)"),
         (["-type=connect_roots"], "Type connect_roots is not supported in the CLI tool"),
         (["-type=connect_leaf", "-service=a"], "Type connect_leaf is not supported in the CLI tool"),
+        (["-type=connect_proxy_config"], "-proxy-service-id: a watch of type 'connect_proxy_config' needs it"),
         (["-type=keys"], "-type: there is no watch of type 'keys': did you mean key?"),
         (["-type=key"], "-key: a watch of type 'key' needs it"),
         (["-type=agent_service"], "-service-id: a watch of type 'agent_service' needs it"),
@@ -169,7 +175,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_asked(
 def test_a_server_in_trouble_is_asked_again_after_a_pause(store: KvAgent, capfd: Any) -> None:
     import asyncio
 
-    from meshnode.cli.api import ApiClient, ApiSettings
+    from meshnode.cli.api import ApiClient
+    from meshnode.client.settings import ApiSettings
 
     pauses: list[float] = []
 

@@ -30,7 +30,7 @@ def node(name: str, *roots: str, leaves: tuple[str, ...] = ()) -> NodeTrust:
 
 
 def started(ca: CaState = CA, new: CaRoot = NEW, at: float = 0.0, *, forced: bool = False) -> CaState:
-    return begin(ca, new, "new key", at, forced=forced)
+    return begin(ca, new, RootKey(new.id, "new key"), at, forced=forced)
 
 
 def ids(ca: CaState) -> list[str]:
@@ -136,9 +136,9 @@ def test_the_next_one_may_begin_once_the_last_one_has_switched() -> None:
 
 def test_there_is_nothing_to_rotate_without_a_root_or_to_the_same_one() -> None:
     with pytest.raises(LocalProtocolError, match="no Connect root yet"):
-        begin(CaState(), NEW, "", 0.0)
+        begin(CaState(), NEW, RootKey("new"), 0.0)
     with pytest.raises(LocalProtocolError, match="active root already"):
-        begin(CA, OLD, "", 0.0)
+        begin(CA, OLD, RootKey("old"), 0.0)
 
 
 def test_a_plan_says_every_step_and_changes_nothing() -> None:
@@ -188,3 +188,11 @@ def test_a_root_is_due_a_while_before_its_end(ttl: float, due_at: float) -> None
     assert is_root_due(ca, due_at)
     assert not is_root_due(started(ca), due_at)
     assert not is_root_due(CaState(), due_at)
+
+
+def test_giving_it_up_brings_back_the_settings_that_were_in_force() -> None:
+    assert CA.config is not None
+    changed = replace(CA, config=replace(CA.config, provider="vault"))
+    ca = begin(changed, NEW, RootKey("new", elsewhere={"address": "a"}), 0.0, before=CA.config)
+    assert ca.row_of("new") == RootKey("new", elsewhere={"address": "a"})
+    assert abort(ca) == CA

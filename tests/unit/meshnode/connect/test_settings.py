@@ -67,7 +67,7 @@ def test_the_kind_of_key_is_chosen(kind: str, bits: int | None, key_type: str) -
 @pytest.mark.parametrize(
     ("provider", "config", "reason"),
     [
-        ("vault", {}, '"vault" can\'t be used'),
+        ("vault", {}, "Address is needed with the provider vault"),
         ("", {"LeafCertTTL": "0.9s"}, "LeafCertTTL: 900ms can't be used"),
         ("", {"LeafCertTTL": "8761h"}, "LeafCertTTL: 8761h0m0s can't be used"),
         ("", {"LeafCertTTL": "soon"}, 'LeafCertTTL: "soon" is not a duration'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from typing import Any, get_args
 
 import msgpack
@@ -12,7 +13,7 @@ import pytest
 from meshnode.acl.model import Policy, Role, ServiceIdentity, Token
 from meshnode.base.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
-from meshnode.catalog.model import Check, CheckDefinition, Node, Service, Weights
+from meshnode.catalog.model import Check, CheckDefinition, Node, Service, ServiceAddress, Weights
 from meshnode.catalog.store import Registration
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation
 from meshnode.control import command as commands
@@ -28,12 +29,15 @@ from meshnode.control.command import (
     AclTokenSet,
     AutopilotSet,
     Command,
+    ConfigEntryDelete,
+    ConfigEntrySet,
     ConnectCaSet,
     ConnectReport,
     ConnectRevoke,
     Deregister,
     IntentionDelete,
     IntentionSet,
+    IntentionsReplace,
     IntentionUpsert,
     KvAcquire,
     KvCas,
@@ -79,6 +83,8 @@ REGISTRATION = Registration(
         False,
         {"Command": ["run", "it"], "Config": {"deep": [1, 2.5, None, {"x": True}]}},
         {"upstreams": []},
+        tagged_addresses={"wan": ServiceAddress("1.2.3.4", 8080)},
+        socket_path="/run/web.sock",
     ),
     (
         Check("n1", "c1", "C", "passing", "notes", "out\nput", "web-1"),
@@ -112,6 +118,8 @@ INTENTION = Intention(
     (Permission("deny", HttpMatch("", "/admin", "", (HeaderMatch("x", exact="1", invert=True),), ("GET",))),),
     {"k": "v"}, "127.0.0.1", 80, True, AT, AT + 1, 3, 4,
 )  # fmt: skip
+REPLACED = IntentionsReplace("db", "default", (Intention("id", "web", "db", "allow"),), {"k": "v"}, 7)
+WEB_IS_HTTP = {"Kind": "service-defaults", "Name": "web", "Protocol": "http"}
 SAMPLES: list[Command] = [
     KvPut("a/b", b"\x00\xff", 2**64 - 1),
     KvPut("", b""),
@@ -159,6 +167,10 @@ SAMPLES: list[Command] = [
     IntentionSet(INTENTION, create=True),
     IntentionUpsert(Intention("id", "*", "db", "allow")),
     IntentionDelete("id"),
+    REPLACED,
+    ConfigEntrySet(WEB_IS_HTTP),
+    ConfigEntrySet({**WEB_IS_HTTP, "Meta": {"k": "v"}}, 0),
+    ConfigEntryDelete("service-router", "web", 3),
     ConnectCaSet(CA, 4, 5),
     ConnectReport(NodeTrust("n1", ("ab",), ("cd",))),
     ConnectRevoke(Revoked("ab", 1.0, "lost", 2.0)),
@@ -197,13 +209,14 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
         (
             SAMPLES[12],
             "9520019498a26e31a831302e302e302e31d92461616161616161612d303030302d343030302d383030302d3030303030"
-            "30303030303031a364633181a377616ea7312e322e332e3481a47261636ba2c3a900009fa3776562a57765622d31ad63"
-            "6f6e6e6563742d70726f787992a27631a4626c7565a831302e302e302e325081a16ba176920a02c3a3617069c282a743"
-            "6f6d6d616e6492a372756ea26974a6436f6e66696781a4646565709401cb4004000000000000c081a178c381a9757073"
-            "747265616d73900000929ca26e31a26331a143a770617373696e67a56e6f746573a76f75740a707574a57765622d31a0"
-            "9098a0c280a0a0cb0000000000000000cb0000000000000000cb000000000000000000009ca26e31a26332a0a8637269"
-            "746963616ca0a0a0a09098a8687474703a2f2f78c381a14892a161a162a3505554a0cb4024000000000000cb3ff80000"
-            "00000000cb404e0000000000000000c3cb41d954fc4020000009",
+            "30303030303031a364633181a377616ea7312e322e332e3481a47261636ba2c3a90000dc0011a3776562a57765622d31"
+            "ad636f6e6e6563742d70726f787992a27631a4626c7565a831302e302e302e325081a16ba176920a02c3a3617069c282"
+            "a7436f6d6d616e6492a372756ea26974a6436f6e66696781a4646565709401cb4004000000000000c081a178c381a975"
+            "7073747265616d7390000081a377616e92a7312e322e332e34cd1f90ad2f72756e2f7765622e736f636b929ca26e31a2"
+            "6331a143a770617373696e67a56e6f746573a76f75740a707574a57765622d31a09098a0c280a0a0cb00000000000000"
+            "00cb0000000000000000cb000000000000000000009ca26e31a26332a0a8637269746963616ca0a0a0a09098a8687474"
+            "703a2f2f78c381a14892a161a162a3505554a0cb4024000000000000cb3ff8000000000000cb404e0000000000000000"
+            "c3cb41d954fc4020000009",
         ),
         (SAMPLES[14], "972101a26e31a57765622d31a0cb41d954fc4020000000"),
         (
@@ -246,11 +259,24 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
         ),
         (IntentionDelete("id"), "936201a26964"),
         (
+            REPLACED,
+            "976301a26462a764656661756c7491dc0011a26964a3776562a26462a5616c6c6f77a764656661756c74a764656661756c"
+            "74a6636f6e73756ca09080a000c2cb0000000000000000cb0000000000000000000081a16ba17607",
+        ),
+        (
+            ConfigEntrySet(WEB_IS_HTTP),
+            "94680183a44b696e64b0736572766963652d64656661756c7473a44e616d65a3776562a850726f746f636f6ca468747470c0",
+        ),
+        (
+            ConfigEntryDelete("service-router", "web", 3),
+            "956901ae736572766963652d726f75746572a377656203",
+        ),
+        (
             ConnectCaSet(CA, 4, 5),
             "9570019498a26964a6636f6e73756ccb410fa40000000000cb415da9c000000000a765632d7032353681ab4c656166436572"
             "7454544ca33732680000919ca26162a24341cfffffffffffffffffa26566cb3ff0000000000000cb4000000000000000a370"
-            "656d91a178c3cb400800000000000004059192a26162a36b657997a26162a26364a772656973737565cb3ff0000000000000"
-            "cb4000000000000000c3c20405",
+            "656d91a178c3cb400800000000000004059193a26162a36b65798098a26162a26364a772656973737565cb3ff00000000000"
+            "00cb4000000000000000c3c2c00405",
         ),
         (ConnectReport(NodeTrust("n1", ("ab",), ("cd",))), "93710193a26e3191a2616291a26364"),
         (
@@ -266,6 +292,33 @@ def test_a_command_survives_the_round_trip(command: Command) -> None:
 def test_the_bytes_do_not_change_between_releases(command: Command, golden: str) -> None:
     assert serialize_command(command).hex() == golden
     assert parse_command(bytes.fromhex(golden)) == command
+
+
+def test_what_was_written_before_services_had_further_ways_is_read_without_any() -> None:
+    golden = (
+        "9520019498a26e31a831302e302e302e31d92461616161616161612d303030302d343030302d383030302d3030303030"
+        "30303030303031a364633181a377616ea7312e322e332e3481a47261636ba2c3a900009fa3776562a57765622d31ad63"
+        "6f6e6e6563742d70726f787992a27631a4626c7565a831302e302e302e325081a16ba176920a02c3a3617069c282a743"
+        "6f6d6d616e6492a372756ea26974a6436f6e66696781a4646565709401cb4004000000000000c081a178c381a9757073"
+        "747265616d73900000929ca26e31a26331a143a770617373696e67a56e6f746573a76f75740a707574a57765622d31a0"
+        "9098a0c280a0a0cb0000000000000000cb0000000000000000cb000000000000000000009ca26e31a26332a0a8637269"
+        "746963616ca0a0a0a09098a8687474703a2f2f78c381a14892a161a162a3505554a0cb4024000000000000cb3ff80000"
+        "00000000cb404e0000000000000000c3cb41d954fc4020000009"
+    )
+    assert REGISTRATION.service is not None
+    bare = replace(REGISTRATION.service, tagged_addresses={}, socket_path="")
+    read = parse_command(bytes.fromhex(golden))
+    assert read == replace(SAMPLES[12], registration=replace(REGISTRATION, service=bare))
+
+
+def test_a_ca_is_read_that_was_written_before_keys_could_be_elsewhere() -> None:
+    written = (
+        "9570019498a26964a6636f6e73756ccb410fa40000000000cb415da9c000000000a765632d7032353681ab4c656166436572"
+        "7454544ca33732680000919ca26162a24341cfffffffffffffffffa26566cb3ff0000000000000cb4000000000000000a370"
+        "656d91a178c3cb400800000000000004059192a26162a36b657997a26162a26364a772656973737565cb3ff0000000000000"
+        "cb4000000000000000c3c20405"
+    )
+    assert parse_command(bytes.fromhex(written)) == ConnectCaSet(CA, 4, 5)
 
 
 def test_the_golden_bytes_are_plain_msgpack() -> None:
@@ -305,6 +358,9 @@ def test_no_tag_is_given_twice_or_changed() -> None:
         96: "IntentionSet",
         97: "IntentionUpsert",
         98: "IntentionDelete",
+        99: "IntentionsReplace",
+        104: "ConfigEntrySet",
+        105: "ConfigEntryDelete",
         112: "ConnectCaSet",
         113: "ConnectReport",
         114: "ConnectRevoke",

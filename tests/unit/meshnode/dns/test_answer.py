@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meshnode.base.address import Address
 from meshnode.base.errors import MeshError
-from meshnode.catalog.model import CRITICAL, WARNING, Node, Weights
-from meshnode.dns.answer import MAX_KEPT_ANSWERS, Resolver, Waiting
+from meshnode.catalog.model import CRITICAL, WARNING, Node, ServiceAddress, Weights
+from meshnode.dns.answer import Resolver
 from meshnode.dns.config import DnsConfig, SoaTimes
 from meshnode.dns.effects import (
     Effect,
@@ -31,17 +29,12 @@ from meshnode.dns.names import Zone
 from meshnode.dns.query import ClientSubnet
 from meshnode.dns.records import (
     AAAA,
-    AXFR,
-    BADVERS,
     CLIENT_SUBNET,
     CNAME,
     FLAG_AA,
     FLAG_RA,
     FLAG_RD,
-    FLAG_TC,
-    FORMERR,
     NOERROR,
-    NOTIMP,
     NS,
     NXDOMAIN,
     PTR,
@@ -53,39 +46,18 @@ from meshnode.dns.records import (
     TYPE_ANY,
     A,
     Address4,
-    Address6,
     Edns,
     Message,
     Pointer,
     Record,
-    ServiceTarget,
     StartOfAuthority,
-    Text,
-    name_from_text,
     name_to_text,
 )
 from meshnode.dns.view import PENDING, AddressLookup, NodeLookup, ServiceLookup
 from tests.support.dns_state import AT, MemoryView, ask, instance, query, resolver, sample_view
+from tests.unit.meshnode.dns.asking import answers, shown
 
 RECURSOR = Address("192.0.2.53", 53)
-
-
-def shown(record: Record) -> str:
-    match record.data:
-        case Address4(packed) | Address6(packed):
-            return str(ipaddress.ip_address(packed))
-        case Pointer(_, target):
-            return name_to_text(target)
-        case ServiceTarget(priority, weight, port, target):
-            return f"{priority} {weight} {port} {name_to_text(target)}"
-        case Text(strings):
-            return b"|".join(strings).decode()
-        case _:
-            return "?"
-
-
-def answers(message: Message) -> list[str]:
-    return sorted(map(shown, message.answers))
 
 
 def additional(message: Message) -> list[tuple[str, str]]:
@@ -303,18 +275,6 @@ def test_a_host_name_of_ours_is_followed_inside_and_a_loop_ends() -> None:
     assert set(answers(ask(resolver(view), query("loop.service.consul", A)))) == {"loop.service.consul."}
 
 
-def test_what_a_cname_of_ours_brings_along_is_drawn_anew_each_time() -> None:
-    view = sample_view()
-    view.add(instance("n1", "10.0.0.11", "front", own_address="many.service.consul"))
-    answering = resolver(view)
-    seen: set[str] = set()
-    for _ in range(40):
-        message = ask(answering, query("front.service.consul", A))
-        assert len(message.answers) == 1 + 5
-        seen.update(map(shown, message.answers))
-    assert len(seen) > 50
-
-
 def test_other_datacenters_are_fetched_and_what_is_fetched_is_not_kept() -> None:
     answering = resolver(max_stale=10.0)
     lookup = ServiceLookup("web", "green", "dc2")
@@ -366,6 +326,29 @@ def test_wan_addresses_are_for_other_datacenters() -> None:
     assert answers(ask(answering, query("far.node.consul", A))) == ["172.16.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("on", "name", "address", "port"),
+    [
+        (True, "web.service.dc2.consul", "203.0.113.9", 8443),
+        (False, "web.service.dc2.consul", "10.0.0.7", 80),
+        (True, "web.service.consul", "10.0.0.7", 80),
+    ],
+)
+def test_a_service_of_another_datacenter_is_found_at_its_own_wan_address(
+    on: bool, name: str, address: str, port: int
+) -> None:
+    ways = {"wan": ServiceAddress("203.0.113.9", 8443), "lan": ServiceAddress("10.0.0.8", 81)}
+    view = MemoryView()
+    one = instance("n", "10.0.0.1", own_address="10.0.0.7", port=80)
+    one = replace(one, service=replace(one.service, tagged_addresses=ways))
+    view.add(one)
+    asking = resolver(view, translate_wan_addrs=on)
+    assert answers(ask(asking, query(name, A), Fetched([one]))) == [address]
+    found = ask(asking, query(name, SRV), Fetched([one]))
+    assert [record.data.port for record in found.answers] == [port]
+    assert answers(replace(found, answers=found.additional[:1])) == [address]
+
+
 SUBNET = ClientSubnet(1, 24, "198.51.100.0")
 
 
@@ -395,233 +378,6 @@ def test_a_prepared_query_without_a_ttl_has_that_of_its_service_and_names_its_da
 @pytest.mark.parametrize("outcome", [None, QueryOutcome((), "dc1")])
 def test_a_prepared_query_that_is_not_there_or_finds_nothing_is_absent(outcome: QueryOutcome | None) -> None:
     assert ask(resolver(), query("geo.query.consul", A), outcome).rcode == NXDOMAIN
-
-
-def test_answers_are_kept_until_the_generation_moves() -> None:
-    view = sample_view()
-    answering = resolver(view)
-    raw = query("own.service.consul", A)
-    first = ask(answering, raw)
-    reads = view.reads
-    assert ask(answering, raw) == first
-    assert ask(answering, query("own.service.consul", A, ident=9)).answers == first.answers
-    assert view.reads == reads
-    view.add(instance("n2", "10.0.0.12", "own", own_address="192.0.2.8"))
-    assert answers(ask(answering, raw)) == ["192.0.2.7", "192.0.2.8"]
-
-
-def test_a_question_in_another_case_or_with_other_edns_is_answered_from_the_same_records() -> None:
-    view = sample_view()
-    answering = resolver(view)
-    ask(answering, query("many.service.consul", SRV))
-    reads = view.reads
-    message = ask(answering, query("MANY.service.Consul", SRV, edns=Edns(4096)))
-    assert {record.name for record in message.answers} == {(b"MANY", b"service", b"Consul")}
-    assert len(message.answers) > 8
-    assert len(ask(answering, query("many.service.consul", SRV), tcp=True).answers) == 60
-    assert view.reads == reads
-    view.index += 1
-    ask(answering, query("MANY.service.Consul", SRV, edns=Edns(4096)))
-    assert view.reads == reads + 1
-
-
-def test_the_records_that_are_kept_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshnode.dns.answer.MAX_KEPT_RECORDS", 150)
-    view = sample_view()
-    answering = resolver(view)
-    for name in ("many.service", "many.service.dc1", "many.service.dc1.dc"):
-        assert len(ask(answering, query(f"{name}.consul", A), tcp=True).answers) == 60
-        assert answering._weight <= 150
-    assert len(answering._contents) == 2
-    reads = view.reads
-    ask(answering, query("many.service.dc1.consul", A), tcp=True)
-    assert view.reads == reads
-    ask(answering, query("many.service.consul", A), tcp=True)
-    assert view.reads == reads + 1
-    monkeypatch.setattr("meshnode.dns.answer.MAX_KEPT_RECORDS", 60)
-    view.index += 1
-    ask(answering, query("many.service.consul", A), tcp=True)
-    assert not answering._contents.keys() & {((b"many", b"service", b"consul"), A)}
-
-
-def test_options_that_are_new_each_time_do_not_fill_what_is_kept() -> None:
-    answering = resolver()
-    for number in range(5):
-        cookie = Edns(1232, options=((10, bytes(7) + bytes((number,))),))
-        assert ask(answering, query("web.service.consul", A, edns=cookie)).answers
-    assert [len(kept) for kept in answering._kept] == [0, 0]
-
-
-def test_a_kept_answer_still_changes_its_order() -> None:
-    answering = resolver()
-    seen = {tuple(map(shown, ask(answering, query("web.service.consul", A)).answers)) for _ in range(50)}
-    assert seen == {("10.0.0.11", "10.0.0.12"), ("10.0.0.12", "10.0.0.11")}
-
-
-def test_a_view_that_says_so_has_nothing_kept() -> None:
-    view = sample_view()
-    view.generation = lambda lookup: -1  # type: ignore[method-assign]
-    answering = resolver(view)
-    for reads in (1, 2):
-        ask(answering, query("own.service.consul", A))
-        assert view.reads == reads
-
-
-def test_the_answers_that_are_kept_are_bounded_and_udp_and_tcp_have_their_own() -> None:
-    answering = resolver()
-    for number in range(MAX_KEPT_ANSWERS + 1):
-        ask(answering, query(f"{number:08x}.addr.consul", A))
-        answering.handle(query("n1.node.consul", A, edns=Edns(number)), "", tcp=False)
-    assert [len(kept) for kept in answering._kept] == [MAX_KEPT_ANSWERS, 0]
-    assert len(answering._contents) == 1
-    assert len(ask(answering, query("many.service.consul", A)).answers) == 3
-    assert len(ask(answering, query("many.service.consul", A), tcp=True).answers) == 60
-
-
-@pytest.mark.parametrize(
-    ("config", "kind", "edns", "tcp", "count"),
-    [
-        ({}, A, None, False, 3),
-        ({}, SRV, None, False, 3),
-        ({"udp_answer_limit": 20}, A, None, False, 8),
-        ({"udp_answer_limit": 5}, A, None, False, 5),
-        ({}, A, Edns(512), False, 3),
-        ({}, A, Edns(4096), False, 60),
-        ({}, A, None, True, 60),
-        ({"a_record_limit": 2}, A, None, False, 2),
-        ({"a_record_limit": 7}, A, Edns(4096), False, 7),
-        ({"a_record_limit": 7}, TYPE_ANY, None, True, 7),
-        ({"a_record_limit": 7}, SRV, None, True, 60),
-    ],
-)
-def test_the_limits_on_answers(
-    config: dict[str, Any], kind: int, edns: Edns | None, tcp: bool, count: int
-) -> None:
-    message = ask(resolver(**config), query("many.service.consul", kind, edns=edns), tcp=tcp)
-    assert len(message.answers) == count
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_tc_needs_enable_truncate(enabled: bool) -> None:
-    message = ask(resolver(enable_truncate=enabled), query("many.service.consul", A))
-    assert bool(message.flags & FLAG_TC) == enabled
-
-
-def test_without_compression_names_are_sent_in_full() -> None:
-    raw = query("web.service.consul", A)
-    compressed = resolver().handle(raw, "", tcp=False)
-    full = resolver(disable_compression=True).handle(raw, "", tcp=False)
-    assert compressed is not None
-    assert full is not None
-    assert len(full[0]) == len(compressed[0]) + 2 * (20 - 2)
-    assert parse(full[0]).answers[0].name == (b"web", b"service", b"consul")
-
-
-def edit(at: int, value: int) -> Callable[[bytes], bytes]:
-    return lambda data: data[:at] + bytes((value,)) + data[at + 1 :]
-
-
-@pytest.mark.parametrize(
-    ("change", "rcode"),
-    [
-        (edit(2, 0x21), NOTIMP),  # opcode NOTIFY
-        (edit(35, 3), NOTIMP),  # class CH
-        (edit(33, AXFR), NOTIMP),
-        (edit(5, 0), FORMERR),  # no question
-        (edit(5, 2), FORMERR),  # a second one that isn't there
-        (edit(12, 0xC0), FORMERR),  # a pointer forward
-        (lambda data: data[:20], FORMERR),
-        (lambda data: data[:12], FORMERR),
-    ],
-)
-def test_queries_that_are_none_get_a_code_and_no_answer(change: Callable[[bytes], bytes], rcode: int) -> None:
-    message = ask(resolver(), change(query("web.service.consul", A)))
-    assert message.rcode == rcode
-    assert not message.answers
-
-
-@pytest.mark.parametrize("data", [b"", bytes(11), query("web.service.consul", A, flags=0x8000)])
-def test_answers_and_less_than_a_header_get_silence(data: bytes) -> None:
-    assert resolver().handle(data, "", tcp=False) is None
-
-
-def test_an_edns_version_that_nobody_knows_is_badvers() -> None:
-    message = ask(resolver(), query("web.service.consul", A, edns=Edns(4096, version=1)))
-    assert message.rcode == BADVERS
-    assert message.edns == Edns(4096, version=0, rcode=1)
-
-
-@pytest.mark.parametrize(
-    "option",
-    ["", "0001", "000121000a000000000a", "0001180a0a", "00011800 0a000000", "00021800", "00050800 0a"],
-)
-def test_a_client_subnet_that_is_none_is_a_format_error(option: str) -> None:
-    edns = Edns(4096, options=((CLIENT_SUBNET, bytes.fromhex(option)),))
-    assert ask(resolver(), query("web.service.consul", A, edns=edns)).rcode == FORMERR
-
-
-@given(st.integers(0, 128), st.binary(min_size=16, max_size=16))
-def test_a_client_subnet_comes_back_as_it_came(prefix: int, packed: bytes) -> None:
-    data = b"\0\2" + bytes((prefix, 0)) + packed[: (prefix + 7) // 8]
-    assert ClientSubnet.parse(data).serialize(0) == data
-
-
-@given(
-    st.binary(max_size=300)
-    | st.tuples(
-        st.binary(min_size=2, max_size=2),
-        st.sampled_from([b"\1\0\0\1\0\0\0\0\0\0", b"\0\0\0\1\0\0\0\0\0\1"]),
-        st.lists(
-            st.sampled_from([b"\3web", b"\7service", b"\6consul", b"\4node", b"\5query", b"\4arpa", b"\2n1"])
-            | st.binary(max_size=4),
-            max_size=6,
-        ).map(b"".join),
-        st.sampled_from([b"\0\0\1\0\1", b"\0\0\x21\0\1", b"\0\0\xff\0\1", b"\0\0\x0c\0\1"]),
-        st.binary(max_size=20) | st.just(b"\0\0\x29\4\xd0\0\0\0\0\0\0"),
-    ).map(b"".join),
-    st.booleans(),
-)
-def test_any_bytes_get_an_answer_a_code_or_silence(data: bytes, tcp: bool) -> None:
-    reply = FUZZED.handle(data, "192.0.2.1", tcp=tcp)
-    if reply is None:
-        return
-    if isinstance(reply, Waiting):
-        reply.steps.close()
-        return
-    message = parse(reply.data)
-    assert reply.data[:2] == data[:2]
-    assert tcp or message.edns is not None or len(reply.data) <= 512
-
-
-FUZZED = resolver()
-
-
-@given(
-    st.text(max_size=80),
-    st.text(max_size=40),
-    st.text(max_size=40),
-    st.integers(),
-    st.dictionaries(st.text(max_size=20), st.text(max_size=600), max_size=4),
-)
-def test_whatever_the_catalog_holds_every_question_is_answered(
-    name: str, address: str, own: str, port: int, meta: dict[str, str]
-) -> None:
-    view = MemoryView()
-    view.add(instance("n", address, node_meta=meta, own_address=own, port=port))
-    one = view.by_service["web"][0]
-    odd = Node(name, address, meta=meta)
-    view.by_service["web"].append(type(one)(odd, one.service))
-    for kind in (A, AAAA, SRV, TXT, TYPE_ANY, CNAME):
-        for text in ("web.service.consul", "n.node.consul"):
-            ask(resolver(view), query(text, kind))
-
-
-def test_servfail_is_ready_for_a_query_that_has_to_be_turned_away() -> None:
-    answering = resolver()
-    failed = parse(answering.failure(query("www.example.com", A, ident=7)))
-    assert (failed.id, failed.rcode) == (7, SERVFAIL)
-    assert failed.questions[0].name == name_from_text("www.example.com")
-    assert answering.failure(b"") == b""
 
 
 def test_a_bad_domain_is_an_error_at_the_start() -> None:

@@ -86,7 +86,26 @@ def test_a_managed_proxy_is_shown_where_it_is_allowed() -> None:
         ({"Name": "x", "Port": "80"}, "Request decode failed: Port: expected number, got string"),
         ({"Name": "x", "Address": "0.0.0.0"}, "Invalid service address"),
         ({"Name": "x", "Check": {"HTTP": "http://x"}}, "Invalid check: Check: Interval must be > 0"),
-        ({"Name": "x", "Connect": {"SidecarService": {}}}, "Connect.SidecarService is not in this release"),
+        (
+            {"Name": "x", "Connect": {"SidecarService": {"ID": "y"}}},
+            "A SidecarService cannot specify an ID as this is managed by the agent",
+        ),
+        (
+            {"Name": "x", "Connect": {"SidecarService": {"Connect": {"SidecarService": {}}}}},
+            "A SidecarService cannot have a nested SidecarService",
+        ),
+        (
+            {"Name": "x", "Connect": {"SidecarService": {"Connect": {"Proxy": {}}}}},
+            "A SidecarService cannot have a managed proxy",
+        ),
+        (
+            {"Name": "x", "Connect": {"SidecarService": []}},
+            "Request decode failed: Connect.SidecarService: expected",
+        ),
+        (
+            {"Name": "x", "Connect": {"SidecarService": {"Port": 70000}}},
+            "Connect.SidecarService.Port: invalid port: 70000",
+        ),
         ({"Name": "x", "Weights": {"Passing": -1}}, "Passing must be greater than 0"),
     ],
 )
@@ -291,6 +310,8 @@ def test_the_list_has_what_the_token_may_read(token: str, seen: list[str]) -> No
         ("PUT", REGISTER, "", WEB, {"root", "writer"}),
         ("PUT", REGISTER, "", {"Name": "db", "ID": "web1"}, {"root"}),
         ("PUT", REGISTER, "", {"Name": "db", "ID": "db2"}, {"root", "other"}),
+        ("PUT", REGISTER, "", WEB | {"Connect": {"SidecarService": {}}}, {"root"}),
+        ("PUT", REGISTER, "", WEB | {"Connect": {"SidecarService": {"Name": "web"}}}, {"root", "writer"}),
         ("PUT", "/v1/agent/service/deregister/web1", "", {}, {"root", "writer"}),
         ("PUT", "/v1/agent/service/maintenance/web1", "enable=true", {}, {"root", "writer"}),
         ("PUT", "/v1/agent/maintenance", "enable=true", {}, {"root"}),
@@ -308,6 +329,34 @@ def test_every_route_asks_for_its_right(
             assert response.status == 403, token
             assert response.body.startswith(b"Permission denied")
             assert list(api.json("/v1/agent/services", "token=root")) == ["db", "web1"]
+
+
+def test_a_sidecar_is_registered_with_its_service_and_goes_with_it() -> None:
+    api = registered(Connect={"SidecarService": {"Proxy": {"Upstreams": [
+        {"DestinationName": "db", "LocalBindPort": 9191}]}}})  # fmt: skip
+    shown = api.json("/v1/agent/service/web1-sidecar-proxy")
+    assert (shown["Kind"], shown["Service"], shown["Port"]) == ("connect-proxy", "web-sidecar-proxy", 21000)
+    assert shown["Proxy"] == {
+        "DestinationServiceName": "web", "DestinationServiceID": "web1",
+        "LocalServiceAddress": "127.0.0.1", "LocalServicePort": 80,
+        "Upstreams": [{"DestinationType": "service", "DestinationName": "db", "LocalBindPort": 9191}],
+    }  # fmt: skip
+    assert api.json("/v1/agent/service/web1")["Service"] == "web"
+    api.put("/v1/agent/service/deregister/web1")
+    assert api.json("/v1/agent/services") == {}
+
+
+def test_a_managed_proxy_is_not_deregistered_without_its_service() -> None:
+    api = LocalApi(LocalAgent(policy=LocalPolicy(allow_managed_proxies=True)))
+    api.put(REGISTER, body={"Name": "web", "Port": 80, "Connect": {"Proxy": {}}})
+    status, text = answer(api.put("/v1/agent/service/deregister/web-proxy"))
+    assert status == 400
+    assert text.startswith("Managed proxy service cannot be deregistered directly. Deregister the service")
+    status, text = answer(api.put(REGISTER, body={"Name": "web-proxy"}))
+    assert status == 400
+    assert text == '"web-proxy" is the managed proxy of service "web": change the definition of that service'
+    api.put("/v1/agent/service/deregister/web")
+    assert api.json("/v1/agent/services") == {}
 
 
 @pytest.mark.parametrize(

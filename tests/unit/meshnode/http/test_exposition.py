@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import pytest
+from prometheus_client import parser
 
 from meshnode.base.metrics import Metrics
 from meshnode.http.exposition import metrics_as_json, metrics_as_prometheus
-
-parser = pytest.importorskip("prometheus_client.parser")
 
 
 def recorded() -> Metrics:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL
+from meshnode.http.view import HttpSettings
 from tests.support.state_api import Grants, StateApi, json_of
 
 NODE = (
@@ -40,6 +41,34 @@ def register(api: StateApi, node: str = "n1", status: str = "warning") -> None:
         ],
     }
     assert api.put("/v1/catalog/register", body).status == 200
+
+
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize(
+    ("path", "stale", "most"),
+    [
+        ("/v1/health/service/web", True, 3_000_000_000),
+        ("/v1/catalog/nodes", True, 3_000_000_000),
+        ("/v1/health/service/web?leader", False, None),
+        ("/v1/kv/a", False, None),
+    ],
+)
+def test_discovery_may_be_as_old_as_the_configuration_says(
+    client: bool, path: str, stale: bool, most: int | None
+) -> None:
+    api = StateApi(client=client, cached=False)
+    register(api)
+    asked: list[Any] = []
+    answer = api.view.read_now
+
+    def recorded(query: Any) -> Any:
+        asked.append(query.body)
+        return answer(query)
+
+    api.view.settings = HttpSettings(discovery_max_stale=3.0)
+    api.view.read_now = recorded  # type: ignore[method-assign]
+    api.get(path)
+    assert (asked[0].get("AllowStale", False), asked[0].get("MaxStaleDuration")) == (stale, most)
 
 
 @pytest.fixture(params=[False, True], ids=["server", "client"])

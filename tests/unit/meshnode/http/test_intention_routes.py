@@ -170,6 +170,7 @@ def test_an_explanation_may_be_about_a_request(api: StateApi) -> None:
         "Action": "deny",
         "HTTP": {"PathPrefix": "/a", "Methods": ["PUT"], "Header": [{"Name": "k", "Exact": "v"}]},
     }
+    assert api.put("/v1/config", {"Kind": "service-defaults", "Name": "db", "Protocol": "http"}).status == 200
     created(api, Action="", Permissions=[permission, {"Action": "allow", "HTTP": {"PathPrefix": "/"}}])
     path = f"{BASE}/explain?source=web&destination=db"
     assert api.json(f"{path}&path=/a&method=put&header=K:%20v")["Permission"] == 0

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError, LocalProtocolError
 from meshnode.http.message import JSON, Request, Response
-from meshnode.http.render import MIN_GZIP_BYTES, Heads, accepts_gzip, compressed, to_json
+from meshnode.http.render import (
+    MIN_GZIP_BYTES,
+    Heads,
+    accepts_gzip,
+    compressed,
+    member_json,
+    object_json,
+    to_json,
+)
 from meshnode.http.view import HttpSettings
 
 
@@ -62,3 +73,18 @@ def test_a_header_can_not_smuggle_another() -> None:
         with pytest.raises(ConfigError) as caught:
             HttpSettings(response_headers={name: value})
         assert caught.value.key == "http_config.response_headers"
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), _json, min_size=1, max_size=5), st.booleans())
+def test_an_object_of_rendered_members_is_the_object_rendered_whole(
+    value: dict[str, Any], pretty: bool
+) -> None:
+    members = [member_json(name, item, pretty=pretty) for name, item in value.items()]
+    assert object_json(members, pretty=pretty) == to_json(value, pretty=pretty)

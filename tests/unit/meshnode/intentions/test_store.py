@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.intentions.decide import names
-from meshnode.intentions.model import Intention, ServiceName
+from meshnode.intentions.model import Destination, Intention, ServiceName
 from meshnode.intentions.store import INTENTIONS, IntentionStore, WatchKey, watched_from, watched_to
 
 WEB, DB, ANY = ServiceName("web"), ServiceName("db"), ServiceName("*")
@@ -161,3 +161,67 @@ def test_the_indexes_agree_with_a_list_of_rows(
     assert (found.id if found else None) == next(
         (row.id for row in rows.values() if row.pair == Intention("", source, destination).pair), None
     )
+
+
+def about(store: IntentionStore, name: str) -> tuple[list[str], dict[str, str], int, int]:
+    """Sources, metadata and indexes of the entry about one destination."""
+    found = store.destination(ServiceName(name))
+    assert found is not None
+    sources = [row.source_name for row in store.about(found)]
+    return sources, dict(found.meta), found.create_index, found.modify_index
+
+
+def test_a_destination_changes_with_each_of_its_intentions_and_goes_with_the_last_one() -> None:
+    store = IntentionStore(set())
+    store.put(3, Intention("i1", "web", "db", "deny"), create=True)
+    store.put(4, Intention("i2", "api", "DB", "deny"), create=True)
+    store.put(5, Intention("i3", "api", "*", "deny"), create=True)
+    assert about(store, "dB") == (["api", "web"], {}, 3, 4)
+    assert [each.name for each in store.destinations()] == ["*", "db"]
+    store.delete(6, "i1")
+    assert about(store, "db") == (["api"], {}, 3, 6)
+    store.put(7, Intention("i2", "api", "other", "deny"), create=False)
+    assert store.destination(ServiceName("db")) is None
+    assert about(store, "other") == (["api"], {}, 4, 7)
+    assert store.destination(ServiceName("other", "ns")) is None
+
+
+def test_all_about_a_destination_are_replaced_at_once_and_keep_their_ids() -> None:
+    touched: set[tuple[str, ...]] = set()
+    store = IntentionStore(touched)
+    store.put(3, Intention("i1", "web", "db", "deny", created_at=1.0), create=True)
+    store.put(4, Intention("i2", "api", "db", "deny"), create=True)
+    store.put(5, Intention("i3", "api", "*", "deny"), create=True)
+    wanted = [Intention("n1", "Web", "db", "allow", created_at=9.0), Intention("n2", "x", "db", "deny")]
+    store.replace_about(6, ServiceName("db"), wanted, {"k": "v"})
+    assert about(store, "db") == (["Web", "x"], {"k": "v"}, 3, 6)
+    rows = {row.source_name: row for row in store.every()[1] if row.destination_name == "db"}
+    assert (rows["Web"].id, rows["Web"].created_at, rows["Web"].create_index) == ("i1", 1.0, 3)
+    assert (rows["x"].id, rows["x"].create_index) == ("n2", 6)
+    assert store.get("i2")[1] is None
+    assert store.get("i3")[1] is not None
+    touched.clear()
+    store.replace_about(7, ServiceName("db"), [*wanted], {"k": "v"})
+    assert (about(store, "db")[3], store.index, touched) == (6, 6, set())
+    store.replace_about(8, ServiceName("db"), wanted, {})
+    assert (about(store, "db")[1:], touched) == (({}, 3, 8), {INTENTIONS})
+    store.replace_about(9, ServiceName("db"), [], {})
+    assert (store.destination(ServiceName("db")), store.index) == (None, 9)
+
+
+def test_a_destination_whose_every_source_is_replaced_stays_the_same_one() -> None:
+    store = IntentionStore(set())
+    store.replace_about(3, ServiceName("db"), [Intention("a", "web", "db", "deny")], {"k": "v"})
+    store.replace_about(4, ServiceName("db"), [Intention("b", "api", "db", "deny")], {"k": "v"})
+    assert about(store, "db") == (["api"], {"k": "v"}, 3, 4)
+
+
+def test_what_a_snapshot_says_about_a_destination_counts_and_needs_intentions() -> None:
+    store = IntentionStore(set())
+    store.load(Intention("i1", "web", "db", "deny", create_index=3, modify_index=4))
+    store.load(Intention("i2", "api", "db", "deny", create_index=2, modify_index=3))
+    assert about(store, "db")[2:] == (2, 4)
+    store.load_destination(Destination("db", meta={"k": "v"}, create_index=1, modify_index=9))
+    assert about(store, "db")[1:] == ({"k": "v"}, 1, 9)
+    with pytest.raises(ValueError, match="there are no intentions about 'x'"):
+        store.load_destination(Destination("x"))

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
-from meshnode.catalog.model import CONNECT_PROXY, Weights
-from meshnode.control.endpoints.registration import config_fault
+from meshnode.catalog.model import CONNECT_PROXY, ServiceAddress, Weights
+from meshnode.catalog.wire_parse import config_fault
 from meshnode.local.check_type import (
     AliasCheck,
     CertificateCheck,
     CheckType,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     ScriptCheck,
     TcpCheck,
     TtlCheck,
+    UdpCheck,
 )
 from meshnode.local.definitions import CheckDefinition, ScriptPolicy, ServiceDefinition, definition_fault
 from meshnode.local.parse import (
@@ -33,6 +35,7 @@ from meshnode.local.parse import (
     parse_service,
 )
 from meshnode.local.proxy import MAX_CONFIG_DEPTH
+from meshnode.local.sidecar import sidecar_service
 
 
 def refusal(read: Any, *arguments: Any) -> str:
@@ -74,6 +77,7 @@ def test_a_whole_service_of_the_api_is_read() -> None:
                 "Service 'redis' check",
                 ScriptCheck(args=("/bin/check", "-n"), interval=10.0),
                 service_id="redis1",
+                token="secret",
                 deregister_critical_service_after=5400.0,
             ),
             CheckDefinition(
@@ -148,6 +152,16 @@ REPEATED: dict[str, Any] = {
         ),
         ({"TCP": "localhost:22", **SHARED}, TcpCheck(address="localhost:22", **REPEATED)),
         (
+            {"TCP": "x:1", "TCPUseTLS": True, "TLSServerName": "n", "TLSSkipVerify": True, **SHARED},
+            TcpCheck(address="x:1", use_tls=True, tls_server_name="n", tls_skip_verify=True, **REPEATED),
+        ),
+        ({"UDP": "x:53", **SHARED}, UdpCheck(address="x:53", **REPEATED)),
+        ({"H2PING": "x:443", **SHARED}, H2PingCheck(address="x:443", use_tls=True, **REPEATED)),
+        (
+            {"H2PING": "x:80", "H2PINGUseTLS": False, "TLSServerName": "n", **SHARED},
+            H2PingCheck(address="x:80", use_tls=False, tls_server_name="n", **REPEATED),
+        ),
+        (
             {"GRPC": "127.0.0.1:12345/svc", "GRPCUseTLS": True, **SHARED},
             GrpcCheck(target="127.0.0.1:12345/svc", use_tls=True, **REPEATED),
         ),
@@ -180,7 +194,12 @@ def test_every_way_to_run_a_check_is_read_in_both_forms(fields: dict[str, Any], 
         ),
         ({"DockerContainerID": "d", "Interval": "1s"}, "Invalid check: Args is empty"),
         ({"HTTP": "x", "Interval": "1s"}, 'Invalid check: HTTP: "x" is not a URL'),
-        ({"UDP": "x:1", "Interval": "1s"}, "Invalid check: UDP is not in this release of meshnode"),
+        (
+            {"OSService": "x", "Interval": "1s"},
+            "Invalid check: OSService: services of the operating system are",
+        ),
+        ({"UDP": "x", "Interval": "1s"}, 'Invalid check: UDP: "x" is not an address: write host:port'),
+        ({"H2PING": "x", "Interval": "1s"}, 'Invalid check: H2PING: "x" is not an address: write host:port'),
         ({"TTL": "1s", "Status": "ok"}, "Bad check status: write one of passing, warning, critical"),
         ({"TTL": "1s", "Notes": 1}, "Request decode failed: Notes: expected string, got number"),
         ({"TTL": "soon"}, 'Request decode failed: TTL: "soon" is not a duration'),
@@ -237,6 +256,44 @@ def test_a_service_that_makes_no_sense_is_refused_by_name(fields: dict[str, Any]
     assert refusal(parse_service, {"Name": "web", **fields}).startswith(reason)
 
 
+def test_further_ways_to_a_service_are_read_in_both_forms() -> None:
+    ways = {"lan": ServiceAddress("10.0.0.1", 80), "my_wan": ServiceAddress("203.0.113.1")}
+    body = {
+        "TaggedAddresses": {"lan": {"Address": "10.0.0.1", "Port": 80}, "my_wan": {"address": "203.0.113.1"}}
+    }
+    wanted = ServiceDefinition("web", "web", tagged_addresses=ways)
+    assert parse_service({"Name": "web", **body}) == wanted
+    snake = {"lan": {"address": "10.0.0.1", "port": 80}, "my_wan": {"address": "203.0.113.1"}}
+    assert configured_service({"name": "web", "tagged_addresses": snake}, "services[0]") == wanted
+    assert parse_service({"Name": "web", "SocketPath": "/run/web"}).service().socket_path == "/run/web"
+    assert (
+        configured_service({"name": "web", "socket_path": "/run/web"}, "services[0]").socket_path
+        == "/run/web"
+    )
+
+
+def test_a_service_is_at_a_socket_or_at_an_address() -> None:
+    both = parse_service({"Name": "web", "Port": 80, "SocketPath": "/run/web"})
+    assert definition_fault(both, "n") == "service web cannot have both socket path /run/web and address/port"
+
+
+@pytest.mark.parametrize("written", [{}, {"Config": {"handshake_timeout_ms": 5}}])
+def test_a_sidecar_reaches_a_service_at_its_socket(written: dict[str, Any]) -> None:
+    body = {"Name": "web", "SocketPath": "/run/web", "Connect": {"SidecarService": {"Proxy": written}}}
+    proxy = sidecar_service(parse_service(body), 21000).proxy
+    assert proxy is not None
+    assert proxy["Config"] == {"local_service_address": "unix:/run/web", **written.get("Config", {})}
+    assert "LocalServiceAddress" not in proxy
+
+
+def test_a_sidecar_that_says_where_its_service_is_is_believed() -> None:
+    nested = {"Proxy": {"LocalServicePort": 81}}
+    body = {"Name": "web", "SocketPath": "/run/web", "Connect": {"SidecarService": nested}}
+    proxy = sidecar_service(parse_service(body), 21000).proxy
+    assert proxy is not None
+    assert (proxy["LocalServiceAddress"], proxy["LocalServicePort"]) == ("127.0.0.1", 81)
+
+
 def test_as_many_checks_as_allowed_are_read() -> None:
     assert len(parse_service({"Name": "web", "Checks": [{"TTL": "1s"}] * MAX_CHECKS}).checks) == MAX_CHECKS
 
@@ -260,10 +317,26 @@ def test_unknown_fields_are_passed_over_in_the_api_and_refused_in_configuration(
     ("values", "reason"),
     [
         ({"name": "web", "port": "80"}, "services[0].port: expected number, got string"),
-        ({"name": "web", "socket_path": "/x"}, "services[0].socket_path: is not in this release of meshnode"),
+        ({"name": "web", "socket_path": 1}, "services[0].socket_path: expected string, got number"),
+        (
+            {"name": "web", "tagged_addresses": [1]},
+            "services[0].tagged_addresses: expected object, got list",
+        ),
+        (
+            {"name": "web", "tagged_addresses": {"wan": "1.2.3.4"}},
+            "services[0].tagged_addresses[wan]: expected object, got string: write {",
+        ),
+        (
+            {"name": "web", "tagged_addresses": {"wan": {"address": "x", "prot": 1}}},
+            "services[0].tagged_addresses[wan].prot is not a field of this definition: did you mean port?",
+        ),
+        (
+            {"name": "web", "tagged_addresses": {"wan": {"address": "x", "port": 65536}}},
+            "services[0].tagged_addresses[wan].port: invalid port: 65536: write 0 to 65535",
+        ),
         (
             {"name": "web", "check": {"os_service": "x"}},
-            "services[0].check: OSService is not in this release",
+            "services[0].check: OSService: services of the operating system are not asked",
         ),
         ({"port": 1}, "services[0]: Missing service name"),
         ({"name": "web", "check": {"http": "http://x"}}, "services[0].check: Interval must be > 0"),
@@ -333,9 +406,14 @@ def test_a_proxys_config_is_what_servers_take(config: Any, reason: str) -> None:
     ("fields", "reason"),
     [
         ({"Address": "0.0.0.0"}, "Invalid service address"),
+        ({"Connect": {"Proxy": {}}}, "Services with a Connect managed proxy must have a port set"),
         (
-            {"Connect": {"SidecarService": {}}},
-            "Connect.SidecarService is not in this release: register the proxy",
+            {"Port": 80, "Connect": {"Native": True, "Proxy": {}}},
+            "Services that are Connect native may not have a",
+        ),
+        (
+            {"Kind": CONNECT_PROXY, "Connect": {"SidecarService": {}}},
+            'A service of kind "connect-proxy" cannot have',
         ),
         ({"Kind": "gateway"}, 'Invalid service kind "gateway"'),
         ({"Kind": CONNECT_PROXY}, "ProxyDestination must be non-empty"),

@@ -133,13 +133,14 @@ def test_the_whole_body_of_a_registration_is_consuls() -> None:
             "Datacenter": "dc1", "ID": NODE.id, "Node": "web1", "Address": "10.0.0.1",
             "TaggedAddresses": {"lan": "10.0.0.1"}, "NodeMeta": {"rack": "r1"}, "SkipNodeUpdate": False, "Token": "k",
             "Service": {
-                "Kind": "", "ID": "web", "Service": "web", "Tags": ["v1"], "Address": "", "Meta": {"m": "1"},
+                "ID": "web", "Service": "web", "Tags": ["v1"], "Address": "", "Meta": {"m": "1"},
                 "Port": 80, "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": False,
-                "ProxyDestination": "", "Connect": {"Native": False},
+                "ProxyDestination": "", "Connect": {"Native": False, "Proxy": None}, "CreateIndex": 0, "ModifyIndex": 0,
             },
             "Checks": [{
                 "Node": "web1", "CheckID": "a", "Name": "Check a", "Status": "passing", "Notes": "n", "Output": "",
                 "ServiceID": "web", "ServiceName": "web", "ServiceTags": ["v1"], "Definition": {},
+                "CreateIndex": 0, "ModifyIndex": 0,
             }],
         },
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import RemoteProtocolError
-from meshnode.catalog.model import CheckDefinition, Service, Weights
-from meshnode.control.endpoints.catalog_fields import node_fields, service_fields
-from meshnode.control.endpoints.registration import parse_service as read_by_server
-from meshnode.local.wire import parse_node_checks, parse_node_services, service_body
+from meshnode.catalog.model import PASSING, Check, CheckDefinition, Service, Weights
+from meshnode.catalog.store import Registration
+from meshnode.catalog.wire import check_fields, node_fields, service_fields
+from meshnode.control.endpoints.registration import parse_registration
+from meshnode.local.wire import parse_node_checks, parse_node_services, registration
 from tests.support.local_catalog import NODE
 
 SERVICE = Service(
@@ -20,15 +22,25 @@ SERVICE = Service(
     enable_tag_override=True, native=True, managed_proxy={"ExecMode": "daemon", "Command": ["x"], "Config": {"a": 1}},
     proxy={"DestinationServiceName": "db"}, proxy_destination="db",
 )  # fmt: skip
+CHECK = Check(NODE.name, "c", "C", PASSING, "notes", "output", "web1", "web", ("a",))
 
 
 def test_a_service_is_the_same_after_the_way_to_the_catalog_and_back() -> None:
-    assert read_by_server(service_body(SERVICE)).same_as(SERVICE)
+    body = registration(NODE, SERVICE, (CHECK,), "secret", skip_node_update=True)
+    assert body["Token"] == "secret"
+    assert parse_registration(body) == Registration(NODE, SERVICE, (CHECK,), skip_node_update=True)
     reply = {"NodeServices": {"Node": node_fields(NODE), "Services": {"web1": service_fields(SERVICE)}}}
     node, (service,) = parse_node_services(reply)
     assert node is not None
     assert node.same_as(NODE)
     assert service.same_as(SERVICE)
+    assert parse_node_checks({"HealthChecks": [check_fields(CHECK)]}) == [CHECK]
+
+
+def test_how_a_check_is_run_stays_with_the_agent() -> None:
+    check = replace(CHECK, definition=CheckDefinition(http="http://127.0.0.1/?key=secret"))
+    (told,) = registration(NODE, None, (check,), "", skip_node_update=False)["Checks"]
+    assert told == {**check_fields(CHECK), "Definition": {}}
 
 
 @pytest.mark.parametrize(

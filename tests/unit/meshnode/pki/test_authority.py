@@ -18,6 +18,7 @@ from meshnode.pki.keys import KeyType
 from meshnode.pki.leaf import SubjectNames, node_profile, role_profile
 from meshnode.pki.request import create_request
 from tests.support.openssl import openssl, refuses, verify_strictly
+from tests.support.programs import skip
 from tests.unit.meshnode.pki.certificates import AT, authority, entropy, key, profile, request
 
 #: Between the start of every certificate here and its end; OpenSSL takes it instead of the real clock.
@@ -232,7 +233,7 @@ def test_generations_have_their_own_names() -> None:
 def test_openssl_three_point_five_takes_the_chain(tmp_path: Path) -> None:
     image = os.environ.get("MESH_TRIXIE_IMAGE", "")
     if not image:
-        pytest.skip("set MESH_TRIXIE_IMAGE to a local image with OpenSSL 3.5")
+        skip("trixie")
     files(tmp_path, authority(), authority().sign(request(), profile(), at=AT, entropy=os.urandom))
     command = ["docker", "run", "--rm", "-v", f"{tmp_path}:/w:ro", image, "openssl", "verify", "-x509_strict"]
     done = subprocess.run(

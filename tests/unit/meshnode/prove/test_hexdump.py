@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from meshnode.base.address import Address
 from meshnode.prove.hexdump import hexdump
 from tests.support.frames import pcap, udp
+from tests.support.programs import needs
 
 SOURCE, DESTINATION = Address("10.0.0.1", 40000), Address("10.0.0.2", 40001)
 
@@ -26,7 +26,7 @@ def test_nothing_is_an_empty_dump() -> None:
     assert hexdump(b"") == ""
 
 
-@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
+@needs("tcpdump")
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 100])
 def test_tcpdump_prints_the_same(length: int, tmp_path: Path) -> None:
     frame = udp(SOURCE, DESTINATION, bytes(range(20, 20 + length)))

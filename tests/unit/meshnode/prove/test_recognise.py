@@ -47,9 +47,9 @@ CASES = {
     "sealed gossip": (seal_stream(PUSH_PULL, RING, bytes(12), b""), "sealed"),
     "gossip under another key": (seal_stream(PUSH_PULL, Keyring([bytes(16)]), bytes(12), b""), "unknown"),
     "plain gossip": (PUSH_PULL, "plaintext"),
-    "ssh": (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "plaintext"),
+    "ssh": (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "unknown"),
     "redis": (b"PING\r\n", "plaintext"),
-    "dns": (b"\x00\x1d\xab\xcd\x01\x00\x00\x01" + bytes(6) + b"\x06consul\x00\x00\x01\x00\x01", "unknown"),
+    "dns": (b"\x00\x18\xab\xcd\x01\x00\x00\x01" + bytes(6) + b"\x06consul\x00\x00\x01\x00\x01", "plaintext"),
     "random": (random.Random(1).randbytes(3000), "unknown"),
     "one byte": (b"\x00", "unknown"),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from meshnode.base.errors import MeshError
 from meshnode.prove.records import MAX_BLOCK_BYTES, MAX_FRAME_BYTES, Record, RecordReader
 from tests.support.frames import pcap, pcapng
+from tests.support.programs import needs
 
 FRAMES = [bytes([number]) * (20 + number) for number in range(5)]
 
@@ -115,7 +115,7 @@ def test_a_frame_of_an_interface_that_was_never_described_is_damage() -> None:
     assert read(pcapng([(3, FRAMES[0])], [1])) == ([], True)
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+@needs("tshark")
 def test_tshark_counts_the_same_frames(tmp_path: Path) -> None:
     file = pcapng([(0, bytes(60)), (1, bytes(70)), (0, bytes(80))], [1, 1])
     (tmp_path / "x.pcapng").write_bytes(file.getvalue())

@@ -20,9 +20,13 @@ from meshnode.proxy.authorize import (
 )
 from tests.support.proxy import TRUST_DOMAIN, Ca, spiffe
 
-NOW = datetime.now(UTC)
 CA = Ca()
 WEB = spiffe("web")
+
+
+def now() -> datetime:
+    """Not once for the file: the certificates begin and end a minute from when they are made."""
+    return datetime.now(UTC)
 
 
 def der(uris: list[str], **more: object) -> bytes:
@@ -31,14 +35,14 @@ def der(uris: list[str], **more: object) -> bytes:
 
 
 def test_a_service_of_the_trust_domain_is_who_its_certificate_says() -> None:
-    found = identify(der([WEB]), Expectation(TRUST_DOMAIN, frozenset({"dc1"}), frozenset({WEB})), NOW)
+    found = identify(der([WEB]), Expectation(TRUST_DOMAIN, frozenset({"dc1"}), frozenset({WEB})), now())
     assert isinstance(found, Identity)
     assert (found.uri, found.service.service) == (WEB, "web")
 
 
 def test_the_serial_number_is_written_as_the_authority_writes_it() -> None:
     leaf = x509.load_pem_x509_certificate(CA.leaf("web").chain_pem.encode())
-    found = identify(leaf.public_bytes(Encoding.DER), Expectation(TRUST_DOMAIN), NOW)
+    found = identify(leaf.public_bytes(Encoding.DER), Expectation(TRUST_DOMAIN), now())
     assert isinstance(found, Identity)
     assert int(found.serial.replace(":", ""), 16) == leaf.serial_number
 
@@ -67,7 +71,7 @@ def test_anybody_else_is_refused_with_the_reason(
     uris: list[str], more: dict[str, object], code: RefusalCode
 ) -> None:
     expected = Expectation(TRUST_DOMAIN, frozenset({"dc1"}), frozenset({WEB}))
-    found = identify(der(uris, **more), expected, NOW)
+    found = identify(der(uris, **more), expected, now())
     assert isinstance(found, Refusal)
     assert found.code is code
     assert found.because
@@ -89,12 +93,12 @@ def test_a_certificate_is_valid_from_its_first_instant_until_before_its_last() -
 
 
 def test_no_certificate_is_refused() -> None:
-    assert isinstance(identify(None, Expectation(TRUST_DOMAIN), NOW), Refusal)
+    assert isinstance(identify(None, Expectation(TRUST_DOMAIN), now()), Refusal)
 
 
 def test_a_certificate_is_read_up_to_its_bound_and_not_past_it() -> None:
-    at_bound = identify(bytes(MAX_CERTIFICATE_BYTES), Expectation(TRUST_DOMAIN), NOW)
-    past = identify(bytes(MAX_CERTIFICATE_BYTES + 1), Expectation(TRUST_DOMAIN), NOW)
+    at_bound = identify(bytes(MAX_CERTIFICATE_BYTES), Expectation(TRUST_DOMAIN), now())
+    past = identify(bytes(MAX_CERTIFICATE_BYTES + 1), Expectation(TRUST_DOMAIN), now())
     assert isinstance(at_bound, Refusal)
     assert isinstance(past, Refusal)
     assert "can't be read" in at_bound.because
@@ -109,4 +113,4 @@ def test_any_bytes_end_in_an_identity_or_a_refusal(case: bytes | tuple[int, int]
     if isinstance(case, tuple):
         place, change = case
         case = GOOD[:place] + bytes([GOOD[place] ^ change]) + GOOD[place + 1 :]
-    assert isinstance(identify(case, Expectation(TRUST_DOMAIN), NOW), Identity | Refusal)
+    assert isinstance(identify(case, Expectation(TRUST_DOMAIN), now()), Identity | Refusal)

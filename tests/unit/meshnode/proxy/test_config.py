@@ -106,6 +106,15 @@ def test_an_application_may_listen_on_a_unix_socket() -> None:
     assert str(found.local_app) == "unix:/run/app.sock"
 
 
+def test_an_application_may_be_at_a_host_name_which_is_resolved_later() -> None:
+    found = public_listener({"bind_port": 1, "local_service_address": "app.example:80"})
+    assert found is not None
+    assert found.local_app == Endpoint("app.example", 80, named=True)
+    assert str(Endpoint("a" * 253, 1, named=True)) == "a" * 253 + ":1"
+    with pytest.raises(ConfigError, match="is not an IP address or a host name"):
+        Endpoint("a" * 254, 1, named=True)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -114,7 +123,10 @@ def test_an_application_may_listen_on_a_unix_socket() -> None:
         {"bind_port": True},
         {"bind_port": 1, "bind_address": "localhost.example"},
         {"bind_port": 1, "local_service_address": "nonsense"},
-        {"bind_port": 1, "local_service_address": "web.example:80"},
+        {"bind_port": 1, "local_service_address": "web example:80"},
+        {"bind_port": 1, "local_service_address": "web:99999"},
+        {"bind_port": float("nan")},
+        {"bind_port": float("inf")},
         {"bind_port": 1, "handshake_timeout_ms": -1},
         {"bind_port": 1, "protocol": "udp"},
     ],

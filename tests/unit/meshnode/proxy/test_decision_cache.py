@@ -45,13 +45,32 @@ def test_another_serial_number_is_another_question() -> None:
     assert known.fresh((WEB[0], "0b"), 0.0) is None
 
 
-def test_after_a_change_nothing_is_fresh_and_ages_are_not_renewed() -> None:
+def test_after_changes_nothing_is_fresh_and_ages_are_what_they_were() -> None:
     known = cache()
     known.store(WEB, YES, 100.0, known.generation)
-    known.invalidate()
+    for _ in range(100):
+        known.invalidate()
     assert known.fresh(WEB, 100.0) is None
-    assert known.without_answer(WEB, 149.0, "no agent").allowed
-    assert not known.without_answer(WEB, 150.0, "no agent").allowed
+    assert known.without_answer(WEB, 159.99, "no agent").allowed
+    assert not known.without_answer(WEB, 160.0, "no agent").allowed
+
+
+def test_what_holds_without_an_answer_is_told_beforehand() -> None:
+    known = cache()
+    assert not known.holds(WEB, 0.0)
+    known.store(WEB, NO, 100.0, known.generation)
+    known.invalidate()
+    assert known.holds(WEB, 159.99)
+    assert not known.holds(WEB, 160.0)
+
+
+def test_other_bounds_count_for_what_is_known_too() -> None:
+    known = cache()
+    known.store(WEB, YES, 100.0, known.generation)
+    known.limit(refresh_after=1.0, max_age=2.0)
+    assert known.fresh(WEB, 100.99) is YES
+    assert known.fresh(WEB, 101.0) is None
+    assert not known.without_answer(WEB, 102.0, "no agent").allowed
 
 
 def test_an_answer_from_before_a_change_is_not_stored() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.proxy.decision_cache import Decision, SourceKey
-from meshnode.proxy.ledger import MAX_CLOSED, Connection, Direction, Ledger
+from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Direction, Ledger, Refused
 
 YES = Decision(True, "rule 1 allows it", "1")
 
@@ -18,11 +18,42 @@ def enter(ledger: Ledger, source: str, serial: str = "0a", direction: Direction 
 
 def test_an_entry_says_who_to_whom_by_which_rule_and_since_when() -> None:
     entry = enter(Ledger(), "web")
-    assert entry.as_dict() == {
-        "id": 1, "direction": "inbound", "listener": "public", "source": "web", "destination": "api",
-        "serial": "0a", "peer": "1.2.3.4:5", "rule": "1", "because": "rule 1 allows it", "since": 1.0,
-        "received": 0, "sent": 0, "until": None, "close_cause": "",
-    }  # fmt: skip
+    assert entry == Connection(
+        id=1, direction="inbound", listener="public", source="web", destination="api",
+        serial="0a", peer="1.2.3.4:5", rule="1", because="rule 1 allows it", since=1.0,
+        received=0, sent=0, until=None, close_cause="",
+    )  # fmt: skip
+
+
+def refuse(ledger: Ledger) -> Refused:
+    return ledger.refuse(
+        listener="public", peer="1.2.3.4:5", kind="denied", because="no", now=2.0, source="web", rule="7"
+    )
+
+
+def test_a_refused_connection_has_an_id_that_no_other_one_has() -> None:
+    ledger = Ledger(first_id=2, id_step=3)
+    ids = [enter(ledger, "web").id, refuse(ledger).id, enter(ledger, "web").id, refuse(ledger).id]
+    assert ids == [2, 5, 8, 11]
+    assert ledger.refused[0] == Refused(5, "public", "web", "1.2.3.4:5", "denied", "7", "no", 2.0)
+
+
+def test_only_the_latest_refused_connections_are_remembered() -> None:
+    ledger = Ledger()
+    for _ in range(MAX_REFUSED):
+        refuse(ledger)
+    assert [entry.id for entry in ledger.refused][:1] == [1]
+    refuse(ledger)
+    assert [entry.id for entry in ledger.refused] == list(range(2, MAX_REFUSED + 2))
+
+
+def test_the_newest_connections_are_those_opened_last_that_still_live() -> None:
+    ledger = Ledger()
+    for _ in range(5):
+        enter(ledger, "web")
+    ledger.close(5, "over", 2.0)
+    assert [entry.id for entry in ledger.newest(2)] == [3, 4]
+    assert [entry.id for entry in ledger.newest(9)] == [1, 2, 3, 4]
 
 
 def test_a_denied_source_forbids_its_connections_and_those_only() -> None:

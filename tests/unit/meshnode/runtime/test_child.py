@@ -12,6 +12,7 @@ from meshnode.runtime.child import ChildError, Ended, run_program, shell_program
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.rpc_lab import LOOPS, run
+from tests.support.waiting import until
 
 TIMEOUT = 20.0
 
@@ -119,3 +120,19 @@ async def test_ending_is_gentle_first_and_then_not(tmp_path: Path) -> None:
     await read_file(ready)
     assert await stubborn.end(0.05) == -9
     stubborn.send(signal.SIGTERM)  # it has ended: nothing happens
+
+
+@asynchronous
+async def test_a_cancellation_that_comes_with_the_end_of_the_output_is_not_lost(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "end")
+    line = f"cat {tmp_path / 'end'} & exit 0"
+    running = spawn(run_program(sh(line), max_output_bytes=10), name="program")
+    (collecting,) = await until(lambda: named("child-output"), "the output is read", interval=0.001)
+    collecting.add_done_callback(lambda _: running.cancel())
+    await asyncio.wait_for(asyncio.to_thread((tmp_path / "end").write_text, "x"), TIMEOUT)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(running), TIMEOUT)
+
+
+def named(name: str) -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == name]

@@ -49,6 +49,22 @@ async def forwarded(
                 one.stop()
 
 
+def test_with_the_random_strategy_each_is_asked_first_at_some_time(run: Any) -> None:
+    async def main() -> None:
+        both = FakeRecursor({NAME: (HOST,)}), FakeRecursor({NAME: (HOST,)})
+        addresses = tuple([await one.start() for one in both])
+        for strategy in ("sequential", "random"):
+            asking = Recursors(addresses, 5.0, strategy)
+            # Sixty-four in a row at one of two: once in 10^19 runs.
+            for _ in range(64):
+                await asking.forward(ASKED, tcp=False)
+            assert bool(both[1].asked) is (strategy == "random")
+        for one in both:
+            one.stop()
+
+    run(main())
+
+
 def test_the_first_that_answers_is_believed_and_the_id_is_the_clients(run: Any) -> None:
     first, second = FakeRecursor({NAME: (HOST,)}), FakeRecursor({})
     answer = run(forwarded(first, second))

@@ -97,7 +97,9 @@ def test_a_taken_port_names_address_port_and_key_and_opens_nothing() -> None:
             http = server()
             with pytest.raises(ConfigError) as caught:
                 await http.listen(TcpListener(LOCAL), taken)
-            text = f"ports.https: can't listen on 127.0.0.1:{port}: port {port} is taken by another program"
+            text = (
+                f"ports.https: can't listen on 127.0.0.1:{port}: TCP port {port} is taken by another program"
+            )
             assert str(caught.value) == f"{text}: stop it, or change ports.https"
             assert caught.value.key == "ports.https"
             await http.stop(0)
@@ -107,8 +109,11 @@ def test_a_taken_port_names_address_port_and_key_and_opens_nothing() -> None:
 
 def test_an_address_of_another_machine_is_explained() -> None:
     async def main() -> None:
-        with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8500: this machine has no such address"):
+        with pytest.raises(
+            ConfigError, match=r"192\.0\.2\.1:8500: this machine has no such address"
+        ) as caught:
             await server().listen(TcpListener(Address("192.0.2.1", 8500)))
+        assert caught.value.key == "addresses.http"
 
     on_loop(main)
 

@@ -13,17 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.catalog.model import CRITICAL, PASSING, Weights
+from meshnode.catalog.model import CRITICAL, PASSING, ServiceAddress, Weights
 from meshnode.local.check_type import (
     AliasCheck,
     CertificateCheck,
     CheckType,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     ScriptCheck,
     TcpCheck,
     TtlCheck,
+    UdpCheck,
 )
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.persisted import (
@@ -45,6 +47,10 @@ RUNS: list[CheckType | None] = [
     TtlCheck(ttl=30.0),
     AliasCheck("n2", "web"),
     TcpCheck(address="localhost:22", interval=10.0, timeout=1.5),
+    TcpCheck(address="x:1", use_tls=True, tls_skip_verify=True, tls_server_name="n", interval=10.0),
+    UdpCheck(address="x:53", interval=10.0),
+    H2PingCheck(address="x:443", interval=10.0),
+    H2PingCheck(address="x:80", use_tls=False, tls_server_name="n", interval=10.0),
     ScriptCheck(args=("a", "b"), interval=10.0, success_before_passing=2, failures_before_critical=3),
     DockerCheck(container="d", args=("a",), shell="/bin/sh", interval=10.0),
     GrpcCheck(target="x:1/svc", use_tls=True, tls_skip_verify=True, interval=10.0),
@@ -62,6 +68,20 @@ def name(identifier: str) -> str:
 
 def check(run: CheckType | None = RUNS[1], check_id: str = "c") -> CheckDefinition:
     return CheckDefinition(check_id, "C", run, "n", "web1", "secret", PASSING, 90.0 if run else 0.0)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        ServiceDefinition(
+            "a", "a", tagged_addresses={"wan": ServiceAddress("1.2.3.4", 8), "x": ServiceAddress("y")}
+        ),
+        ServiceDefinition("b", "b", socket_path="/run/b.sock"),
+    ],
+)
+def test_a_service_comes_back_with_all_the_ways_to_it(tmp_path: Path, service: ServiceDefinition) -> None:
+    LocalFiles(tmp_path).save_service(service)
+    assert LocalFiles(tmp_path).load_services() == [service]
 
 
 def test_a_service_comes_back_as_it_was(tmp_path: Path) -> None:

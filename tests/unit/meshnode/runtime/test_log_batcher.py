@@ -62,6 +62,60 @@ def test_a_write_that_is_given_up_says_whether_it_may_have_been_made() -> None:
     run(main)
 
 
+def test_who_offers_a_write_hears_of_it_as_who_awaits_one_does() -> None:
+    async def main() -> None:
+        log = Gate()
+        async with serving(log, BatchLimits(append_timeout=0.2)) as server:
+            in_flight = server.batcher.offer(b"in flight")
+            await until(lambda: log.begun == 1, "the first append", interval=0.001)
+            given_up, queued = server.batcher.offer(b"given up"), server.batcher.offer(b"queued")
+            given_up.cancel()
+            assert (await _error(in_flight)).in_doubt
+            assert not (await _error(queued)).in_doubt
+            log.open.set()
+            assert (await server.batcher.offer(b"later")).result == 2
+            assert server.state == [b"in flight", b"later"]
+
+    run(main)
+
+
+def test_what_was_given_up_is_not_written() -> None:
+    async def main() -> None:
+        log = Gate()
+        async with serving(log, BatchLimits(max_batch_bytes=8)) as server:
+            first = server.batcher.offer(b"first")
+            await until(lambda: log.begun == 1, "the first append", interval=0.001)
+            for _ in range(2):
+                server.batcher.offer(b"given up").cancel()
+            log.open.set()
+            await first
+            await server.batcher.append(b"later")
+            assert server.state == [b"first", b"later"]
+
+    run(main)
+
+
+def test_writes_that_came_later_are_given_up_later() -> None:
+    async def main() -> None:
+        log = Gate()
+        async with serving(log, BatchLimits(append_timeout=0.15)) as server:
+            ended: list[str] = []
+            for name in ("first", "second", "third"):
+                offered = server.batcher.offer(name.encode())
+                offered.add_done_callback(lambda done, name=name: ended.append(f"{name} {done.exception()}"))
+                before = asyncio.get_running_loop().time()
+                await until(
+                    lambda before=before: asyncio.get_running_loop().time() > before + 0.03,
+                    "time passes",
+                    interval=0.005,
+                )
+            await until(lambda: len(ended) == 3, "all are given up", interval=0.005)
+            assert [line.split()[0] for line in ended] == ["first", "second", "third"]
+            assert all("did not take the write in 0.15 s" in line for line in ended)
+
+    run(main)
+
+
 def test_stopping_tells_each_writer_the_same() -> None:
     async def main() -> None:
         log = Gate()

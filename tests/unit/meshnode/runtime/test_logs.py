@@ -33,6 +33,12 @@ def installed(level: str = "INFO", *, as_json: bool = False) -> LogHub:
     return hub
 
 
+def test_who_speaks_may_be_left_out_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    LogHub(parse_level("INFO"), with_source=False).install()
+    _log.info("text")
+    assert re.fullmatch(r"    \S+ \S+ \[INFO\] text\n", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("name", LEVELS)
 def test_levels_are_read_in_any_case(name: str) -> None:
     assert parse_level(name.lower()) == LEVELS[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,12 +14,11 @@ from meshnode.base.address import Address
 from meshnode.rpc.codec import Request, Response, ResponseParser, serialize_request
 from meshnode.runtime.rpc_client import CallTimeoutError, TlsRefusedError
 from tests.support.certs import Pair, make_cert
+from tests.support.programs import needs
 from tests.support.rpc_lab import Mesh, client_of, prefixing_relay, run, serving
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="the openssl command is not installed"
-)
+pytestmark = needs("openssl")
 
 
 async def s_client(

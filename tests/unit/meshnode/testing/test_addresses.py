@@ -9,8 +9,9 @@ import pytest
 
 from meshnode.base.errors import MeshError
 from meshnode.testing.addresses import MAX_AGENTS, Listen, Reservation
+from tests.support.programs import excuse
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.0/8 is local on Linux only")
+linux = excuse("loopback", unless=sys.platform == "linux")
 
 
 @pytest.fixture(params=[pytest.param(True, marks=linux), False], ids=["own addresses", "free ports"])

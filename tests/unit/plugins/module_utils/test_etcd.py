@@ -14,11 +14,13 @@ import pytest
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd import Etcd, Plan
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import MemberError, Server
 
+from tests.support.programs import excuse
+
 SERVERS = tuple(Server(f"s{n}", f"https://10.0.0.{n}:2379", f"https://10.0.0.{n}:2380") for n in (1, 2, 3))
 ME = SERVERS[2]
 #: The tests need not be root: whoever runs them owns the files.
 USER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="files are given to root")
+pytestmark = excuse("root", unless=os.getuid() == 0)
 
 
 class Host:

@@ -17,6 +17,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
     read_gossip_keyring,
 )
 
+from tests.support.programs import excuse
+
 ROOT = Path(__file__).parents[4]
 
 
@@ -248,7 +250,7 @@ def test_what_others_can_read_is_refused_with_the_remedy(store: SecretStore, pat
         store.read("a")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+@excuse("root", unless=os.geteuid() == 0)
 def test_what_belongs_to_another_user_is_refused(store: SecretStore) -> None:
     with store.lock():
         store.write_once("a", "secret")

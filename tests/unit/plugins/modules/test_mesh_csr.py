@@ -14,6 +14,7 @@ from ansible_collections.meshnode.lab.plugins.modules import mesh_csr
 
 from meshnode.pki.request import parse_request
 from tests.support.openssl import openssl
+from tests.support.programs import excuse
 from tests.unit.plugins.module_run import Outcome, run_module
 
 
@@ -98,7 +99,7 @@ def test_key_that_others_can_read_is_closed(run, tmp_path: Path) -> None:  # typ
     assert fixed["public_key_fingerprint"] == made["public_key_fingerprint"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+@excuse("root", unless=os.geteuid() == 0)
 def test_owner_is_put_right(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     assert run()["changed"]
     assert run(check=True, owner="nobody", group="nogroup")["changed"]
@@ -107,7 +108,7 @@ def test_owner_is_put_right(run, tmp_path: Path) -> None:  # type: ignore[no-unt
     assert (tmp_path / "etc/ssl/consul.key").owner() == "nobody"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+@excuse("root", unless=os.geteuid() == 0)
 def test_folder_that_is_made_lets_the_group_read_and_not_replace(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(owner="nobody", group="nogroup")
     folder = tmp_path / "etc/ssl"

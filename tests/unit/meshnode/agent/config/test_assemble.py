@@ -31,7 +31,7 @@ def test_nothing_changes_between_equal_configurations() -> None:
         ({"encrypt_verify_incoming": False}, ("encrypt_verify_incoming",), ()),
         ({"http_config": {"block_endpoints": ["/v1/x"]}}, ("http_config.block_endpoints",), ()),
         ({"ports": {"http": 1}}, (), ("ports.http",)),
-        ({"datacenter": "dc2"}, (), ("datacenter",)),
+        ({"datacenter": "dc2"}, (), ("datacenter", "primary_datacenter")),
         ({"bind_addr": "10.0.0.2"}, (), ("bind_addr", "serf_lan", "serf_wan")),
         ({"log_level": "debug", "encrypt": "pUqJrVyVRj5jsiYEkM/tFQ=="}, ("log_level",), ("encrypt",)),
     ],

@@ -90,3 +90,11 @@ def test_help_says_which_flags_are_refused_and_why() -> None:
 def test_any_command_line_ends_in_flags_or_in_a_named_error(args: list[str]) -> None:
     with contextlib.suppress(FlagError, HelpRequested, ConfigError):
         parse_agent_flags(args)
+
+
+def test_a_whole_number_of_a_flag_has_64_bits_at_most() -> None:
+    assert parse_agent_flags(["-retry-max", "9223372036854775807"]).scalars["retry_max"].value == 2**63 - 1
+    with pytest.raises(
+        FlagError, match="9223372036854775808 is too large: the largest is 9223372036854775807"
+    ):
+        parse_agent_flags(["-retry-max", "9223372036854775808"])

@@ -72,6 +72,7 @@ _TYPES = {
     Kind.STRING_MAP: dict,
     Kind.LISTS_MAP: dict,
     Kind.OPEN: dict,
+    Kind.OPENS: tuple,
     Kind.OBJECT: dict,
     Kind.OBJECTS: tuple,
 }
@@ -112,6 +113,7 @@ def test_each_key_works_and_reaches_the_model_or_says_why_not() -> None:
         *model_settings(),
         *(other for others in SAME.values() for other in others),
         "acl_enable_key_list_policy",
+        "ui_config.enabled",
     }
     reached |= {"service", "check"}  # join their lists
     for path, row in KEYS.items():
@@ -132,6 +134,8 @@ def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:
         "watches": tuple[typing.Mapping[str, typing.Any], ...],
         "dns_config.service_ttl": typing.Mapping[str, float],
         "connect.ca_config": typing.Mapping[str, typing.Any],
+        "connect.proxy_defaults.config": typing.Mapping[str, typing.Any],
+        "config_entries.bootstrap": tuple[typing.Mapping[str, typing.Any], ...],
     }
     by_kind: dict[Kind, typing.Any] = {
         **{kind: typ for kind, typ in _TYPES.items() if typ in (str, bool, int, float)},

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
-from meshnode.agent.config.schema import Fragment, read_settings
+from meshnode.agent.config.key import Refused
+from meshnode.agent.config.keys import SHAPES
+from meshnode.agent.config.schema import MAX_WHOLE, MIN_WHOLE, Fragment, read_settings
 from meshnode.hcl.json_text import parse_json
 from meshnode.hcl.parse import parse_hcl
+from meshnode.local import parse
 
 
 def read(text: str) -> Fragment:
@@ -127,3 +130,75 @@ def test_every_mistake_of_a_source_is_reported() -> None:
 def test_a_secret_of_the_wrong_kind_is_not_shown() -> None:
     (said,) = complaints({"encrypt": ["pUqJrVyVRj5jsiYEkM/tFQ=="]})
     assert said == "x.json:1:13: encrypt: expected a string, got something else"
+
+
+@pytest.mark.parametrize("number", [MAX_WHOLE, MIN_WHOLE, 0])
+def test_a_whole_number_may_have_64_bits(number: int) -> None:
+    fragment = read(f"bootstrap_expect = {number}\nconnect {{ ca_config {{ a = [{{ b = {number} }}] }} }}")
+    assert fragment["bootstrap_expect"].value == number
+    assert fragment["connect.ca_config"].value == {"a": [{"b": number}]}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (
+            {"retry_max": MAX_WHOLE + 1},
+            "retry_max: 9223372036854775808 has more than 64 bits: the highest is 9223",
+        ),
+        (
+            {"retry_max": MIN_WHOLE - 1},
+            "retry_max: -9223372036854775809 has more than 64 bits: the lowest is -922",
+        ),
+        ({"retry_max": 1e300}, "retry_max: 1e+300 has more than 64 bits: the highest is 9223372036854775807"),
+        (
+            {"check": {"output_max_size": 2**70}},
+            "check.output_max_size: 1180591620717411303424 has more than 64 b",
+        ),
+        (
+            {"service": {"name": "a", "weights": {"passing": 2**64}}},
+            "service.weights.passing: 18446744073709551616 has more than 64 bits",
+        ),
+        (
+            {"connect": {"ca_config": {"a": [1, {"b": 2**63}]}}},
+            "connect.ca_config.a[1].b: 9223372036854775808 has",
+        ),
+        (
+            {"ports": {"http": 2**70}},
+            "ports.http: invalid port: 1180591620717411303424: the highest is 65535",
+        ),
+    ],
+)
+def test_a_whole_number_of_more_than_64_bits_is_refused_with_place_and_bound(
+    value: dict[str, object], words: str
+) -> None:
+    (problem,) = complaints(value)
+    assert problem.startswith("x.json:1:")
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"check": {"name": "c", "os_service": "sshd", "interval": "1s"}},
+        {"services": [{"name": "s", "checks": [{"os_service": "sshd", "interval": "1s"}]}]},
+    ],
+)
+def test_a_field_of_a_definition_that_cannot_be_used_is_refused_with_its_place_and_reason(
+    definition: dict[str, object],
+) -> None:
+    (problem,) = complaints(definition)
+    place = "check.os_service" if "check" in definition else "services[0].checks[0].os_service"
+    assert problem.startswith("x.json:1:")
+    assert problem.partition(" ")[2].startswith(
+        f"{place}: services of the operating system are not asked: use args"
+    )
+
+
+def test_the_table_and_the_definitions_of_the_api_refuse_the_same_fields_with_the_same_words() -> None:
+    refused = {
+        row.name.replace("_", ""): row.status.reason
+        for row in SHAPES["check"]
+        if isinstance(row.status, Refused)
+    }
+    assert refused == {name.lower(): reason for name, reason in parse._REFUSED_CHECK_FIELDS.items()}

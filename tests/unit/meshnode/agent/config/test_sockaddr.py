@@ -74,6 +74,8 @@ def test_a_template_stands_for_addresses_of_the_machine(template: str, text: str
     [
         ("{{ GetPrivatIP }}", "GetPrivatIP is not a function: did you mean GetPrivateIP?; known are GetAllInterfaces,"),
         ("{{ GetInterfaceIP }}", "GetInterfaceIP takes 1 argument, got 0"),
+        ("{{ GetInterfaceIP . }}", "GetInterfaceIP takes text here, not interfaces: write it in quotes"),
+        ('{{ GetAllInterfaces | include "name" . | attr "name" }}', "include takes text here, not interfaces"),
         ("{{ GetPrivateIP", "{{ has no }}"),
         ("{{ GetAllInterfaces }}", 'end it with | attr "address" or | join "address" " "'),
         ('{{ GetPrivateIP | attr "address" }}', "attr works on a list of interfaces"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, Authorizer, PermissionDeniedError
+from meshnode.control.command import ConfigEntrySet
 from meshnode.control.endpoints.intention import MAX_MATCH_ENTRIES, METHODS, intention_methods
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Moment, ReadMethod, WriteMethod
@@ -36,6 +37,10 @@ class Server:
         moment = Moment(self.at, lambda: next(self._ids))
         command = method.plan(self.state, {"Op": operation, "Intention": intention}, authorizer, moment)
         return method.reply(self.state, self.state.apply(self.state.last_index + 1, command))
+
+    def speaks(self, service: str, protocol: str) -> None:
+        entry = {"Kind": "service-defaults", "Name": service, "Protocol": protocol}
+        assert self.state.apply(self.state.last_index + 1, ConfigEntrySet(entry)) is True
 
     def read(self, name: str, authorizer: Authorizer = ALLOW_ALL, **body: Any) -> dict[str, Any]:
         method = self.methods[f"Intention.{name}"]
@@ -86,9 +91,25 @@ def test_permissions_and_audit_are_shown_when_they_are_there() -> None:
         },
         {"Action": "allow", "HTTP": {"Methods": ["GET"]}},
     ]
+    server.speaks("db", "http")
     server.apply("create", row("web", "db", "", Permissions=permissions, Audit=True))
     found = server.read("List")["Intentions"][0]
     assert (found["Action"], found["Permissions"], found["Audit"]) == ("", permissions, True)
+
+
+@pytest.mark.parametrize("operation", ["create", "upsert", "update"])
+def test_requests_can_be_told_apart_only_where_the_destination_speaks_http(operation: str) -> None:
+    server = Server()
+    server.apply("create", row("web", "db"))
+    permissions = [{"Action": "allow", "HTTP": {"PathPrefix": "/"}}]
+    fields = row("web" if operation == "update" else "api", "db", "", Permissions=permissions)
+    with pytest.raises(
+        RpcError, match='service "db" has protocol "tcp", which is incompatible with L7 intentions'
+    ):
+        server.apply(operation, {**fields, **({"ID": "id-1"} if operation == "update" else {})})
+    for protocol in ("http", "http2", "grpc"):
+        server.speaks("db", protocol)
+        assert server.apply("upsert", fields)
 
 
 def test_an_update_keeps_when_it_was_created() -> None:
@@ -257,6 +278,7 @@ def test_without_more_said_what_no_intention_is_about_is_allowed() -> None:
 def test_a_check_may_be_about_a_request() -> None:
     server = Server(default_decision("deny"))
     permissions = [{"Action": "allow", "HTTP": {"PathPrefix": "/a", "Header": [{"Name": "K", "Exact": "v"}]}}]
+    server.speaks("db", "http")
     server.apply("create", row("web", "db", "", Permissions=permissions))
     good = {"Method": "GET", "Path": "/a", "Headers": [{"Name": "k", "Value": "v"}]}
     assert server.check("web", "db", Request=good)["Explain"]["Permission"] == 0

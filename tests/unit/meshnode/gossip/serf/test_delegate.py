@@ -85,7 +85,7 @@ def test_a_leave_intent_about_this_node_is_answered_by_a_newer_join() -> None:
 def test_a_prune_of_a_member_that_is_still_here_waits_for_it_to_leave() -> None:
     delegate, _ = node("a", broadcast_timeout=5.0, leave_propagate_delay=3.0)
     assert delegate.handle_message(serialize(Leave(2, "a", prune=True)), 1.0) == [
-        SetTimer(8.0, PruneDue("a"))
+        SetTimer(8.0, PruneDue("a", 2))
     ]
 
 
@@ -117,11 +117,29 @@ def test_a_peers_state_brings_clocks_intents_and_events() -> None:
     effects = delegate.merge_remote_state(serialize(remote), False, 1.0)
     assert events(effects) == [UserEventReceived(5, "e", b"", False), UserEventReceived(5, "f", b"", False)]
     assert (state.clock.time, state.event_clock.time, state.query_clock.time) == (10, 6, 8)
-    assert state.members.status_ltimes() == {"me": 0, "a": 4, "b": 6}
+    assert state.members.status_ltimes() == {"me": 0, "a": 4, "b": 4}
     member = state.members.get("b")
     assert member is not None
     assert member.status is Status.LEAVING
     assert events(delegate.merge_remote_state(serialize(remote), False, 1.0)) == []
+
+
+def test_what_a_peers_state_tells_of_a_leave_hides_no_later_prune_and_no_join() -> None:
+    (one, first), (other, second) = node("a"), node("a")
+    for delegate, state in ((one, first), (other, second)):
+        delegate.peer_left(peer("a", 1), True, 1.0)
+        state.members.leave_intent("a", 5, prune=False, staying=True, now=1.0)
+    for _ in range(3):  # what one makes of it must not be more than what the other began with
+        one.merge_remote_state(other.local_state(False), False, 2.0)
+        other.merge_remote_state(one.local_state(False), False, 2.0)
+    one.handle_message(serialize(Leave(6, "a", prune=True)), 3.0)
+    assert first.members.get("a") is None
+    one.merge_remote_state(other.local_state(False), False, 4.0)
+    one.handle_message(serialize(Join(6, "a")), 5.0)
+    one.peer_joined(peer("a", 1), 5.0)
+    returned = first.members.get("a")
+    assert returned is not None
+    assert returned.status is Status.ALIVE
 
 
 def test_a_join_that_ignores_the_past_delivers_no_event_of_it() -> None:

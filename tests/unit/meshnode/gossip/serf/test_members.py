@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from meshnode.gossip.serf.events import MemberFailed, MemberJoined, MemberLeft, MemberReaped, MemberUpdated
 from meshnode.gossip.serf.member import Status
 from meshnode.gossip.serf.members import LeaveOutcome, MemberTable
@@ -93,6 +97,59 @@ def test_a_leave_of_our_own_name_is_refuted_while_we_stay() -> None:
     assert status(members, "me") is Status.LEAVING
 
 
+def listed(members: MemberTable, name: str, ltime: int, *, staying: bool = True) -> LeaveOutcome:
+    return members.listed_as_left(name, ltime, staying=staying, now=0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "ltime", "after", "ltime_after"),
+    [
+        (Status.ALIVE, 4, Status.ALIVE, 5),
+        (Status.ALIVE, 5, Status.ALIVE, 5),  # the peer has heard of the same join, and not of its node yet
+        (Status.ALIVE, 6, Status.LEAVING, 5),
+        (Status.ALIVE, 9, Status.LEAVING, 8),
+        (Status.LEAVING, 9, Status.LEAVING, 5),
+        (Status.LEFT, 9, Status.LEFT, 5),
+        (Status.FAILED, 4, Status.FAILED, 5),
+        (Status.FAILED, 5, Status.LEFT, 5),
+        (Status.FAILED, 9, Status.LEFT, 8),
+    ],
+)
+def test_a_member_that_a_peer_lists_as_left(
+    before: Status, ltime: int, after: Status, ltime_after: int
+) -> None:
+    members = table("a")
+    members.join_intent("a", 4 if before in (Status.LEAVING, Status.LEFT) else 5, 0.0)
+    if before in (Status.LEAVING, Status.LEFT):
+        leave(members, "a", 5)
+    if before in (Status.LEFT, Status.FAILED):
+        members.peer_left("a", True, 1.0)
+    assert status(members, "a") is before
+    outcome = listed(members, "a", ltime)
+    assert (status(members, "a"), members.status_ltimes()["a"]) == (after, ltime_after)
+    assert [type(event) for event in outcome.events] == [MemberLeft] * (before is not after is Status.LEFT)
+    assert (outcome.rebroadcast, outcome.refute) == (False, False)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.booleans())
+def test_a_join_that_is_as_new_as_the_list_of_a_peer_brings_a_member_back(
+    own: int, ltime: int, known: bool
+) -> None:
+    members = table("a") if known else table()
+    members.join_intent("a", own, 0.0)
+    listed(members, "a", ltime)
+    members.peer_joined(peer("a", 1), {})
+    members.join_intent("a", max(own + 1, ltime), 0.0)
+    assert status(members, "a") is Status.ALIVE
+
+
+def test_a_node_that_is_listed_as_left_itself_says_that_it_is_here() -> None:
+    members = table()
+    members.join_intent("me", 5, 0.0)
+    assert [listed(members, "me", ltime).refute for ltime in (4, 5, 6)] == [False, True, True]
+    assert status(members, "me") is Status.ALIVE
+
+
 def test_force_leave_turns_failed_into_left() -> None:
     members = table("a")
     members.peer_left("a", True, 1.0)
@@ -111,8 +168,11 @@ def test_prune_erases_the_gone_at_once_and_the_leaving_later_unless_they_return(
     assert leave(members, "c", 3, prune=True).prune_later
     members.join_intent("c", 4, 0.0)
     members.peer_left("b", True, 5.0)
-    assert isinstance(members.erase_departed("b")[0], MemberReaped)
-    assert members.erase_departed("c") == ()
+    assert isinstance(members.erase_departed("b", 3)[0], MemberReaped)
+    assert members.erase_departed("c", 3) == ()
+    members.peer_left("c", True, 6.0)
+    assert members.erase_departed("c", 3) == ()  # it failed after it had come back
+    assert members.erase_departed("b", 3) == ()
     assert {member.name for member in members} == {"me", "c"}
 
 
@@ -120,7 +180,7 @@ def test_this_node_is_never_erased() -> None:
     members = table()
     leave(members, "me", 3, prune=True, staying=False)
     members.peer_left("me", False, 1.0)
-    assert members.erase_departed("me") == ()
+    assert members.erase_departed("me", 3) == ()
     assert members.reap(1.0, 1.0, 1.0, 100 * HOUR) == []
 
 

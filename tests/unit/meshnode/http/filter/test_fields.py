@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshnode.catalog.model import Check, CheckDefinition, Instance, Node, Service
-from meshnode.control.endpoints.catalog_fields import (
+from meshnode.catalog.wire import (
     check_fields,
     instance_fields,
     node_fields,

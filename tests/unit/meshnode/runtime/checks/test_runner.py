@@ -20,10 +20,12 @@ from meshnode.local.check_type import (
     CertificateCheck,
     DockerCheck,
     GrpcCheck,
+    H2PingCheck,
     HttpCheck,
     ScriptCheck,
     TcpCheck,
     TtlCheck,
+    UdpCheck,
 )
 from meshnode.runtime.checks import runner as runner_module
 from meshnode.runtime.checks.runner import MAX_FRAME_BYTES, CheckRunners, NotTtlError
@@ -89,7 +91,7 @@ class Probes:
         self.runs = 0
         monkeypatch.setattr(runner_module, "check_tcp", self.probe)
 
-    async def probe(self, check: TcpCheck) -> Result:
+    async def probe(self, check: TcpCheck, _tls: object) -> Result:
         told: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.running.append(told)
         self.runs += 1
@@ -123,6 +125,18 @@ def test_the_first_run_is_staggered_and_the_others_follow_the_interval(probes: P
             it.clock.asked.clear()
             await probes.end()
             assert it.clock.asked == [10] * 50
+
+    run(main)
+
+
+def test_a_first_run_may_be_at_once(probes: Probes) -> None:
+    async def main() -> None:
+        async with lab() as it:
+            it.start("c", TCP, at_once=True)
+            await turns()
+            assert len(probes.running) == 1
+            await probes.end()
+            assert it.clock.asked == [10]
 
     run(main)
 
@@ -221,7 +235,7 @@ def test_a_result_that_comes_after_the_stop_is_dropped(monkeypatch: pytest.Monke
     async def main() -> None:
         may_end = asyncio.Event()
 
-        async def late(check: TcpCheck) -> Result:
+        async def late(check: TcpCheck, _tls: object) -> Result:
             with contextlib.suppress(asyncio.CancelledError):
                 await may_end.wait()
             return Result("critical", "too late")
@@ -244,7 +258,7 @@ def test_a_successor_waits_until_the_one_before_has_ended(monkeypatch: pytest.Mo
     async def main() -> None:
         may_end, running = asyncio.Event(), [0, 0]
 
-        async def stubborn(check: TcpCheck) -> Result:
+        async def stubborn(check: TcpCheck, _tls: object) -> Result:
             running[0] += 1
             running[1] = max(running)
             try:
@@ -273,7 +287,7 @@ def test_a_successor_waits_until_the_one_before_has_ended(monkeypatch: pytest.Mo
 def test_a_bug_in_a_check_or_in_the_callback_ends_neither(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(check: TcpCheck) -> Result:
+    async def broken(check: TcpCheck, _tls: object) -> Result:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(runner_module, "check_tcp", broken)
@@ -351,6 +365,11 @@ def test_every_kind_runs(loop: str, tmp_path: Path) -> None:
                     f"HTTP GET http://{web.address}/health: 200 OK Output: fine",
                 ),
                 "tcp": (TcpCheck(web.address, interval=10), f"TCP connect {web.address}: Success"),
+                "udp": (UdpCheck("127.0.0.1:1", interval=10), "read udp 127.0.0.1:1: connection refused"),
+                "h2ping": (
+                    H2PingCheck("127.0.0.1:1", use_tls=False, interval=10),
+                    "HTTP2 ping of 127.0.0.1:1 failed: dial tcp 127.0.0.1:1: connect: connection refused",
+                ),
                 "grpc": (GrpcCheck("127.0.0.1:1", interval=10), "rpc error: code = Unavailable"),
                 "docker": (
                     DockerCheck("web", ("true",), interval=10),

@@ -303,3 +303,34 @@ async def test_the_end_of_tls_without_close_notify_is_not_a_clean_end(tmp_path: 
         assert isinstance(await asyncio.wait_for(ended, 10), ConnectionResetError)
         assert rig.api.ledger.closed[0].close_cause == "the peer ended without close_notify"
         writer.transport.abort()
+
+
+@asynchronous
+async def test_who_connects_and_leaves_without_a_word_is_only_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """TCP checks do that all day: they fill neither the log nor the memory of what was refused."""
+    async with echo_server() as app, public(app) as rig:
+        with caplog.at_level("INFO", "meshnode.proxy"):
+            for _ in range(3):
+                socket.create_connection(("127.0.0.1", rig.port)).close()
+            await until(lambda: rig.api.counters().get("refused.closed_early") == 3, "all are counted")
+        assert caplog.messages == []
+        assert rig.api.report()["Refused"] == []
+
+
+@asynchronous
+async def test_what_is_refused_is_remembered_with_who_and_why(tmp_path: Path) -> None:
+    async with echo_server() as app, public(app) as rig:
+        with socket.create_connection(("127.0.0.1", rig.port)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            peer = "{}:{}".format(*sock.getsockname())
+            await until(lambda: rig.api.report()["Refused"], "it is refused")
+        (row,) = rig.api.report()["Refused"]
+        assert (row["ID"], row["Peer"], row["Kind"], row["Source"], row["Rule"]) == (
+            1,
+            peer,
+            "plaintext",
+            "",
+            "",
+        )

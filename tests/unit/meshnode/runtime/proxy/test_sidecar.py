@@ -17,13 +17,16 @@ from pathlib import Path
 import pytest
 
 from meshnode.base.errors import ConfigError
-from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener
+from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener, Upstream
 from meshnode.runtime.proxy.interfaces import TlsMaterial
+from meshnode.runtime.proxy.sidecar import Sidecar
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.proxy import (
     Ca,
+    Certificates,
     Decisions,
+    Instances,
     Pair,
     echo_server,
     free_port,
@@ -385,3 +388,139 @@ async def _open(port: int) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
+
+
+# Changes of the configuration, and what is told
+
+
+def listening(sidecar: Sidecar) -> list[str]:
+    return [item["Address"] for item in sidecar.report()["Listeners"]]
+
+
+@asynchronous
+async def test_the_log_of_a_start_has_the_order_of_consuls(caplog: pytest.LogCaptureFixture) -> None:
+    web, _ = make_sidecar(Ca(), "web", Decisions(), Instances())
+    port, public = free_port(), free_port()
+    leads = Upstream(local(port), "socat")
+    with caplog.at_level("INFO", "meshnode.proxy"):
+        await web.start(ProxyConfig("web", PublicListener(local(public), local(1)), (leads,)))
+    await web.stop(drain_timeout=0)
+    assert caplog.messages == [
+        f"127.0.0.1:{port}->service:default/socat starting on 127.0.0.1:{port}",
+        "Proxy loaded config and ready to serve",
+        f"TLS Identity: {spiffe('web')}",
+        "TLS Roots   : [Consul CA 7]",
+        f"public listener starting on 127.0.0.1:{public}",
+    ]
+
+
+@asynchronous
+async def test_what_all_workers_would_say_is_said_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    web, _ = make_sidecar(Ca(), "web", Decisions(), Instances(), announce=False)
+    with caplog.at_level("INFO", "meshnode.proxy"):
+        await web.start(ProxyConfig("web", None, (upstream(),)))
+    await web.stop(drain_timeout=0)
+    assert caplog.messages == []
+
+
+@asynchronous
+async def test_roots_have_the_names_that_the_agent_gives_them() -> None:
+    material = replace(Ca().leaf("web"), root_names=("Consul CA 7", "Consul CA 8"))
+    web = Sidecar(Certificates(material), Decisions(), Instances())
+    await web.start(ProxyConfig("web"))
+    assert web.report()["Roots"] == ["Consul CA 7", "Consul CA 8"]
+    await web.stop(drain_timeout=0)
+
+
+@asynchronous
+async def test_a_port_goes_from_one_address_to_all_addresses_and_back() -> None:
+    web, _ = make_sidecar(Ca(), "web", Decisions(), Instances())
+    port = free_port()
+    one, every = (Upstream(Endpoint(host, port), "db") for host in ("127.0.0.1", "0.0.0.0"))
+    await web.start(ProxyConfig("web", None, (one,)))
+    for wanted in (every, one):
+        web.apply(ProxyConfig("web", None, (wanted,)))
+        assert listening(web) == [str(wanted.bind)]
+    await web.stop(drain_timeout=0)
+
+
+@asynchronous
+async def test_a_change_that_fails_leaves_every_listener_as_it_was() -> None:
+    web, _ = make_sidecar(Ca(), "web", Decisions(), Instances())
+    port, other = free_port(), free_port()
+    before = ProxyConfig("web", None, (Upstream(local(port), "db"),))
+    await web.start(before)
+    with socket.create_server(("127.0.0.1", other)):
+        wanted = Upstream(Endpoint("0.0.0.0", port), "db"), Upstream(local(other), "mail")
+        with pytest.raises(ConfigError, match="mail can't listen on"):
+            web.apply(ProxyConfig("web", None, wanted))
+    assert listening(web) == [f"127.0.0.1:{port}"]
+    assert web.config == before
+    web.apply(ProxyConfig("web", None, wanted))
+    assert sorted(listening(web)) == sorted([f"0.0.0.0:{port}", f"127.0.0.1:{other}"])
+    await web.stop(drain_timeout=0)
+
+
+@asynchronous
+async def test_draining_ends_at_once_when_somebody_is_in_a_hurry() -> None:
+    async with echo_server() as app, start_pair(app) as pair, client(pair) as (reader, writer):
+        assert await say(reader, writer, b"hello") == b"hello"
+        stopping = spawn(pair.web.stop(drain_timeout=1000), name="test")
+        await until(lambda: not pair.web.report() or not listening(pair.web), "it accepts nobody")
+        pair.web.hurry()
+        await asyncio.wait_for(stopping, 10)
+        assert [entry.close_cause for entry in pair.web.ledger.closed] == ["the proxy stops"]
+
+
+@asynchronous
+async def test_a_report_tells_identity_listeners_and_connections(caplog: pytest.LogCaptureFixture) -> None:
+    async with echo_server() as app, start_pair(app) as pair, client(pair) as (reader, writer):
+        assert await say(reader, writer, b"hello") == b"hello"
+        report = pair.api.report()
+        (row,) = report["Connections"]
+        assert (report["Service"], report["Identity"], report["Roots"]) == (
+            "api",
+            spiffe("api"),
+            ["Consul CA 7"],
+        )
+        public = {"Name": "public", "Address": f"127.0.0.1:{pair.public_port}", "Serial": report["Serial"]}
+        assert report["Listeners"] == [public]
+        assert (row["Source"], row["Destination"], row["Rule"]) == (spiffe("web"), spiffe("api"), "allow-1")
+        assert (row["BytesIn"], row["BytesOut"]) == (5, 5)
+        # What one side presents is what the other one saw.
+        assert pair.web.report()["Connections"][0]["Serial"] == report["Serial"]
+
+
+@asynchronous
+async def test_a_denied_connection_is_told_with_an_id_its_source_and_the_rule(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        pair.decisions.denied.add("web")
+        async with client(pair) as (reader, _):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        await until(lambda: pair.api.report()["Refused"], "it is refused")
+        (row,) = pair.api.report()["Refused"]
+        assert (row["ID"], row["Listener"], row["Kind"]) == (1, "public", "denied")
+        assert (row["Source"], row["Rule"]) == (spiffe("web"), "deny-1")
+        assert row["Because"] == f"{spiffe('web')}: intention web => api denies it"
+        assert f"public #1 from {row['Peer']} refused: {row['Because']} (rule deny-1)" in caplog.messages
+
+
+@asynchronous
+async def test_an_application_at_a_host_name_is_resolved_for_each_connection() -> None:
+    async with echo_server() as app:
+        # Whatever addresses the name has: those where nobody listens are passed over.
+        named = Endpoint("localhost", app.port, named=True)
+        async with start_pair(named) as pair, client(pair) as (reader, writer):
+            assert await say(reader, writer, b"hello") == b"hello"
+
+
+@asynchronous
+async def test_an_application_whose_name_has_no_address_is_told() -> None:
+    async with start_pair(Endpoint("nobody.invalid", 1, named=True)) as pair, client(pair) as (reader, _):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        await until(lambda: pair.api.report()["Refused"], "it is refused")
+        assert "nobody.invalid can't be resolved" in pair.api.report()["Refused"][0]["Because"]

@@ -1,0 +1,316 @@
+"""A service of the mesh without a sidecar: its certificates, who may connect to it, and connections to others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final
+
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.spiffe import ServiceId
+from meshnode.client.agent import AgentClient
+from meshnode.client.mesh import AgentAuthorizer, AgentCertificates, AgentDiscovery
+from meshnode.client.settings import ApiSettings
+from meshnode.proxy.authorize import Expectation, Identity, Refusal, identify
+from meshnode.proxy.decision_cache import Decision
+from meshnode.runtime.proxy.contexts import make_contexts
+from meshnode.runtime.proxy.interfaces import Authorizer, CertificateProvider, Discovery
+from meshnode.sdk.contexts import MeshContext, is_mesh_peer
+from meshnode.sdk.decisions import Decisions
+from meshnode.sdk.dialer import Dialer
+from meshnode.sdk.errors import PeerUnknownError
+from meshnode.sdk.live import LiveConnections
+from meshnode.sdk.material import CurrentMaterial
+from meshnode.sdk.refusals import Refusals
+from meshnode.sdk.registration import Registration
+from meshnode.sdk.server import MeshServer, Serve
+
+__all__ = ["DIAL_TIMEOUT", "START_TIMEOUT", "Service", "Surroundings"]
+
+#: Seconds to the first certificate, and for one instance to be connected to.
+START_TIMEOUT: Final = 30.0
+DIAL_TIMEOUT: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a service gets from its agent. Tests give their own, so that no agent has to run."""
+
+    certificates: CertificateProvider
+    authorizer: Authorizer
+    discovery: Discovery
+
+
+class Service:
+    """``async with Service("web") as web:`` is the service ``web`` for as long as the block runs.
+
+    ``address`` and ``token`` of the local agent; what is not given comes from ``CONSUL_HTTP_ADDR``,
+    ``CONSUL_HTTP_TOKEN``, ``CONSUL_CACERT`` and so on; ``settings`` replaces all of that. The token needs
+    ``service:write`` on the name. Entering the block waits for the first certificate; it raises :class:`MeshError`,
+    saying what to change, when the agent is away or gives none. To be used on one event loop, but for the contexts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        address: str | None = None,
+        token: str | None = None,
+        settings: ApiSettings | None = None,
+        surroundings: Surroundings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rng: random.Random | None = None,
+    ) -> None:
+        if not name:
+            raise ConfigError("the service has no name: write Service('web')")
+        self.name = name
+        self._settings = settings or ApiSettings(address=address or "", token=token or "")
+        self._from_environment = settings is None
+        self._given = surroundings
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._rng = rng or random.Random()
+        self._client: AgentClient | None = None
+        self._own_discovery: AgentDiscovery | None = None
+        self._material: CurrentMaterial | None = None
+        self._decisions: Decisions | None = None
+        self._dialer: Dialer | None = None
+        self._registration: Registration | None = None
+        self._servers: list[MeshServer] = []
+        #: Connections that are cut when their source is denied.
+        self.live = LiveConnections()
+        #: Who was not let in.
+        self.refusals = Refusals(name, clock)
+
+    def __repr__(self) -> str:
+        """Name and identity; nothing secret."""
+        where = f" {self._material.identity.uri}" if self._material else " (not started)"
+        return f"<Service {self.name}{where}>"
+
+    # Life
+
+    async def __aenter__(self) -> Service:
+        """Start."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.close()
+
+    async def _start(self) -> None:
+        if self._material is not None:
+            raise ConfigError(f"the service {self.name} runs already: make another Service for another block")
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                surroundings = self._given or await self._agent()
+                material = CurrentMaterial(surroundings.certificates, self.name)
+                await material.start()
+        except TimeoutError:
+            raise MeshError(f"{self.name} got no certificate within {START_TIMEOUT:g} s") from None
+        self._material = material
+        self._decisions = Decisions(surroundings.authorizer, self.live, clock=self._clock)
+        self._decisions.start()
+        self._dialer = Dialer(surroundings.discovery, self._judging, clock=self._clock, rng=self._rng)
+
+    async def _agent(self) -> Surroundings:
+        settings = self._settings.with_environment(os.environ) if self._from_environment else self._settings
+        self._client = client = AgentClient(settings, rng=self._rng)
+        certificates = AgentCertificates(client, self.name)
+        try:
+            own = make_contexts(await certificates.fetch()).identity.service
+        except MeshError as error:
+            raise MeshError(f"the agent gives {self.name!r} no certificate: {error}") from None
+        self._own_discovery = AgentDiscovery(client, own.datacenter)
+        return Surroundings(certificates, AgentAuthorizer(client, self.name), self._own_discovery)
+
+    async def close(self) -> None:
+        """End it: it is deregistered if it was registered, its servers stop, and what they serve is cut."""
+        if self._registration is not None:
+            await self._registration.end()
+        for server in self._servers:
+            server.close()
+        self.live.cut_all(f"the service {self.name} ends")
+        if self._decisions is not None:
+            await self._decisions.close()
+        if self._own_discovery is not None:
+            await self._own_discovery.close()
+        if self._material is not None:
+            await self._material.close()
+        if self._client is not None:
+            await self._client.close()
+
+    # Who we are
+
+    @property
+    def identity(self) -> Identity:
+        """Our own identity, with the serial number that new peers see. Raises :class:`ConfigError` before the start."""
+        return self._running.identity
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Names of the roots that new peers are verified against."""
+        return self._running.roots
+
+    @property
+    def _running(self) -> CurrentMaterial:
+        if self._material is None:
+            raise ConfigError(f"the service {self.name} is not running: use 'async with'")
+        return self._material
+
+    @property
+    def _deciding(self) -> Decisions:
+        if self._decisions is None:
+            raise ConfigError(f"the service {self.name} is not running: use 'async with'")
+        return self._decisions
+
+    # Contexts
+
+    def server_context(self) -> ssl.SSLContext:
+        """For a server of yours. It demands a certificate; the handshake fails unless it is a service's of this mesh.
+
+        Whether that service *may* connect is asked with :meth:`authorize`. Renewed by itself, for every new connection;
+        see :class:`~meshnode.sdk.contexts.MeshContext`.
+        """
+        return self._context(server=True, expected=None)
+
+    def client_context(self, destination: str, *, datacenter: str = "") -> ssl.SSLContext:
+        """For a client of yours that connects to service ``destination``; the handshake fails with anybody else.
+
+        ``datacenter`` is ours if not given. Host names mean nothing in it: the identity counts. Renewed by itself.
+        """
+        own = self.identity.service
+        wanted = ServiceId(own.trust_domain, datacenter or own.datacenter, destination)
+        return self._context(server=False, expected=wanted)
+
+    def _context(self, *, server: bool, expected: ServiceId | None) -> MeshContext:
+        uris = frozenset({str(expected)}) if expected else frozenset()
+        return self._judging(server=server, uris=uris)
+
+    def _judging(self, *, server: bool, uris: frozenset[str]) -> MeshContext:
+        current = self._running
+
+        def judge(der: bytes | None) -> Refusal | None:
+            expected = Expectation(current.identity.service.trust_domain, uris=uris)
+            found = identify(der, expected, self._wall_clock())
+            return found if isinstance(found, Refusal) else None
+
+        def refused(because: str) -> None:
+            if server:
+                self.refusals.tell("a client", because)
+
+        return MeshContext.make(lambda: current.material, judge, server=server, on_refused=refused)
+
+    # Peers
+
+    def identify(self, ssl_object: object) -> Identity:
+        """Who is on the other end: ``writer.get_extra_info("ssl_object")``, or a blocking TLS socket.
+
+        The connection must have been made with a context of the SDK: only those verify the peer as the mesh wants it.
+        Raises :class:`PeerUnknownError` for any other, and for a certificate that has expired meanwhile.
+        """
+        if not is_mesh_peer(ssl_object):
+            raise PeerUnknownError(
+                "the connection was not made with server_context() or client_context() of the service: "
+                f"nothing proves who its peer is ({type(ssl_object).__name__})"
+            )
+        return self.identify_certificate(ssl_object.getpeercert(binary_form=True))  # type: ignore[attr-defined]
+
+    def identify_certificate(self, der: bytes | None) -> Identity:
+        """The identity in a certificate whose chain *you* have verified; raises :class:`PeerUnknownError`."""
+        expected = Expectation(self.identity.service.trust_domain)
+        found = identify(der, expected, self._wall_clock())
+        if isinstance(found, Refusal):
+            raise PeerUnknownError(found.because)
+        return found
+
+    def identify_chain(self, chain: Sequence[bytes]) -> Identity:
+        """The identity of a chain (DER, the leaf first) that leads to a root which is trusted now.
+
+        Raises :class:`PeerUnknownError` for any other.
+        """
+        self._running.verify(chain)
+        return self.identify_certificate(chain[0])
+
+    async def authorize(self, identity: Identity) -> Decision:
+        """Whether ``identity`` may connect to this service, and why. Never raises for an agent that is away.
+
+        Kept for half a minute, forgotten when an intention, a root or a revoked certificate changes; when nobody
+        answers, what was said within the last five minutes holds, and then it is no.
+        """
+        return await self._deciding.decide(identity)
+
+    # Connections
+
+    async def dial(
+        self,
+        destination: str,
+        *,
+        datacenter: str = "",
+        prepared_query: bool = False,
+        timeout: float = DIAL_TIMEOUT,
+        limit: int = 2**16,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a passing instance of ``destination`` by mutual TLS; the next is tried when one fails.
+
+        The server has to prove that it is that service, of that datacenter (ours, if none is given), of our trust
+        domain. ``timeout`` is in seconds, for each instance; at most three are tried. Raises :class:`DialError`.
+        With TLS 1.3 a server that denies us does so after the handshake: the connection then ends at the first read.
+        """
+        if self._dialer is None:
+            raise ConfigError(f"the service {self.name} is not running: use 'async with'")
+        return await self._dialer.dial(
+            destination, datacenter=datacenter, prepared_query=prepared_query, timeout=timeout, limit=limit
+        )
+
+    async def start_server(
+        self, callback: Serve, host: str | Sequence[str] | None = None, port: int = 0, **options: Any
+    ) -> MeshServer:
+        """As :func:`asyncio.start_server`, over mutual TLS, for those that intentions allow.
+
+        ``callback(reader, writer)`` is called once a peer is verified and may connect. A connection is cut when its
+        source is denied, or its certificate revoked, later. ``options`` are those of :func:`asyncio.start_server`
+        (``limit``, ``backlog``, ``ssl_handshake_timeout``, ``reuse_port``, ...), and ``max_connections`` (16384).
+        """
+        server = await MeshServer.start(self, self._deciding, callback, host, port, options)
+        self._servers = [known for known in self._servers if known.is_serving()]
+        self._servers.append(server)
+        return server
+
+    async def register(
+        self,
+        port: int,
+        *,
+        address: str = "",
+        instance_id: str = "",
+        tags: Sequence[str] = (),
+        meta: Mapping[str, str] | None = None,
+        check: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell the agent that we serve on ``port`` and speak the mesh's TLS ourselves (``Connect.Native``).
+
+        ``address`` is the node's if empty, ``instance_id`` the name; ``check`` a TCP check of the port every 10 s.
+        Returns once others can find it; deregistered when the block ends. Raises :class:`MeshError`.
+        """
+        if self._client is None:
+            raise ConfigError("there is no agent to register with: the surroundings were given")
+        registration = Registration(self._client, self.name, instance_id or self.name)
+        await registration.begin(port, address=address, tags=tags, meta=meta or {}, check=check)
+        self._registration = registration

@@ -1,0 +1,273 @@
+"""What a proxy's process asks its agent, and tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from meshnode.base.errors import ConfigError
+from meshnode.cli.connect_proxy_agent import (
+    MAX_PAUSE,
+    MAX_SILENCE,
+    QUIET_INTERVAL,
+    REPORT_INTERVAL,
+    Reporter,
+    answered,
+    datacenter_of,
+    follow_managed,
+    follow_service,
+    serialized,
+    sidecar_of,
+)
+from meshnode.client.agent import AgentClient
+from meshnode.client.answer import AgentUnreachable
+from meshnode.client.settings import ApiSettings
+from meshnode.proxy.config import ProxyConfig
+from tests.support.asynchronous import asynchronous
+from tests.support.scripted_agent import Asked, Reply, ScriptedAgent, reply, scripted_agent
+
+Answer = Callable[[Asked], Awaitable[Reply]]
+
+
+@contextlib.asynccontextmanager
+async def agent(answer: Answer) -> AsyncIterator[tuple[ScriptedAgent, AgentClient]]:
+    async with scripted_agent(answer) as scripted:
+        client = AgentClient(ApiSettings(address=scripted.address))
+        yield scripted, client
+        await client.close()
+
+
+def always(value: Any, *, status: int = 200) -> Answer:
+    async def answer(_asked: Asked) -> Reply:
+        return reply(value, status=status)
+
+    return answer
+
+
+def sidecar(destination: str) -> dict[str, Any]:
+    return {"Kind": "connect-proxy", "Proxy": {"DestinationServiceID": destination}}
+
+
+class Naps:
+    """Sleeps that take no time; after ``most`` of them the sleeper is cancelled."""
+
+    def __init__(self, most: int) -> None:
+        self.taken: list[float] = []
+        self._most = most
+
+    async def __call__(self, seconds: float) -> None:
+        self.taken.append(seconds)
+        if len(self.taken) > self._most:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+
+# Waiting
+
+
+@asynchronous
+async def test_an_agent_that_is_away_is_waited_for_and_each_reason_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = ["refused", "refused", "denied", "denied"]
+
+    async def ask() -> str:
+        if failures:
+            raise AgentUnreachable(failures.pop(0))
+        return "here"
+
+    naps = Naps(10)
+    assert await answered(ask, "the certificate of web", sleep=naps) == "here"
+    assert caplog.messages == [f"waiting for the certificate of web: {why}" for why in ("refused", "denied")]
+    assert len(naps.taken) == 4
+    assert naps.taken == sorted(naps.taken)
+
+
+@asynchronous
+async def test_the_pauses_grow_to_a_bound() -> None:
+    async def ask() -> str:
+        raise AgentUnreachable("refused")
+
+    naps = Naps(30)
+    with pytest.raises(asyncio.CancelledError):
+        await answered(ask, "x", sleep=naps)
+    assert MAX_PAUSE * 0.75 <= naps.taken[-1] <= MAX_PAUSE
+
+
+# Which proxy
+
+
+@asynchronous
+async def test_the_one_proxy_of_a_service_is_found() -> None:
+    async with agent(always({"web": {}, "web-sidecar-proxy": sidecar("web"), "x": sidecar("db")})) as (
+        _,
+        client,
+    ):
+        assert await sidecar_of(client, "web") == "web-sidecar-proxy"
+
+
+@pytest.mark.parametrize(
+    ("services", "text"),
+    [
+        ({"web": {}}, "No sidecar proxy registered for web\n"),
+        ({}, "this agent has no service with the ID web"),
+        (
+            {"b": sidecar("web"), "a": sidecar("web")},
+            "More than one sidecar proxy registered for web.\n"
+            "    Start proxy with -proxy-id and one of the following IDs: a, b",
+        ),
+        ([], "/v1/agent/services is not an object"),
+    ],
+)
+@asynchronous
+async def test_none_and_several_are_told(services: Any, text: str) -> None:
+    async with agent(always(services)) as (_, client):
+        with pytest.raises(ConfigError) as error:
+            await sidecar_of(client, "web")
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "problem"),
+    [("", "can't be used"), ("spiffe://d.consul/agent/client/dc/dc1/id/n1", "is not of a service")],
+)
+@asynchronous
+async def test_the_datacenter_is_read_from_a_certificate(uri: str, problem: str) -> None:
+    async with agent(always({"ServiceURI": "spiffe://d.consul/ns/default/dc/dc7/svc/web"})) as (
+        asked,
+        client,
+    ):
+        assert await datacenter_of(client, "web") == "dc7"
+        assert asked.asked[0].path == "/v1/agent/connect/ca/leaf/web"
+    async with agent(always({"ServiceURI": uri})) as (_, client):
+        with pytest.raises(ConfigError, match=problem):
+            await datacenter_of(client, "web")
+
+
+# Following
+
+
+def states(*bodies: Any) -> Answer:
+    """Each with a hash of its own; then the agent waits, as it does while nothing changes."""
+    left = list(enumerate(bodies))
+
+    async def answer(_asked: Asked) -> Reply:
+        if not left:
+            await asyncio.Event().wait()
+        number, body = left.pop(0)
+        return reply(body, X_Consul_ContentHash=f"h{number}")
+
+    return answer
+
+
+def service(name: str, **proxy: Any) -> dict[str, Any]:
+    return {"Kind": "connect-proxy", "ID": "p", "Proxy": {"DestinationServiceName": name, **proxy}}
+
+
+@asynchronous
+async def test_a_registration_is_followed_and_what_cannot_be_used_is_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bodies: tuple[Any, ...] = service("web"), {"Kind": ""}, [], {**service("api"), "Port": 21000}
+    async with agent(states(*bodies)) as (scripted, client):
+        configs = follow_service(client, "a/b")
+        assert await anext(configs) == ProxyConfig("web")
+        assert await anext(configs) == ProxyConfig("api")
+        assert {asked.path for asked in scripted.asked} == {"/v1/agent/service/a%2Fb"}
+        assert dict(scripted.asked[1].query)["hash"] == "h0"
+    assert sum("can't be used, waiting for another one" in line for line in caplog.messages) == 2
+    assert (
+        caplog.messages[-1] == "nobody is let in on port 21000: there is no Proxy.LocalServicePort to lead to"
+    )
+
+
+@asynchronous
+async def test_a_managed_proxy_is_followed_at_the_route_of_1_2() -> None:
+    async with agent(states({"TargetServiceName": "web", "Config": {}})) as (scripted, client):
+        assert await anext(follow_managed(client, "web-proxy")) == ProxyConfig("web")
+        assert scripted.asked[0].path == "/v1/agent/connect/proxy/web-proxy"
+
+
+# Reporting
+
+
+class Reports:
+    """What the proxy has to tell, one after another; the last one stays."""
+
+    def __init__(self, *bodies: Mapping[str, Any]) -> None:
+        self.bodies = list(bodies)
+
+    async def __call__(self) -> Mapping[str, Any]:
+        return self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
+
+
+def body(*ids: int, **more: Any) -> dict[str, Any]:
+    return {
+        "Service": "web",
+        "Connections": [{"ID": number} for number in ids],
+        "Closed": [],
+        "Refused": [],
+        **more,
+    }
+
+
+async def run(reports: Reports, naps: int, status: int = 200) -> tuple[list[Asked], list[float]]:
+    async with agent(always(b"", status=status)) as (scripted, client):
+        sleeps = Naps(naps)
+        with pytest.raises(asyncio.CancelledError):
+            await Reporter(client, "web-sidecar-proxy", reports, sleep=sleeps).run()
+        return scripted.asked, sleeps.taken
+
+
+@asynchronous
+async def test_news_are_told_within_a_second_and_else_every_five() -> None:
+    asked, naps = await run(Reports({}, body(1), body(1), body(1, 2)), 10)
+    assert set(naps) == {REPORT_INTERVAL}
+    assert [len(json.loads(one.body)["Connections"]) for one in asked] == [1, 2, 2]
+    assert {(one.method, one.path) for one in asked} == {
+        ("PUT", "/v1/agent/connect/report/web-sidecar-proxy")
+    }
+    assert json.loads(asked[0].body)["Pid"] > 1
+
+
+@asynchronous
+async def test_an_agent_that_does_not_take_reports_is_asked_less_often_and_again() -> None:
+    asked, naps = await run(Reports(body(1)), 3, 404)
+    assert len(asked) == 3
+    assert naps == [REPORT_INTERVAL, QUIET_INTERVAL, QUIET_INTERVAL, QUIET_INTERVAL]
+
+
+@pytest.mark.parametrize(("status", "lines"), [(404, 0), (403, 1)])
+@asynchronous
+async def test_an_agent_that_refuses_reports_is_told_about_once(
+    caplog: pytest.LogCaptureFixture, status: int, lines: int
+) -> None:
+    with caplog.at_level("INFO", "meshnode.proxy"):
+        await run(Reports(body(1)), 3, status)
+    assert sum("the agent is not told what the proxy does" in line for line in caplog.messages) == lines
+
+
+@asynchronous
+async def test_a_large_report_is_followed_by_a_longer_silence() -> None:
+    _, naps = await run(Reports(body(1, More="x" * 600_000), body(2), body(3)), 3)
+    assert naps[0] == REPORT_INTERVAL
+    assert 2.0 < naps[1] < MAX_SILENCE
+    assert naps[2] == REPORT_INTERVAL
+    _, naps = await run(Reports(body(1, More="x" * 5_000_000)), 1)
+    assert naps[1] == MAX_SILENCE
+
+
+def test_a_report_that_is_too_large_keeps_the_newest_of_each_list() -> None:
+    whole = body(*range(1000), Closed=[{"ID": 1}], Refused=[])
+    assert json.loads(serialized(whole, 100_000)) == whole
+    size = len(json.dumps(whole))
+    assert json.loads(serialized(whole, size)) == whole
+    cut = json.loads(serialized(whole, size - 1))
+    assert [row["ID"] for row in cut["Connections"]] == list(range(500, 1000))
+    assert cut["Closed"] == []
+    assert json.loads(serialized(whole, 1))["Connections"] == [], "it ends, too"
