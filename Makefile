@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MESH_REQUIRE_PROGRAMS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture image sanity env engine programs clean fuzz drill etcd chaos bench
+.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove image sanity env engine programs clean fuzz drill etcd chaos bench ui
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -47,12 +47,15 @@ verify: env ## Is the mesh what the inventory says? Asks every node, and looks f
 capture: env ## Record the mesh's traffic and judge it: is every wire encrypted?
 	$(PLAYBOOK) playbooks/capture.yml $(ARGS)
 
+prove: env ## Evidence in one bundle: this lab, and its twin in clear as the negative control (both have to be up)
+	scripts/prove.sh $(LAB) $(ARGS)
+
 image: env engine ## Make the node image only
 	$(PLAYBOOK) playbooks/lab_image.yml $(ARGS)
 
 # The tests
 
-test: check plugins interop lab-test ## Everything: check, plugins, interop and the lab
+test: check plugins interop ui lab-test ## Everything: check, plugins, interop, the web page and the lab
 
 check: lint types unit sim ## Lint, types, unit tests and simulation: no containers, under three minutes
 
@@ -77,7 +80,10 @@ sim: env ## Simulation: many nodes, virtual time
 	$(PYTEST) -q tests/sim $(ARGS)
 
 interop: env programs ## Against programs that are not ours: serf, openssl, curl, dig
-	$(PYTEST) -q tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
+
+ui: env programs ## The web page in a real browser; pictures of every page are left in artifacts/ui
+	$(PYTEST) -q tests/ui $(ARGS)
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
 	$(PYTEST) -q tests/lab $(ARGS)

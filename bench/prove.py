@@ -1,19 +1,22 @@
-"""How fast captures are judged, next to dpkt, which only takes the frames apart, and tshark, which dissects them.
+"""How fast captures are judged, and in how much memory, next to dpkt, which only takes the frames apart, and tshark.
 
 python -m bench.prove [MEGABYTES]
+
+Each reader is a process of its own that reads the same file, so its largest resident size is its own. tshark is run
+as it reads a file by default, and with two passes (-2), for the memory of a dissection that can look ahead.
 """
 
 from __future__ import annotations
 
-import io
+import os
 import random
-import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dpkt
@@ -39,58 +42,76 @@ def gossip(size: int, rng: random.Random) -> Iterator[bytes]:
 
 
 def tls(size: int, rng: random.Random) -> Iterator[bytes]:
-    """One connection of records of 4 KiB in segments of 1400 bytes, joined after the handshake."""
+    """One connection of records of 4 KiB in segments of 1400 bytes, from its first byte on."""
     yield tcp(*RPC, b"", 999, SYN | ACK)
-    data = rng.randbytes(4096)
-    stream = (b"\x17\x03\x03\x10\x00" + data) * (size // 4101)
-    hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03" + rng.randbytes(32) + b"\x00\x13\x02\x00"
-    stream = hello + stream
-    for start in range(0, len(stream), 1400):
-        yield tcp(*RPC, stream[start : start + 1400], 1000 + start)
+    waiting = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03" + rng.randbytes(32) + b"\x00\x13\x02\x00"
+    sequence, total = 1000, 0
+    while total < size:
+        waiting += b"\x17\x03\x03\x10\x00" + rng.randbytes(4096)
+        while len(waiting) >= 1400:
+            frame, waiting = tcp(*RPC, waiting[:1400], sequence), waiting[1400:]
+            sequence += 1400
+            total += len(frame)
+            yield frame
 
 
-def with_dpkt(file: bytes) -> None:
-    for _, frame in dpkt.pcap.Reader(io.BytesIO(file)):
-        _ = dpkt.ethernet.Ethernet(frame).data.data.data
+def write(path: Path, frames: Iterator[bytes]) -> int:
+    """Write a capture; returns the number of frames."""
+    count = 0
+    with path.open("wb") as file:
+        file.write(pcap([]).getvalue())
+        for frame in frames:
+            file.write(struct.pack("<IIII", count // 1000, 5, len(frame), len(frame)) + frame)
+            count += 1
+    return count
 
 
-def with_ours(file: bytes) -> None:
-    capture = Capture(io.BytesIO(file), "bench")
-    verdicts = judge([capture.packets()], [8300, 8301], ["canary4f1c9a77b2e0"], Keyring([KEY]))
+def with_dpkt(path: str) -> None:
+    with Path(path).open("rb") as file:
+        for _, frame in dpkt.pcap.Reader(file):
+            _ = dpkt.ethernet.Ethernet(frame).data.data.data
+
+
+def with_ours(path: str) -> None:
+    with Path(path).open("rb") as file:
+        verdicts = judge(
+            [Capture(file, path).packets()], [8300, 8301], ["canary4f1c9a77b2e0"], Keyring([KEY])
+        )
     assert "encrypted" in {verdict.judgement for verdict in verdicts}, verdicts
 
 
-def with_tshark(file: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "x.pcap")
-        path.write_bytes(file)
-        subprocess.run(["tshark", "-n", "-q", "-r", str(path)], check=True, capture_output=True)
+READERS = {"judged": with_ours, "dpkt": with_dpkt}
 
 
-def rate(run: Callable[[bytes], None], file: bytes) -> float:
-    """Megabytes a second."""
+def measure(command: list[str], size: int) -> str:
+    """Megabytes a second and largest resident size of a process, start included."""
     start = time.perf_counter()
-    run(file)
-    return len(file) / 1e6 / (time.perf_counter() - start)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{command} ended with {status}")
+    return f"{size / 1e6 / seconds:6.1f} MB/s {usage.ru_maxrss // 1024:5} MiB"
 
 
 def main() -> None:
-    """Print a row for each kind of traffic."""
-    size = int(sys.argv[1] if len(sys.argv) > 1 else "30") * 1_000_000
-    print(
-        f"{'traffic':8}  {'frames':>8}  {'judged':>12}  {'dpkt, parsing':>14}  {'tshark':>10}  ratio to tshark"
-    )
-    for name, make in (("gossip", gossip), ("tls", tls)):
-        frames = list(make(size, random.Random(1)))
-        file = pcap(frames).getvalue()
-        ours, theirs = rate(with_ours, file), rate(with_dpkt, file)
-        shark = rate(with_tshark, file) if shutil.which("tshark") else float("nan")
-        print(
-            f"{name:8}  {len(frames):8}  {ours:7.1f} MB/s  {theirs:9.1f} MB/s  {shark:5.1f} MB/s  {ours / shark:.1f}"
-        )
-    print(
-        f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB, captures included"
-    )
+    """Print a row for each kind of traffic; as a reader, read one file and print nothing."""
+    if len(sys.argv) == 3:
+        READERS[sys.argv[1]](sys.argv[2])
+        return
+    size = int(sys.argv[1] if len(sys.argv) > 1 else "100") * 1_000_000
+    columns = [*READERS, *(["tshark", "tshark -2"] if shutil.which("tshark") else [])]
+    print(f"{'traffic':8}  {'frames':>8}  " + "  ".join(f"{name:>21}" for name in columns))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, make in (("gossip", gossip), ("tls", tls)):
+            path = Path(folder, f"{name}.pcap")
+            count, length = write(path, make(size, random.Random(1))), path.stat().st_size
+            commands = [[sys.executable, "-m", "bench.prove", reader, str(path)] for reader in READERS]
+            if len(columns) > len(READERS):
+                commands += [["tshark", "-n", *two, "-r", str(path)] for two in ([], ["-2"])]
+            cells = [f"{measure(command, length):>21}" for command in commands]
+            print(f"{name:8}  {count:8}  " + "  ".join(cells))
+            path.unlink()
 
 
 if __name__ == "__main__":

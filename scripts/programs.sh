@@ -16,6 +16,7 @@ nc netcat-openbsd
 openssl openssl
 serf serf
 socat socat
+ssh openssh-client
 tcpdump tcpdump
 tshark tshark
 '

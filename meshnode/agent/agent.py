@@ -118,6 +118,8 @@ class Agent:
             access=self.access,
             events=self.events,
             lan=self.lan,
+            connect=self.connect,
+            look_again=self.services.services.look_again,
             tls=self.tls,
             rng=self._rng,
         )

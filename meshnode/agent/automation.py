@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from meshnode.agent.access import Access
 from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.connect_role import ConnectRole
 from meshnode.agent.coordinate_sync import CoordinateSync
 from meshnode.agent.perform import Performer
 from meshnode.agent.pool import Pool
@@ -16,6 +18,7 @@ from meshnode.agent.remote_exec import RemoteExec, ServerJobStore
 from meshnode.agent.user_events import UserEvents
 from meshnode.agent.watch_handler import parse_watch
 from meshnode.agent.watches import InProcessApi, Watches
+from meshnode.agent.xds_role import XdsRole
 from meshnode.http.api import Api
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
@@ -35,12 +38,17 @@ class Automation:
         access: Access,
         events: UserEvents,
         lan: Pool,
+        connect: ConnectRole,
+        look_again: Callable[[str], None],
         tls: TlsContexts,
         rng: random.Random,
     ) -> None:
         identity = config.identity
         self._tls = tls
-        self._watches = Watches(InProcessApi(api, performer.perform), self._context)
+        questions = InProcessApi(api, performer.perform)
+        self._watches = Watches(questions, self._context)
+        self._xds = XdsRole(questions, tls, look_again)
+        connect.envoys = self._xds.status
         self._remote_exec: RemoteExec | None = None
         if not identity.disable_remote_exec:
             store = ServerJobStore(performer.call, identity.datacenter, access.tokens.for_own_work)
@@ -58,6 +66,7 @@ class Automation:
 
     async def start(self, config: AgentConfig) -> None:
         """Begin; the watches are those of ``config``."""
+        self._xds.start(config)
         self._task = spawn(self._coordinates.run(), name="coordinate sync")
         await self.reload(config)
 
@@ -69,6 +78,7 @@ class Automation:
     async def stop(self) -> None:
         """End all of it. Safe to call again."""
         await cancel_and_wait(*filter(None, (self._task,)))
+        await self._xds.stop()
         await self._watches.stop()
         if self._remote_exec is not None:
             await self._remote_exec.stop()

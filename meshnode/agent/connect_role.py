@@ -18,6 +18,7 @@ from meshnode.connect.leaf import Leaf, TrustedRoot
 from meshnode.http.connect_effects import (
     ConnectEffect,
     GetCertificates,
+    GetEnvoys,
     GetLeaf,
     GetReports,
     GetRoots,
@@ -48,6 +49,8 @@ class ConnectRole:
         on_listening: Callable[[str], None] = lambda _proxy_id: None,
     ) -> None:
         self._on_listening = on_listening
+        #: The Envoys that are connected; set by whom they are connected to.
+        self.envoys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
         identity = config.identity
         self._own = own
         self.leaves = LeafCache(
@@ -81,6 +84,8 @@ class ConnectRole:
                     # Its checks have found nobody until now, and others wait for them.
                     self._on_listening(report.proxy_id)
                 return None
+            case GetEnvoys():
+                return self.envoys()
             case GetReports():
                 return self.reports.live()
         raise MeshError(f"this agent can't perform {type(effect).__name__}")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -56,6 +56,8 @@ class _Service:
         self.token = token
         self.schedule = LeafSchedule(rng)
         self.leaf: Leaf | None = None
+        #: Index of the leaf before, when that one was revoked.
+        self.last_index = 0
         self.error: MeshError | None = None
         self.asked_at = 0.0
         self.watchers = 0
@@ -65,6 +67,16 @@ class _Service:
 
     def valid(self, at: float) -> Leaf | None:
         return self.leaf if self.leaf is not None and self.leaf.is_valid(at) else None
+
+    def drop_revoked(self, revoked: Set[str], at: float) -> None:
+        """A certificate that others refuse is of no use: ask for another one now."""
+        if self.leaf is not None and self.leaf.serial.lower() in revoked:
+            _log.warning(
+                "the certificate %s of %s is revoked: asking for another one", self.leaf.serial, self.name
+            )
+            self.last_index = max(self.last_index, self.leaf.index)
+            self.leaf = None
+            self.schedule.hurry(at)
 
     def tell(self) -> None:
         """Wake everybody who waits for a change."""
@@ -234,6 +246,7 @@ class LeafCache:
         self._report.set()
         for entry in self._services.values():
             entry.schedule.root_changed(bundle.active_id, now)
+            entry.drop_revoked(bundle.revoked, now)
             entry.wake.set()
             entry.tell()
         self._tell_roots()
@@ -329,7 +342,7 @@ class LeafCache:
         reply = await self._call("ConnectCA.Sign", body)
         leaf = parse_leaf(reply, connect_ca.serialize_leaf_key(key), entry.name)
         _check(leaf, key, identity)
-        now, last = self._wall(), entry.leaf.index if entry.leaf is not None else 0
+        now, last = self._wall(), entry.leaf.index if entry.leaf is not None else entry.last_index
         if not leaf.is_valid(now):
             raise MeshError(
                 f"the server signed a leaf for {entry.name} that isn't valid now: is this machine's clock right?"

@@ -56,6 +56,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "connect ca get-config": ("meshnode.cli.connect_ca", "Display the current Connect CA configuration"),
     "connect ca set-config": ("meshnode.cli.connect_ca", "Modify the current Connect CA configuration"),
     "connect connections": ("meshnode.cli.connect_connections", "Lists the connections of this node's proxies"),
+    "connect envoy": ("meshnode.cli.connect_envoy", "Runs Envoy as the proxy of a service"),
+    "connect proxies": ("meshnode.cli.connect_proxies", "Lists the Envoys of this node and how far each is"),
     "connect proxy": ("meshnode.cli.connect_proxy", "Runs a Consul Connect proxy"),
     "event": ("meshnode.cli.event", "Fire a new event"),
     "exec": ("meshnode.cli.exec", "Executes a command on the nodes of a datacenter"),

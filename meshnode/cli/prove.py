@@ -73,6 +73,9 @@ class _Flags:
         self.configs = flags.strings(
             "config-file", "A configuration whose SHA-256 belongs into the verdict.", placeholder="file"
         )
+        self.digests = flags.strings(
+            "config-digest", "The same, taken where the file is: server1=SHA256.", placeholder="name=hex"
+        )
         self.bundle = flags.string(
             "bundle", "Keep captures, verdict and report in this directory or .tar.gz.", placeholder="path"
         )
@@ -192,6 +195,7 @@ def _question(flags: _Flags, parsed: Parsed) -> Question:
     words = parsed[flags.planted] + _canary_words(parsed[flags.planted_file])
     nodes = dict(_node(text) for text in parsed[flags.nodes])
     configs = dict(_config(text) for text in parsed[flags.configs])
+    configs |= dict(_digest(text) for text in parsed[flags.digests])
     return Question(wanted, readable, needed, tuple(dict.fromkeys(words)), nodes, configs)
 
 
@@ -222,6 +226,13 @@ def _config(name: str) -> tuple[str, str]:
             return name, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MeshError(f"-config-file: can't read {name}: {error.strerror}") from None
+
+
+def _digest(text: str) -> tuple[str, str]:
+    name, _, digest = text.rpartition("=")
+    if not name or len(digest) != 64 or digest.strip("0123456789abcdef"):
+        raise ConfigError(f"-config-digest: {text!r} is not a name with a SHA-256 such as server1=9f86d0...")
+    return name, digest
 
 
 def _text(name: str, flag: str) -> str:

@@ -23,13 +23,15 @@ from meshnode.cli.prove_keys import read_keys
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.conclusion import Conclusion
 from meshnode.prove.evidence import EXIT_CODES, Judged, Question, differences, document, encode, judge_files
-from meshnode.prove.manifest import MANIFEST, compare, parse, tell_digest
+from meshnode.prove.manifest import MANIFEST, MAX_MANIFEST_BYTES, compare, parse, tell_digest
 from meshnode.prove.report import render
 from meshnode.runtime.evidence_bundle import SECRET, BundleWriter, archive_problem, digests, unpacked
 
-__all__ = ["judge_paths", "verify_bundle", "write_bundle"]
+__all__ = ["MAX_DOCUMENT_BYTES", "judge_paths", "verify_bundle", "write_bundle"]
 
 _KEYS: Final = f"{SECRET}gossip.json"
+#: Longest document of a bundle that is read: the verdict on eight ports with all the rows that a port may have.
+MAX_DOCUMENT_BYTES: Final = 128 * 1024 * 1024
 _MADE_BY: Final = f"meshnode {__version__}"
 _README: Final = """A bundle of evidence of meshnode prove: captures of a mesh and its twin in clear, and a verdict.
 
@@ -108,7 +110,8 @@ def verify_bundle(bundle: Path, keyring: Keyring) -> int:
 def _changed(folder: Path) -> list[str]:
     there = digests(folder)
     try:
-        listed = parse((folder / MANIFEST).read_bytes())
+        with (folder / MANIFEST).open("rb") as file:
+            listed = parse(file.read(MAX_MANIFEST_BYTES + 1))
     except FileNotFoundError:
         return [f"there is no {MANIFEST}: is this a bundle?"]
     except OSError as error:
@@ -124,11 +127,12 @@ def _judge_again(bundle: Path, folder: Path, keyring: Keyring) -> int:
     has_keys = (folder / _KEYS).exists()
     if not keyring and has_keys:
         keyring = read_keys(str(folder / _KEYS), f"{bundle}: {_KEYS}")[0]
-    needed = written.get("gossip_keys")
+    listed = written.get("gossip_keys")
+    needed = [str(one) for one in listed] if isinstance(listed, list) else []
     if needed and sorted(needed) != sorted(keyring.fingerprints):
         print(f"No file of {bundle} was changed.")
         print(
-            f"VOID: its captures can't be judged again without the gossip keys {', '.join(map(str, needed))}: "
+            f"VOID: its captures can't be judged again without the gossip keys {', '.join(needed)}: "
             f"give them with -gossip-keyring (given: {', '.join(keyring.fingerprints) or 'none'})."
         )
         return 3
@@ -160,6 +164,8 @@ def _judge_again(bundle: Path, folder: Path, keyring: Keyring) -> int:
 
 def _load(folder: Path, name: str) -> dict[str, Any]:
     try:
+        if (folder / name).stat().st_size > MAX_DOCUMENT_BYTES:
+            raise ConfigError(f"{name} of the bundle is larger than {MAX_DOCUMENT_BYTES} bytes")
         content = json.loads((folder / name).read_bytes())
     except OSError as error:
         raise MeshError(f"{name} of the bundle can't be read: {error.strerror}") from None
@@ -174,7 +180,8 @@ def _order(written: dict[str, Any], folder: Path, place: str) -> list[Path]:
     """The captures in the order in which they were judged, as far as the verdict tells it, then the others."""
     part = written if place == "captures" else written.get("control") or {}
     listed = part.get("captures") if isinstance(part, dict) else None
-    names = [str(one.get("file")) for one in listed or () if isinstance(one, dict)]
+    captures = listed if isinstance(listed, list) else []
+    names = [str(one.get("file")) for one in captures if isinstance(one, dict)]
     there = {f"{place}/{path.name}": path for path in sorted((folder / place).glob("*"))}
     first = [there.pop(name) for name in names if name in there]
     return [*first, *there.values()]

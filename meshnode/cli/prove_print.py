@@ -59,7 +59,7 @@ def _pairs(verdicts: Sequence[PortVerdict], nodes: Mapping[str, str]) -> list[st
 def _evidence(flow: Flow) -> str:
     parts = [f"{count}x {level.value}" for level, count in flow.counts.most_common() if count]
     parts += [f"{flow.missing_bytes} bytes missing"] if flow.missing_bytes else []
-    parts += [f"{len(flow.canaries)} canaries READABLE"] if flow.canaries else []
+    parts += [f"canaries READABLE: {len(flow.canaries)}"] if flow.canaries else []
     return "; ".join([*parts, *sorted(flow.evidence)[:2]])
 
 

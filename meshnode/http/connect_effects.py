@@ -10,7 +10,15 @@ from meshnode.connect.leaf import Leaf, TrustBundle
 from meshnode.http.effects import Effect
 from meshnode.http.proxy_report import ProxyReport
 
-__all__ = ["ConnectEffect", "GetCertificates", "GetLeaf", "GetReports", "GetRoots", "ReportProxy"]
+__all__ = [
+    "ConnectEffect",
+    "GetCertificates",
+    "GetEnvoys",
+    "GetLeaf",
+    "GetReports",
+    "GetRoots",
+    "ReportProxy",
+]
 
 T = TypeVar("T")
 
@@ -55,3 +63,8 @@ class ReportProxy(ConnectEffect[None]):
 @dataclass(frozen=True, slots=True)
 class GetReports(ConnectEffect[Sequence[tuple[ProxyReport, float]]]):
     """The reports of all proxies that are there, each with its age in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetEnvoys(ConnectEffect[Sequence[Mapping[str, Any]]]):
+    """The Envoys that are connected to this agent's xDS port, and what each has applied."""

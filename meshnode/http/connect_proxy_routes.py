@@ -12,7 +12,7 @@ from meshnode.acl.authorizer import Access, Resource, require
 from meshnode.http.authorize import authorizer_of, is_proxy_of
 from meshnode.http.blocking import parse_blocking
 from meshnode.http.body import Fields, decode_object
-from meshnode.http.connect_effects import GetReports, ReportProxy
+from meshnode.http.connect_effects import GetEnvoys, GetReports, ReportProxy
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
 from meshnode.http.errors import HttpError
@@ -21,7 +21,7 @@ from meshnode.http.message import Request, Response
 from meshnode.http.proxy_report import ProxyReport, Row, aged, parse_report
 from meshnode.http.router import Answer
 
-__all__ = ["CONTENT_HASH", "config", "connections", "report"]
+__all__ = ["CONTENT_HASH", "config", "connections", "envoys", "report"]
 
 CONTENT_HASH: Final = "X-Consul-ContentHash"
 #: An id in a path; longer ones are nobody's.
@@ -96,6 +96,18 @@ def connections(context: Context, request: Request) -> Steps[Answer]:
         "Refused": [row for one, age in visible for row in _rows(one, one.refused, age, wanted)],
     }
     return context.json(request, body)
+
+
+def envoys(context: Context, request: Request) -> Steps[Answer]:
+    """GET /v1/agent/connect/envoys: those on the xDS port, of services that the token may read; ours."""
+    rights = yield from authorizer_of(context, request)
+    found = yield from ask(GetEnvoys())
+    visible = [
+        dict(row)
+        for row in found
+        if row["Service"] and rights.decide(Resource.SERVICE, row["Service"], Access.READ).allowed
+    ]
+    return context.json(request, visible)
 
 
 def _wanted(request: Request) -> int | None:

@@ -67,6 +67,7 @@ _AGENT: Final = (
         proxy_report.MAX_REPORT_BYTES,
     ),
     Route("/v1/agent/connect/connections", {"GET": connect_proxy_routes.connections}),
+    Route("/v1/agent/connect/envoys", {"GET": connect_proxy_routes.envoys}),
 )
 _CATALOG: Final = (
     Route("/v1/catalog/register", {"PUT": catalog_routes.register}),

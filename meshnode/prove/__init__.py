@@ -7,10 +7,14 @@
 ``streams``     TCP payload put in order, per connection and direction, with what is missing
 ``tls``         a walk over TLS records; ``tls_hello`` reads version, cipher, names and certificates
 ``gossip``      is a memberlist frame sealed, and does a key open it, or is it readable
-``recognise``   what one stream or datagram is
-``canary``      planted words, as they are and in the disguises that they travel in
+``recognise``   what one stream or datagram is; ``dns_shape`` knows DNS by a strict walk
+``authentication``  did both ends of a TLS connection show a certificate
+``canary``      planted words, as they are and in the disguises that they travel in; ``gzip_search`` expands
 ``verdict``     one judgement per port from everything seen on it
-``conclusion``  proved, failed or void, with the reasons
+``flow``        the same per pair of nodes and direction; ``timeline`` is when each port spoke
+``conclusion``  proved, failed or void, with the reasons, and what the control takes away
+``evidence``    mesh and control to one document; ``manifest`` lists a bundle's files by digest
+``report``      the document as a page, with the pictures of ``report_svg``
 ``excerpt``     the bytes that show it, in ``hexdump`` as ``tcpdump -X`` has it
 ``budget``      the memory that all of this may hold
 """

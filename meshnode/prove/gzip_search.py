@@ -9,8 +9,10 @@ import re
 import zlib
 from typing import Final
 
-__all__ = ["MAX_EXPANDED_BYTES", "MAX_MEMBERS", "Gunzip"]
+__all__ = ["GZIP_MAGIC", "MAX_EXPANDED_BYTES", "MAX_MEMBERS", "Gunzip"]
 
+#: What every member begins with.
+GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 #: Magic, deflate, and the flags that are written: none, or a name of a file (RFC 1952 2.3).
 _MAGIC: Final = re.compile(rb"\x1f\x8b\x08[\x00\x08]")
 _MAGIC_BYTES: Final = 4

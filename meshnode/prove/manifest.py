@@ -13,11 +13,22 @@ from typing import Final
 
 from meshnode.base.errors import ConfigError
 
-__all__ = ["MANIFEST", "MAX_FILES", "compare", "is_member", "parse", "serialize", "tell_digest"]
+__all__ = [
+    "MANIFEST",
+    "MAX_FILES",
+    "MAX_MANIFEST_BYTES",
+    "compare",
+    "is_member",
+    "parse",
+    "serialize",
+    "tell_digest",
+]
 
 MANIFEST: Final = "MANIFEST"
 #: Files of one bundle.
 MAX_FILES: Final = 4096
+#: The longest list of so many files: a digest, two spaces, three parts of a name and their ends.
+MAX_MANIFEST_BYTES: Final = MAX_FILES * (64 + 2 + 3 * 129)
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/){0,2}[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _LINE: Final = re.compile(rf"([0-9a-f]{{64}})  ({_NAME.pattern})")
 
@@ -34,6 +45,8 @@ def serialize(digests: Mapping[str, str]) -> bytes:
 
 def parse(data: bytes) -> dict[str, str]:
     """Digests by name. Raises :class:`ConfigError` naming the line that :func:`serialize` would not have written."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ConfigError(f"{MANIFEST} was changed: it is longer than {MAX_MANIFEST_BYTES} bytes")
     lines = data.decode("latin-1").split("\n")
     found: dict[str, str] = {}
     for number, line in enumerate(lines[:-1], 1):

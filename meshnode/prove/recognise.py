@@ -193,6 +193,8 @@ class StreamRecogniser:
             return Finding(view.kind, view.detail, content=view.content)
         if is_text(data[:512], _MIN_LINE_BYTES):
             return Finding("plaintext", "readable text")
+        if self._opening and is_text(_first_line(data), _MIN_LINE_BYTES):
+            return Finding("plaintext", "begins with readable text")
         if self._opening and (message := dns_stream(data)) is not None:
             return _dns_finding(message)
         if view.detail.startswith(("no given key", "the start of", "a sealed frame")):
@@ -242,6 +244,12 @@ def _tls_finding(walk: TlsWalk) -> Finding:
 
 def _dns_finding(message: DnsShape) -> Finding:
     return Finding("plaintext", f"DNS {'answer' if message.answer else 'question'}", content=(message.name,))
+
+
+def _first_line(data: bytes) -> bytes:
+    """The bytes before the first line end within 512 bytes; empty when there is none."""
+    line, end, _ = data[:512].partition(b"\r\n")
+    return line if end else b""
 
 
 def _is_http2_settings(data: bytes) -> bool:

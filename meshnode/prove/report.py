@@ -147,7 +147,7 @@ def _cell(flows: Sequence[Mapping[str, Any]]) -> str:
     for flow in flows:
         seen = f"{_ARROWS[flow['direction']]}, {flow['payload_bytes']} B in {flow['packets']} packets"
         seen += f", {flow['missing_bytes']} B missing" if flow["missing_bytes"] else ""
-        seen += f", {len(flow['canaries'])} canaries" if flow["canaries"] else ""
+        seen += f", canaries readable: {len(flow['canaries'])}" if flow["canaries"] else ""
         seen += "".join(f"; {text}" for text in flow["evidence"])
         lines.append(f'{_mark(Level(flow["level"]))}<br><span class="small">{escape(seen)}</span>')
     return "<br>".join(lines) or '<span class="small">&ndash;</span>'
@@ -166,7 +166,7 @@ def _ports(content: Mapping[str, Any]) -> str:
         seen = "; ".join(f"{one['count']} &times; {escape(one['detail'])}" for one in verdict["findings"][:8])
         names = ", ".join(escape(name) for name in verdict["certificate_names"][:8])
         twin = control.get(verdict["port"])
-        found = f"{len(twin['canaries'])} canaries readable" if twin and twin["canaries"] else "-"
+        found = f"readable: {len(twin['canaries'])}" if twin and twin["canaries"] else "-"
         rows.append(
             f"<tr><th>{verdict['port']}</th><td>{_mark(_port_level(verdict))}</td><td>{verdict['packets']}</td>"
             f"<td>{verdict['payload_bytes']}</td><td>{verdict['missing_bytes']}</td><td>{len(verdict['canaries'])}</td>"

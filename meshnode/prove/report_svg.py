@@ -68,7 +68,7 @@ def timeline(data: Mapping[str, Any], levels: Mapping[str, str]) -> str:
     if not ports:
         return "<p>No payload.</p>"
     count = max(len(spans) for spans in ports.values())
-    wide, high, left = max(4.0, 720 / max(count, 1)), 34, 70
+    wide, high, left = min(24.0, max(4.0, 720 / max(count, 1))), 34, 70
     width, height = left + wide * count + 110, (high + 10) * len(ports)
     parts = [
         f'<svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" role="img" '

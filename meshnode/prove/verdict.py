@@ -22,7 +22,7 @@ from meshnode.prove.excerpt import Excerpt
 from meshnode.prove.flow import LEVELS, MAX_FLOWS, OTHERS, Flow, FlowKey, Level, flow_key
 from meshnode.prove.frame import Packet
 from meshnode.prove.gossip import split_label
-from meshnode.prove.gzip_search import Gunzip
+from meshnode.prove.gzip_search import GZIP_MAGIC, Gunzip
 from meshnode.prove.recognise import SAMPLE_BYTES, Finding, StreamRecogniser, recognise_datagram
 from meshnode.prove.streams import Reassembly, Stream
 from meshnode.prove.timeline import Timeline
@@ -79,7 +79,10 @@ class PortVerdict:
     def flow(self, source: Address, destination: Address) -> Flow:
         """The row of these two ends."""
         key = flow_key(self.port, source, destination)
-        if key not in self.flows and len(self.flows) >= MAX_FLOWS:
+        known = self.flows.get(key)
+        if known is not None:
+            return known
+        if len(self.flows) >= MAX_FLOWS:
             key = FlowKey(OTHERS, OTHERS, key.direction)
         return self.flows.setdefault(key, Flow(key))
 
@@ -91,10 +94,11 @@ class PortVerdict:
         if key not in self.findings and len(self.findings) >= MAX_FINDINGS:
             key = (finding.kind, "and more of other kinds")
         self.findings[key] += 1
-        if len(self.certificate_names) < MAX_FINDINGS:
+        if finding.names and len(self.certificate_names) < MAX_FINDINGS:
             self.certificate_names.update(finding.names)
-        self.versions.update(filter(None, (finding.version,)))
-        self.ciphers.update(filter(None, (finding.cipher,)))
+        if finding.version:
+            self.versions.add(finding.version)
+            self.ciphers.update(filter(None, (finding.cipher,)))
         self.show(sample, _RANK[finding.kind])
 
     def show(self, excerpt: Excerpt, rank: int) -> None:
@@ -213,7 +217,7 @@ class _Observation:
         for canary, (begin, end) in self.search.find(payload).items():
             offset, data = around(payload, begin, end)
             verdict.leak(canary, Excerpt(*ends, data, offset), flow)
-        for text in Gunzip().feed(payload):
+        for text in Gunzip().feed(payload) if GZIP_MAGIC in payload else ():
             self.search_content(verdict, flow, Finding("plaintext", "gzip", content=(text,)), sample)
         self.search_content(verdict, flow, finding, sample)
         verdict.add(finding, sample, flow)

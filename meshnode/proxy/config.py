@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from meshnode.base.errors import ConfigError
+from meshnode.proxy.decision_cache import MAX_AGE, REFRESH_AFTER
 
 __all__ = [
     "Changes",
@@ -86,12 +87,17 @@ class PublicListener:
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     max_handshakes: int = DEFAULT_MAX_HANDSHAKES
     protocol: str = "tcp"
+    #: A decision is used without asking for so long, and without an answer for so long.
+    decision_refresh: float = REFRESH_AFTER
+    decision_max_age: float = MAX_AGE
     #: Datacenters that sources may be of; none named: any of the trust domain.
     source_datacenters: frozenset[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:
         _timeout("handshake_timeout", self.handshake_timeout)
         _timeout("local_connect_timeout", self.local_connect_timeout)
+        _timeout("decision_refresh", self.decision_refresh)
+        _timeout("decision_max_age", self.decision_max_age)
         _count("max_connections", self.max_connections)
         _count("max_handshakes", self.max_handshakes)
         _protocol(self.protocol)
@@ -205,6 +211,8 @@ def public_listener(settings: Mapping[str, Any], *, default_app_port: int = 0) -
         local_connect_timeout=_milliseconds(
             settings, "local_connect_timeout_ms", DEFAULT_LOCAL_CONNECT_TIMEOUT
         ),
+        decision_refresh=_milliseconds(settings, "decision_refresh_ms", REFRESH_AFTER),
+        decision_max_age=_milliseconds(settings, "decision_max_age_ms", MAX_AGE),
         max_connections=_integer(settings, "max_connections", DEFAULT_MAX_CONNECTIONS, 2**31)
         or DEFAULT_MAX_CONNECTIONS,
         protocol=_text(settings, "protocol") or "tcp",

@@ -76,6 +76,11 @@ class DecisionCache:
         entry = self._entries.get(source)
         return entry is not None and now - entry[1] < self._max_age
 
+    def is_outdated(self, source: SourceKey) -> bool:
+        """Whether something changed since its decision was asked for."""
+        entry = self._entries.get(source)
+        return entry is not None and entry[2] != self._generation
+
     def without_answer(self, source: SourceKey, now: float, failure: str) -> Decision:
         """What holds when the authorizer could not be asked, ``failure`` saying why."""
         entry = self._entries.get(source)

@@ -6,7 +6,7 @@ It answers which connections a new decision or a revocation forbids, so that the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal, TypeAlias
@@ -185,23 +185,18 @@ class Ledger:
             if any(self._live[id_].direction == "inbound" for id_ in ids)
         ]
 
-    def forbidden_by(self, decide: Callable[[SourceKey], Decision | None]) -> list[tuple[Connection, str]]:
-        """Live inbound connections whose source is now denied, each with the reason. ``None`` leaves one alone.
+    def forbidden_by(self, source: SourceKey, decision: Decision) -> list[Connection]:
+        """The source's live connections to us that ``decision`` ends: all or none.
 
-        ``decide`` is asked once a source. Connections that go on take over the rule that now allows them.
+        Those that go on take over the rule that now allows them.
         """
-        forbidden: list[tuple[Connection, str]] = []
-        for key in self.inbound_sources():
-            decision = decide(key)
-            if decision is None:
-                continue
-            entries = [self._live[id_] for id_ in sorted(self._by_source[key])]
-            for entry in (entry for entry in entries if entry.direction == "inbound"):
-                if decision.allowed:
-                    entry.rule, entry.because = decision.rule, decision.because
-                else:
-                    forbidden.append((entry, decision.because))
-        return forbidden
+        entries = [self._live[id_] for id_ in sorted(self._by_source.get(source, ()))]
+        inbound = [entry for entry in entries if entry.direction == "inbound"]
+        if not decision.allowed:
+            return inbound
+        for entry in inbound:
+            entry.rule, entry.because = decision.rule, decision.because
+        return []
 
     def with_serials(self, serials: Iterable[str]) -> list[Connection]:
         """Live connections, in both directions, whose peer showed one of these certificates (``ab:cd:...``)."""

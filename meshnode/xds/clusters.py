@@ -96,5 +96,5 @@ def _identity(trust_domain: str, datacenter: str, service: str) -> str:
 
 
 def _breakers(most: int) -> Any:
-    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), {"value": most})
+    limits = {name: {"value": most} for name in ("max_connections", "max_pending_requests", "max_requests")}
     return message("config.cluster.v3.CircuitBreakers")(thresholds=[limits])

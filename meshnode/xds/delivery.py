@@ -1,7 +1,7 @@
 """What of a snapshot one Envoy may be sent now: make before break (Envoy, "xDS protocol", eventual consistency).
 
-Clusters and endpoints go first, then secrets, listeners and routes, each once the ones before it were answered. A cluster
-that is gone stays until the listeners that led to it are replaced.
+Clusters and endpoints go first, then secrets, listeners and routes, each once the ones before it were answered. A
+cluster that is gone stays until the listeners that led to it are replaced.
 """
 
 from __future__ import annotations

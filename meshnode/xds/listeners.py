@@ -1,8 +1,8 @@
 """Where connections come in: the public listener with the intentions, and one listener for each upstream.
 
 The rules of a TCP service are in the listener, so Envoy replaces its filter chain when they change: new connections
-get the new rules, old ones keep theirs until Envoy's drain time is over. Those of an HTTP service are in the routes: the
-next request on any connection gets the new rules, and no connection ends.
+get the new rules, old ones keep theirs until Envoy's drain time is over. Those of an HTTP service are in the routes:
+the next request on any connection gets the new rules, and no connection ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from meshnode.xds.rbac import Rules
 from meshnode.xds.schema import duration, message, packed
 from meshnode.xds.tls import ads, downstream
 
-__all__ = ["AUDIT_PREFIX", "PUBLIC_ROUTES", "is_http", "public_listener", "public_routes", "upstream_listener"]
+__all__ = [
+    "AUDIT_PREFIX",
+    "PUBLIC_ROUTES",
+    "is_http",
+    "public_listener",
+    "public_routes",
+    "upstream_listener",
+]
 
 #: Name of the public listener's routes, where it speaks HTTP.
 PUBLIC_ROUTES: Final = "public"
-#: Prefix of the counters of what intentions that only audit would have denied.
-AUDIT_PREFIX: Final = "audit_"
+#: In the names of the counters of what intentions that only audit would have denied.
+AUDIT_PREFIX: Final = "audit"
 _NETWORK: Final = "extensions.filters.network"
 _HTTP_RBAC: Final = "envoy.filters.http.rbac"
 #: Seconds; a stream without a byte for this long ends. Envoy's own five minutes are less than a blocking query takes.

@@ -147,7 +147,9 @@ def _allowed(intention: Intention, default: DefaultDecision, *, http: bool) -> l
 def _requests(permissions: Sequence[Permission], default: DefaultDecision) -> list[Any]:
     """What the first permission that fits allows, and what the default does where none fits."""
     permission = message("config.rbac.v3.Permission")
-    unclear, denied, allowed = _unclear(permissions), [], []
+    unclear = _unclear(permissions)
+    denied: list[Any] = []
+    allowed: list[Any] = []
     for each in permissions:
         match = _request(each.http)
         if each.action == ALLOW:

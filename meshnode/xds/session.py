@@ -37,7 +37,7 @@ _DISCOVERY: Final = "service.discovery.v3"
 
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """``version`` was sent last, ``applied`` is what Envoy uses; ``lag`` is the seconds between them, growing until it is.
+    """``version`` was sent last, ``applied`` is what Envoy uses; ``lag`` is the seconds between the two.
 
     ``nack``: why Envoy refused ``nack_version``, empty once a later one is applied.
     """
@@ -55,7 +55,7 @@ class Session:
     """``delta``: the incremental protocol. ``now`` is monotonic seconds."""
 
     def __init__(self, *, delta: bool) -> None:
-        self._delta = delta
+        self.delta = delta
         self._snapshot: Snapshot = {}
         self._known: dict[str, Subscription] = {}
         self._sent = 0
@@ -81,7 +81,7 @@ class Session:
             known = self._known[request.type_url] = Subscription()
         if request.response_nonce and not _answer(known, request, now):
             return []
-        if self._delta:
+        if self.delta:
             _subscribe_delta(known, request, fresh=fresh)
         else:
             _subscribe(known, request, fresh=fresh)
@@ -123,7 +123,7 @@ class Session:
         nonce, version = f"{self._sent:x}", version_of(target.values())
         known.pending = Pending(nonce, version, now)
         known.version, known.sent_at = version, now
-        if not self._delta:
+        if not self.delta:
             return message(f"{_DISCOVERY}.DiscoveryResponse")(
                 version_info=version,
                 type_url=url,
@@ -148,8 +148,8 @@ def _answer(known: Subscription, request: Any, now: float) -> bool:
     """Take an ACK or a NACK; false for an answer to an older response, which says nothing any more."""
     pending = known.pending
     if pending is None or pending.nonce != request.response_nonce:
-        # A delta request with an old nonce can't be: each response is answered once. Subscriptions carry none.
-        return pending is None and _is_last(known)
+        # A subscription that changes repeats the nonce of the last response, which is answered already.
+        return pending is None
     known.pending = None
     if request.HasField("error_detail"):
         reason = request.error_detail.message[:MAX_NACK_CHARS] or f"code {request.error_detail.code}"
@@ -158,11 +158,6 @@ def _answer(known: Subscription, request: Any, now: float) -> bool:
         known.applied, known.applied_at = pending.version, now
         known.nack = known.nack_version = ""
     return True
-
-
-def _is_last(known: Subscription) -> bool:
-    """A subscription that changes repeats the nonce of the last response, which is answered already."""
-    return bool(known.version)
 
 
 def _subscribe(known: Subscription, request: Any, *, fresh: bool) -> None:
@@ -174,6 +169,7 @@ def _subscribe(known: Subscription, request: Any, *, fresh: bool) -> None:
     if fresh or added or (wildcard and not known.wildcard):
         known.asked = True
     known.wildcard, known.names = wildcard, names
+    known.sent = {name: each for name, each in known.sent.items() if known.follows(name)}
 
 
 def _subscribe_delta(known: Subscription, request: Any, *, fresh: bool) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from secrets import token_hex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -65,8 +66,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(
                 f"package.path: {archive}: is not there: run mesh_package before mesh_node"
             )
-        # Ansible removes the directory at the end of the task. Root reads it whatever its mode, so no chmod is spent.
-        remote = os.path.join(self._make_tmp_path(), "package.tar.gz")  # nodes run Linux
+        # A name that nobody can guess, in place of a directory of Ansible's own: that costs three calls. The module
+        # removes the file.
+        remote = f"/tmp/meshnode-{token_hex(16)}.tar.gz"  # nodes run Linux
         self._transfer_file(archive, remote)
         return self._execute_module(
             module_name=MODULE, module_args={**options, "_archive": remote}, task_vars=task_vars

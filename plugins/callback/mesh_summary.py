@@ -15,8 +15,9 @@ description:
   - Prints a line for each play with its number, and at the end a row for each node and the commands that come next.
   - The rows come from M(ansible.builtin.set_stats).
     Its data holds C(mesh_summary), by node, or with C(per_host) the node's own row.
-    A row may have C(role), C(state), C(address), C(log), C(encrypted), C(gossip_key) (a fingerprint)
+    A row may have C(role), C(state), C(address), C(log), C(services), C(encrypted), C(gossip_key) (a fingerprint)
     and C(certificate_expires).
+  - Who may talk to whom comes from C(mesh_flows) in the same data, a list of lines, and what to try from C(mesh_try).
   - The next commands come from C(mesh_next) in the same data, a list of lines.
   - What looks like a key, a token or a PEM block is never shown.
 requirements:
@@ -40,7 +41,7 @@ from typing import Any
 
 from ansible import constants as C  # noqa: N812
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.meshnode.lab.plugins.plugin_utils._summary import Run, collect, table
+from ansible_collections.meshnode.lab.plugins.plugin_utils._summary import Run, collect, lines_of, table
 
 
 class CallbackModule(CallbackBase):
@@ -99,6 +100,7 @@ class CallbackModule(CallbackBase):
             for line in lines:
                 troubled = any(run.trouble and line.startswith(f"{host} ") for host, run in runs.items())
                 self._display.display(line, color=C.COLOR_ERROR if troubled else None)
+        self._listed("Who may talk to whom:", lines_of(stats.custom, "mesh_flows"))
         if self._phases:
             ends = [started for _name, started in self._phases[1:]] + [time.monotonic()]
             # A play in batches starts once for each batch: it is one phase all the same.
@@ -107,10 +109,15 @@ class CallbackModule(CallbackBase):
                 spent[name] = spent.get(name, 0.0) + end - begun
             took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
             self._display.display(f"\nTook {ends[-1] - self._phases[0][1]:.1f} s: {took}.")
-        if commands and not any(run.trouble for run in runs.values()):
-            self._display.display("\nNext:")
-            for command in commands:
-                self._display.display(f"  {command}")
+        if not any(run.trouble for run in runs.values()):
+            self._listed("Try:", lines_of(stats.custom, "mesh_try"))
+            self._listed("Next:", commands)
+
+    def _listed(self, title: str, lines: list[str]) -> None:
+        if lines:
+            self._display.display(f"\n{title}")
+        for line in lines:
+            self._display.display(f"  {line}")
 
     def _run_of(self, summary: dict[str, int], host: str) -> Run:
         trouble = "FAILED" if summary["failures"] else "UNREACHABLE" if summary["unreachable"] else ""

@@ -238,8 +238,8 @@ options:
         default: {}
   managed_by:
     description:
-      - Whose O(intentions) these are. It is kept in the meta C(managed-by) of each, and an intention with the same value that is not in the
-        list is removed. Others are left alone.
+      - Whose O(intentions) these are. It is kept in the meta C(managed-by) of each, and an intention with the same
+        value that is not in the list is removed. Others are left alone.
     type: str
 seealso:
   - module: meshnode.lab.mesh_services

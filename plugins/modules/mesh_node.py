@@ -248,6 +248,9 @@ restart_reasons:
   sample: [the agent is not running]
 """
 
+import contextlib
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
 from ansible_collections.meshnode.lab.plugins.module_utils._node import Node, NodeError, plan_from, summary_of
@@ -270,6 +273,10 @@ def main() -> None:
         module.fail_json(msg=str(error), changed=bool(node.outcome.changes), changes=node.outcome.changes)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}", changes=node.outcome.changes)
+    finally:
+        if node.archive:
+            with contextlib.suppress(OSError):
+                os.unlink(node.archive)
     if not module._diff:  # noqa: SLF001 - the only way to know, and what ansible-core's own modules do
         del result["diff"]
     module.exit_json(changed=bool(outcome.changes), **result)

@@ -18,6 +18,7 @@ FIELDS = {
     "state": "state",
     "address": "address",
     "log": "log",
+    "services": "services",
     "encrypted": "encrypted",
     "gossip_key": "gossip key",
     "certificate_expires": "certificate until",
@@ -79,8 +80,13 @@ def collect(custom: Mapping[str, Any]) -> tuple[dict[str, dict[str, str]], list[
             if isinstance(row, Mapping) and row:
                 shown = {key: cell(value) for key, value in row.items() if key in FIELDS}
                 rows.setdefault(str(node), {}).update(shown)
-    commands = [_UNPRINTABLE.sub(" ", str(line)).strip() for line in whole.get("mesh_next") or []]
-    return rows, list(dict.fromkeys(commands))
+    return rows, lines_of(custom, "mesh_next")
+
+
+def lines_of(custom: Mapping[str, Any], name: str) -> list[str]:
+    """The lines that set_stats left under C(name), each once and printable."""
+    lines = (custom.get("_run") or {}).get(name) or []
+    return list(dict.fromkeys(_UNPRINTABLE.sub(" ", str(line)).strip() for line in lines))
 
 
 def table(rows: Mapping[str, Mapping[str, str]], runs: Mapping[str, Run]) -> list[str]:

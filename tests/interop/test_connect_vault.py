@@ -24,6 +24,7 @@ from meshnode.connect.vault import VaultSettings, parse_vault_key
 from meshnode.pki import connect_ca, keys
 from tests.interop.test_connect_ca import leaf, roots, saved, talk, verified
 from tests.support.mesh_agent import Mesh, MeshAgent, loopback, wait
+from tests.support.programs import skip
 from tests.support.vault_program import BINARY, ask, real_vault
 from tests.support.vault_server import TOKEN, VaultServer
 
@@ -54,7 +55,7 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return
     if BINARY is None:
         print("no vault/bao binary")
-        pytest.skip("no vault/bao binary")
+        skip("vault")
     with real_vault(tmp_path_factory.mktemp("vault"), f"{loopback()}.200") as address:
         yield Vault(address)
 
@@ -182,7 +183,7 @@ def test_the_token_is_shown_nowhere(mesh: Mesh, vault: Vault, tmp_path: Path) ->
 
 def test_the_policy_of_the_documentation_is_enough_and_what_it_leaves_out_is_named(vault: Vault) -> None:
     if vault.server is not None:
-        pytest.skip("policies are the program's")
+        skip("stand-in")
     text = (Path(__file__).parents[2] / "docs" / "vault.md").read_text()
     policy = text.split("```hcl\n")[-1].split("```")[0].replace("connect-", "policy-")
     ask(vault.address, "POST", "sys/policies/acl/meshnode", {"policy": policy})
@@ -222,7 +223,7 @@ def test_the_policy_of_the_documentation_is_enough_and_what_it_leaves_out_is_nam
 
 def test_while_vault_is_away_leaves_go_on_and_then_new_ones_come(mesh: Mesh, vault: Vault) -> None:
     if vault.server is None:
-        pytest.skip("the program loses what it has when it is stopped: it runs in development mode")
+        skip("vault in memory")
     server, client, stand_in = mesh["server1"], mesh["client1"], vault.server
     first = leaf(client, "web")["SerialNumber"]
 

@@ -130,7 +130,9 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         for number, name in enumerate((*ALL, "server4"), 1):
             server = name in SERVERS or name == "server4"
             extra = {"bootstrap_expect": 3, **settings} if server else {}
-            mesh.add(name, number, server=server, retry_join=[f"{mesh.network}.1"], **extra)
+            # Through any of the three: the first may be the one that was killed.
+            seeds = [f"{mesh.network}.{seed}" for seed in (1, 2, 3)]
+            mesh.add(name, number, server=server, retry_join=seeds, **extra)
         for name in ALL:
             mesh[name].launch()
         mesh.wait_alive(*ALL)

@@ -10,68 +10,17 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from meshnode.gossip.memberlist.keyring import Keyring
-from meshnode.prove.capture import Capture
-from meshnode.prove.verdict import PortVerdict, judge
 from tests.support.handshake import certificate
 from tests.support.programs import can_capture, excuse, needs, skip
+from tests.support.wire import CANARY, captured, fields, free_port, listening, wait_for
 
-CANARY = "canary4f1c9a77b2e0"
 KEY = bytes(range(32))
 pytestmark = [needs("curl", "openssl", "tcpdump", "tshark"), excuse("capture", unless=can_capture())]
-
-
-def wait_for(condition: object, what: str, timeout: float = 15.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
-        time.sleep(0.02)
-
-
-@dataclass
-class Wire:
-    """A capture of what happens inside ``with``; ``path`` is complete afterwards."""
-
-    path: Path
-
-    def judge(self, *ports: int, keys: tuple[bytes, ...] = ()) -> list[PortVerdict]:
-        with self.path.open("rb") as file:
-            capture = Capture(file, str(self.path))
-            found = judge([capture.packets()], ports, [CANARY], Keyring(keys))
-            assert capture.problems() == []
-        return found
-
-
-@contextlib.contextmanager
-def captured(folder: Path, *ports: int, interface: str = "lo") -> Iterator[Wire]:
-    path, log = folder / "wire.pcap", folder / "tcpdump.log"
-    command = ["tcpdump", "-n", "-U", "-B", "65536", "-Z", "root", "-i", interface]
-    command += ["-w", str(path), " or ".join(f"port {port}" for port in ports)]
-    with log.open("w") as errors:
-        tcpdump = subprocess.Popen(command, stderr=errors)
-    try:
-        wait_for(lambda: "listening on" in log.read_text(), "tcpdump listens")
-        yield Wire(path)
-        # What the kernel holds reaches tcpdump within a second; with --immediate-mode its buffer has few places.
-        time.sleep(1.1)
-    finally:
-        tcpdump.terminate()
-        tcpdump.wait()
-    assert "0 packets dropped by kernel" in log.read_text()
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +114,6 @@ def test_curl_over_https_is_encrypted_to_the_last_byte(
     assert ("0x0304" in chosen) is (version == "TLS 1.3")
 
 
-def fields(path: Path, wanted: str, field: str, port: int | None = None) -> list[str]:
-    """What tshark prints of ``field`` for the frames that ``wanted`` selects."""
-    command = ["tshark", "-n", "-r", str(path), "-Y", wanted, "-T", "fields", "-e", field]
-    command += ["-d", f"tcp.port=={port},tls"] if port else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
 def test_openssl_with_sni_and_alpn_is_encrypted_and_named(tmp_path: Path, pem: Path) -> None:
     port = free_port()
     server = subprocess.Popen(
@@ -198,12 +139,6 @@ def test_openssl_with_sni_and_alpn_is_encrypted_and_named(tmp_path: Path, pem: P
     details = " ".join(detail for _, detail in verdict.findings)
     assert "SNI server.dc1.consul" in details
     assert "ALPN consul/rpc-single" in details
-
-
-def listening(port: int) -> bool:
-    # Looked up and not dialled: a dialled connection would be one more for the server.
-    table = Path("/proc/net/tcp").read_text()
-    return f"0100007F:{port:04X} 00000000:0000 0A" in table
 
 
 def test_openssl_with_a_suite_that_does_not_encrypt_is_plaintext(tmp_path: Path, pem: Path) -> None:
@@ -256,8 +191,8 @@ def test_two_serf_agents_show_the_canary_only_without_a_key(tmp_path: Path, seal
                 name = f"{number}.log"
                 wait_for(
                     lambda name=name: "agent: Serf agent starting" in (tmp_path / name).read_text(), name
-                )  # type: ignore[misc]
-                wait_for(lambda number=number: rpc(network, number, "members"), "serf answers")  # type: ignore[misc]
+                )
+                wait_for(lambda number=number: rpc(network, number, "members"), "serf answers")
             wait_for(lambda: rpc(network, 1, "members").count("alive") == 2, "both are alive")
             rpc(network, 1, "event", CANARY, f"payload-{CANARY}")
             wait_for(lambda: CANARY in monitor(tmp_path, network), "the event arrives", 20)
@@ -296,7 +231,7 @@ def monitor(folder: Path, network: str) -> str:
     ("name", "data", "judgement"),
     [
         ("dns query", b"\xab\xcd\1\0\0\1" + bytes(6) + b"\6consul\7service\0\0\1\0\1", "plaintext"),
-        ("ssh banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "unknown"),
+        ("ssh banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "plaintext"),
         ("random bytes", random.Random(7).randbytes(5000), "unknown"),
         ("a faked record header", b"\x16\x03\x01\x00\x40" + b"not a hello" * 6, "unknown"),
     ],

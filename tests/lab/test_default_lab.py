@@ -19,8 +19,8 @@ from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 SERVERS = ("server1", "server2", "server3")
-#: By whether it is a server, which has etcd to look after.
-CALLS_WHEN_CONVERGED = {False: 3, True: 4}
+#: A server has etcd to look after, a client services, and one of them writes the intentions.
+CALLS_WHEN_CONVERGED = {**dict.fromkeys(SERVERS, 4), "client1": 5, "client2": 4}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,12 @@ def test_one_command_makes_the_whole_mesh(lab: Lab) -> None:
     assert sorted(re.findall(r"^(\w+) .* healthy .* etcd  ", shown, re.MULTILINE)) == list(SERVERS)
 
 
+def test_the_services_talk_through_their_sidecars(lab: Lab) -> None:
+    said = lab.on("client1", "sh", "-c", "echo hello | timeout 20 nc -N 127.0.0.1 9191")
+    assert said == "hello\n"
+    assert '"service": "api"' in lab.on("client2", "curl", "-s", "127.0.0.1:8083/hello")
+
+
 def test_the_nodes_pass_the_tests_from_outside(lab: Lab) -> None:
     lab.play(playbook="playbooks/verify.yml")
 
@@ -103,7 +109,7 @@ def test_the_second_run_changes_nothing(lab: Lab) -> None:
     run = lab.play("-vvv")
     assert run.changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
     calls = remote_calls(lab, run)
-    assert calls == {name: CALLS_WHEN_CONVERGED[name in SERVERS] for name in lab.nodes}
+    assert calls == CALLS_WHEN_CONVERGED
     assert lab.play("--check", "--diff").changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
 
 

@@ -34,9 +34,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "intentions": frozenset({"base"}),
     "config_entries": frozenset({"base", "intentions"}),
     "local": frozenset({"base", "catalog"}),
+    "xds": frozenset({"base", "proxy", "intentions"}),
     "ui": frozenset(),
     "runtime": frozenset(
-        {"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove"}
+        {"base", "pki", "acl", "gossip", "rpc", "control", "http", "dns", "local", "proxy", "prove", "xds"}
     ),
     "agent": frozenset(
         {
@@ -55,6 +56,8 @@ ALLOWED: dict[str, frozenset[str]] = {
                 "control",
             ),
             *("http", "dns", "local", "prove", "runtime", "ui", "watch"),
+            # Envoy's configuration comes from answers of the API, read as other programs read them.
+            *("client", "proxy", "xds"),
         }
     ),
     # Beside the agent, not in it: it knows the agent by its API.
@@ -64,7 +67,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "testing": frozenset({"base", "pki"}),
     "cli": frozenset(
         {"base", "pki", "hcl", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}
-        | {"client", "proxy"}
+        | {"client", "proxy", "xds"}
     ),
 }
 CORES = (
@@ -83,6 +86,7 @@ CORES = (
     "watch",
     "lock",
     "intentions",
+    "xds",
     "config_entries",
     "control",
     "http",

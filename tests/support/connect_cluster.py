@@ -28,7 +28,9 @@ START = 1_800_000_000.0
 class ConnectCluster:
     """To be made inside a loop. ``skew`` is added to the wall clock of everybody, ``down`` refuses every call."""
 
-    def __init__(self, *, ttl: str = "72h", settings: CaSettings | None = None, enabled: bool = True) -> None:
+    def __init__(
+        self, *, ttl: str = "72h", settings: CaSettings | None = None, enabled: bool = True, seed: int = 7
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.machine = StateMachine()
         self.rights: Authorizer = ALLOW_ALL
@@ -38,10 +40,11 @@ class ConnectCluster:
         self.calls: list[tuple[float, str]] = []
         self._watches = WatchTable()
         self._wakes: dict[int, Callable[[], None]] = {}
-        self._rng = random.Random(7)
+        self._rng = random.Random(seed)
+        self._leadership = SimpleNamespace(epoch=1)
         held: Any = SimpleNamespace(
             machine=self.machine,
-            log=SimpleNamespace(leadership=SimpleNamespace(epoch=1)),
+            log=SimpleNamespace(leadership=self._leadership),
             submit=self._submit,
             barrier=self._barrier,
             authorizer=lambda _: self.rights,
@@ -58,6 +61,12 @@ class ConnectCluster:
             entropy=self._rng.randbytes,
             new_id=lambda: str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
         )
+
+    def elect(self, epoch: int) -> None:
+        """Another term of a leader that lost its own; terms only grow."""
+        self.ca.lead(0)
+        self._leadership.epoch = epoch
+        self.ca.lead(epoch)
 
     def wall(self) -> float:
         return START + self._loop.time() + self.skew

@@ -47,6 +47,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "openssl": "openssl",
     "serf": "serf",
     "socat": "socat",
+    "ssh": "openssh-client",
     "tcpdump": "tcpdump",
     "tshark": "tshark",
 }
@@ -60,6 +61,9 @@ ALLOWED: Final[Mapping[str, str]] = {
     "localhost": "localhost has one family here",
     "loopback": "127.0.0.0/8 is local on Linux only",
     "NULL suites": "this openssl has no suite that doesn't encrypt",
+    "vault": "no vault/bao binary",
+    "vault in memory": "the program loses what it has when it is stopped: it runs in development mode",
+    "stand-in": "policies are the program's",
     "trixie": "set MESH_TRIXIE_IMAGE to a local image with OpenSSL 3.5",
     "no TLS": "no TLS in this inventory",
     "no etcd": "no etcd on this node",

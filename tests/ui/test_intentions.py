@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -98,7 +99,11 @@ def test_permissions_on_requests_are_written_as_json(visitor: Visitor, agent: Me
     page.get_by_label("Destination").fill("api")
     expect(page.get_by_label("Permissions")).to_be_hidden()
     page.get_by_label("Action").select_option("request")
-    for bad, text in (("{", "Permissions are not JSON"), ("[]", "at least one"), ("[{}]", "Invalid intention")):
+    for bad, text in (
+        ("{", "Permissions are not JSON"),
+        ("[]", "at least one"),
+        ("[{}]", "Invalid intention"),
+    ):
         page.get_by_label("Permissions").fill(bad)
         page.get_by_role("button", name="Create").click()
         expect(page.get_by_role("alert")).to_contain_text(text)
@@ -153,7 +158,9 @@ def test_a_cell_of_the_matrix_explains_and_leads_to_a_change(visitor: Visitor, a
     put(agent, "api", "db", Audit=True)
     visitor.go("intentions")
     page = visitor.page
-    expect(page.get_by_role("button", name="api to db: let through, although it would be denied")).to_be_visible()
+    expect(
+        page.get_by_role("button", name="api to db: let through, although it would be denied")
+    ).to_be_visible()
     expect(page.get_by_role("button", name="db to web: allowed, by the default")).to_be_visible()
     expect(page.get_by_role("button", name="web to db: allowed, by its own intention")).to_be_visible()
     page.get_by_role("button", name="web to api: denied, by a wider intention").click()
@@ -171,6 +178,38 @@ def test_a_cell_of_the_matrix_explains_and_leads_to_a_change(visitor: Visitor, a
     expect(page.get_by_role("button", name="web to db: denied, by a wider intention")).to_be_visible()
 
 
+def test_the_matrix_is_one_stop_of_the_tab_key_and_walked_by_arrows(
+    visitor: Visitor, agent: MeshAgent
+) -> None:
+    put(agent, "api", "db")
+    visitor.go("intentions")
+    page = visitor.page
+
+    def cell(pair: str) -> Locator:
+        return page.get_by_role("button", name=re.compile(rf"^{pair}: "))
+
+    expect(cell("api to db")).to_be_visible()
+    page.get_by_role("region", name="Matrix of services").focus()
+    page.keyboard.press("Tab")
+    expect(cell(r"\* to \*")).to_be_focused()
+    for key, pair in (
+        ("ArrowDown", r"api to \*"),
+        ("ArrowRight", "api to api"),
+        ("ArrowUp", r"\* to api"),
+        ("ArrowUp", r"\* to api"),
+        ("ArrowLeft", r"\* to \*"),
+    ):
+        page.keyboard.press(key)
+        expect(cell(pair)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator(".matrix button:focus")).to_have_count(0)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowDown")
+    put(agent, "api", "*")
+    expect(cell(r"api to \*")).to_have_accessible_name(re.compile("denied, by its own"))
+    expect(cell(r"api to \*")).to_be_focused()
+
+
 def test_the_page_decides_about_every_pair_as_the_agent_does(visitor: Visitor, agent: MeshAgent) -> None:
     names = ["a", "b", "c", "*"]
     for number, (source, destination) in enumerate(itertools.product(names, names)):
@@ -185,13 +224,17 @@ def test_the_page_decides_about_every_pair_as_the_agent_does(visitor: Visitor, a
         }""",
         [pairs, intentions(agent)],
     )
-    asked = [agent.api("/v1/connect/intentions/check", query={"source": s, "destination": d}) for s, d in pairs]
+    asked = [
+        agent.api("/v1/connect/intentions/check", query={"source": s, "destination": d}) for s, d in pairs
+    ]
     wanted = ["allow" if answer["Allowed"] else "deny" for answer in asked]
     assert ["allow" if state == "default" else state for state in decided] == wanted
     assert {"allow", "deny"} <= set(decided)
 
 
-def test_the_layout_of_a_graph_is_always_the_same_and_nothing_is_hidden(visitor: Visitor, agent: MeshAgent) -> None:
+def test_the_layout_of_a_graph_is_always_the_same_and_nothing_is_hidden(
+    visitor: Visitor, agent: MeshAgent
+) -> None:
     visitor.go("intentions/graph")
     first, second = visitor.page.evaluate(
         """async () => {
@@ -206,3 +249,37 @@ def test_the_layout_of_a_graph_is_always_the_same_and_nothing_is_hidden(visitor:
     assert all(0 <= x <= 1000 and 0 <= y <= 560 for x, y in spots)
     nearest = min(abs(x - u) + abs(y - v) for (x, y), (u, v) in itertools.combinations(spots, 2))
     assert nearest > 12
+
+
+def test_the_matrix_tells_every_kind_of_decision_apart(visitor: Visitor, agent: MeshAgent) -> None:
+    """Its picture is the one of the documents, ``docs/ui.png``."""
+    agent.api(
+        "/v1/config", method="PUT", body={"Kind": "service-defaults", "Name": "orders", "Protocol": "http"}
+    )
+    for pair in (
+        "web api",
+        "api db",
+        "payments db",
+        "api cache",
+        "api payments",
+        "orders db",
+        "orders mailer",
+    ):
+        put(agent, *pair.split(), Action="allow")
+    put(agent, "web", "db")
+    put(agent, "*", "cache")
+    put(agent, "mailer", "payments", Audit=True)
+    rules = [{"Action": "allow", "HTTP": {"PathPrefix": "/v1", "Methods": ["GET"]}}]
+    put(agent, "web", "orders", Action="", Permissions=rules)
+    visitor.page.set_viewport_size({"width": 1200, "height": 760})
+    visitor.go("intentions")
+    for text in (
+        "web to api: allowed, by its own intention",
+        "web to db: denied, by its own intention",
+        "web to cache: denied, by a wider intention",
+        "web to mailer: allowed, by the default",
+        "web to orders: depends on the request, by its own intention",
+        "mailer to payments: let through, although it would be denied: the intention only audits, by its own intention",
+    ):
+        expect(visitor.page.get_by_role("button", name=text, exact=True)).to_be_visible()
+    visitor.picture("documents")

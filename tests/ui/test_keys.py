@@ -54,7 +54,9 @@ def test_a_key_is_made_changed_and_deleted(visitor: Visitor, agent: MeshAgent) -
     assert agent.request("/v1/kv/app/colour").status == 404
 
 
-def test_folders_are_walked_and_deleted_after_their_name_was_written(visitor: Visitor, agent: MeshAgent) -> None:
+def test_folders_are_walked_and_deleted_after_their_name_was_written(
+    visitor: Visitor, agent: MeshAgent
+) -> None:
     for key in ("a/b/one", "a/b/two", "a/", "other"):
         agent.api(f"/v1/kv/{key}", method="PUT", body=b"x")
     visitor.go("kv")
@@ -73,7 +75,9 @@ def test_folders_are_walked_and_deleted_after_their_name_was_written(visitor: Vi
     assert agent.api("/v1/kv/", query={"keys": ""}) == ["other"]
 
 
-def test_somebody_elses_change_shows_by_itself_while_nothing_was_typed(visitor: Visitor, agent: MeshAgent) -> None:
+def test_somebody_elses_change_shows_by_itself_while_nothing_was_typed(
+    visitor: Visitor, agent: MeshAgent
+) -> None:
     agent.api("/v1/kv/k", method="PUT", body=b"one")
     visitor.go("key/k")
     expect(visitor.page.get_by_label("Value", exact=True)).to_have_value("one")
@@ -106,7 +110,7 @@ def test_two_people_at_one_key_lose_nothing(visitor: Visitor, agent: MeshAgent) 
     agent.api("/v1/kv/k", method="DELETE")
     expect(page.get_by_text("Somebody deleted this key")).to_be_visible()
     page.get_by_role("button", name="Keep mine").click()
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Create", exact=True).click()
     expect(page.get_by_text("Saved.").first).to_be_visible()
     assert stored(agent, "k")[0] == b"mine again"
 
@@ -224,7 +228,9 @@ def test_what_was_typed_is_not_left_without_a_question(visitor: Visitor, agent: 
         "n" * 400,
     ],
 )  # fmt: skip
-def test_a_key_of_any_name_is_shown_and_written_as_it_is(visitor: Visitor, agent: MeshAgent, key: str) -> None:
+def test_a_key_of_any_name_is_shown_and_written_as_it_is(
+    visitor: Visitor, agent: MeshAgent, key: str
+) -> None:
     entry = {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(b"one").decode()}}
     agent.api("/v1/txn", method="PUT", body=[entry])
     visitor.go("kv")

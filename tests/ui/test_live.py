@@ -201,5 +201,7 @@ def test_a_rotation_of_the_root_is_followed_to_its_end(visitor: Visitor, mesh: M
     visitor.go("overview")
     visitor.go("certificates")
     after = mesh["server1"].api("/v1/connect/ca/roots")["ActiveRootID"]
-    expect(page.get_by_role("region").or_(page.locator(".card")).filter(has_text=after).first).to_contain_text("signs")
+    expect(
+        page.get_by_role("region").or_(page.locator(".card")).filter(has_text=after).first
+    ).to_contain_text("signs")
     assert faults(page) == []

@@ -41,7 +41,7 @@ class _Derivation:
         for path in _SINGLE:
             self._attempt(path, self._single)
         self._attempt("client_addr", self._several)
-        for path in ("addresses.http", "addresses.https", "addresses.dns"):
+        for path in ("addresses.http", "addresses.https", "addresses.dns", "addresses.grpc"):
             self._attempt(path, self._several)
         if not self.problems:
             self._defaults()
@@ -81,7 +81,7 @@ class _Derivation:
     def _several(self, path: str) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(self._expand(path)))
         if path != "addresses.http" and path.startswith("addresses.") and any(map(_is_socket, found)):
-            what = "HTTPS" if path == "addresses.https" else "DNS"
+            what = {"addresses.https": "HTTPS", "addresses.dns": "DNS"}.get(path, "gRPC")
             raise self._settings.problem(
                 path, f"{path}: {what} is not served on Unix sockets: use addresses.http"
             )
@@ -126,7 +126,7 @@ class _Derivation:
         client = values["client_addr"]
         values["addresses.http"] = values["addresses.http"] or client
         network = tuple(a for a in client if not _is_socket(a))
-        for path in ("addresses.https", "addresses.dns"):
+        for path in ("addresses.https", "addresses.dns", "addresses.grpc"):
             values[path] = values[path] or network
 
     def _advertise(self, bind: str) -> str:

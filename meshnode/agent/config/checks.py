@@ -262,6 +262,8 @@ def _tls(found: Findings) -> None:
             found.problem(one, f"{one} is set and {other} is not: they go together")
     if settings["ports.https"] > 0 and not has_pair:
         found.problem("ports.https", "ports.https: HTTPS needs a certificate: set cert_file and key_file")
+    if settings["ports.grpc_tls"] > 0 and not has_pair:
+        found.problem("ports.grpc_tls", "ports.grpc_tls: TLS needs a certificate: set cert_file and key_file")
     values["verify_incoming_rpc"] = settings["verify_incoming"] or settings["verify_incoming_rpc"]
     values["verify_incoming_https"] = settings["verify_incoming"] or settings["verify_incoming_https"]
     values["verify_outgoing"] = settings["verify_outgoing"] or hostname

@@ -16,10 +16,16 @@ _ANY: Final = frozenset({"0.0.0.0", "::"})
 def check_listeners(settings: Settings, values: dict[str, Any], *, server: bool) -> list[ConfigError]:
     """``<X> address ... already configured for <Y>`` (Consul's text) for each listener that comes too late."""
     wanted: list[tuple[str, str, str, int]] = []  # name, key, address, port
-    for name, key in (("HTTP", "http"), ("HTTPS", "https"), ("DNS", "dns")):
+    for name, key, where in (
+        ("HTTP", "http", "http"),
+        ("HTTPS", "https", "https"),
+        ("DNS", "dns", "dns"),
+        ("gRPC", "grpc", "grpc"),
+        ("gRPC TLS", "grpc_tls", "grpc"),
+    ):
         wanted += [
             (name, f"ports.{key}", address, settings[f"ports.{key}"])
-            for address in values[f"addresses.{key}"]
+            for address in values[f"addresses.{where}"]
         ]
     if server:
         wanted.append(("RPC", "ports.server", values["bind_addr"], settings["ports.server"]))

@@ -53,6 +53,7 @@ DEV_DEFAULTS: Final[Plain] = {
     "gossip_lan": _FAST,
     "gossip_wan": _FAST,
     "ui_config": {"enabled": True},
+    "ports": {"grpc": 8502},
 }
 
 

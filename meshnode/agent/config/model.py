@@ -90,6 +90,7 @@ class Addresses:
     http: tuple[str, ...] = setting("addresses.http")
     https: tuple[str, ...] = setting("addresses.https")
     dns: tuple[str, ...] = setting("addresses.dns")
+    grpc: tuple[str, ...] = setting("addresses.grpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Ports:
     serf_wan: int = setting("ports.serf_wan")
     server: int = setting("ports.server")
     dns: int = setting("ports.dns")
+    grpc: int = setting("ports.grpc")
+    grpc_tls: int = setting("ports.grpc_tls")
     #: Ranges that managed proxies and sidecars get theirs from.
     proxy_min: int = setting("ports.proxy_min_port")
     proxy_max: int = setting("ports.proxy_max_port")
@@ -311,6 +314,14 @@ class AgentConfig:
         if self.ports.dns <= 0:
             return ()
         return tuple(Address(host, self.ports.dns) for host in self.addresses.dns)
+
+    @property
+    def grpc_listeners(self) -> tuple[tuple[Address, bool], ...]:
+        """Where xDS listens, and whether with TLS; nowhere when both ports are off."""
+        ports = (self.ports.grpc, False), (self.ports.grpc_tls, True)
+        return tuple(
+            (Address(host, port), tls) for port, tls in ports if port > 0 for host in self.addresses.grpc
+        )
 
     def keyring_file(self, *, wan: bool) -> Path | None:
         """File of the pool's gossip keys; ``None`` when keys stay in memory."""

@@ -10,6 +10,7 @@ ledger of them, log lines that say why.
 ``contexts``    TLS contexts from PEM text, replaced while connections go on
 ``inbound``     from the mesh to the application; ``outbound`` the other way; ``dial`` connects
 ``flow``        an established connection's bytes (and why this design)
+``decider``     who may connect: asked once for all who wait, from memory when nobody answers
 ``reactor``     readiness of sockets; ``deadlines`` what must happen in time; ``host`` what all connections share
 """
 

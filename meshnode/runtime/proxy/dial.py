@@ -7,12 +7,16 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from meshnode.proxy.config import Endpoint
 from meshnode.runtime.proxy.deadlines import Deadlines
-from meshnode.runtime.proxy.reactor import WRITE, Reactor
+from meshnode.runtime.proxy.reactor import FAULT, WRITE, Reactor
 
-__all__ = ["Dial", "listen", "new_socket", "socket_address", "tune"]
+__all__ = ["Dial", "listen", "new_socket", "socket_address"]
+
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EALREADY)
+_DONE: Final = (0, errno.EISCONN)
 
 
 def socket_address(endpoint: Endpoint) -> str | tuple[str, int]:
@@ -21,26 +25,22 @@ def socket_address(endpoint: Endpoint) -> str | tuple[str, int]:
 
 
 def new_socket(endpoint: Endpoint) -> socket.socket:
-    """Not blocking, of the right family."""
+    """Not blocking, of the right family; TCP waits for no more to send, and notices a peer that vanished."""
     if endpoint.path:
         family = socket.AF_UNIX
     else:
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     if not endpoint.path:
-        tune(sock)
-    return sock
-
-
-def tune(sock: socket.socket) -> None:
-    """No waiting for more to send; a peer that vanished is noticed."""
-    if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock
 
 
 def listen(endpoint: Endpoint, *, backlog: int, shared: bool) -> socket.socket:
     """A listening socket. ``shared``: other processes listen on the same port. Raises ``OSError``.
+
+    What it accepts has its options (Linux), but blocks.
 
     A unix socket that nobody answers at is taken over; one that is in use is not.
     """
@@ -99,10 +99,14 @@ class Dial:
         except OSError as error:
             self._on_done(None, f"no socket: {error.strerror}")
             return
-        failure = sock.connect_ex(socket_address(self._endpoint))
-        if failure == 0:
+        address = socket_address(self._endpoint)
+        failure = sock.connect_ex(address)
+        if failure == errno.EINPROGRESS:
+            # On the same machine it is connected by now: asking costs less than being told.
+            failure = sock.connect_ex(address)
+        if failure in _DONE:
             self._on_done(sock, "")
-        elif failure == errno.EINPROGRESS:
+        elif failure in _UNDER_WAY:
             self._sock = sock
             self._deadlines.add(self, self._timeout, self._now)
             self._reactor.watch(sock, WRITE, self._ready)
@@ -119,15 +123,22 @@ class Dial:
         self._drop()
         self._on_done(None, f"{self._endpoint}: no answer within {self._timeout:g} s")
 
+    def fault(self) -> None:
+        """``on_done`` raised, or the attempt itself: it is over for whoever waits."""
+        self._drop()
+        self._on_done(None, FAULT)
+
     def _ready(self, events: int) -> None:
         sock = self._sock
         if sock is None:
             return
-        failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        failure = sock.connect_ex(socket_address(self._endpoint))
+        if failure in _UNDER_WAY:
+            return
         self._deadlines.remove(self, self._timeout)
         self._reactor.forget(sock)
         self._sock = None
-        if failure:
+        if failure not in _DONE:
             sock.close()
             self._on_done(None, f"{self._endpoint}: {os.strerror(failure)}")
         else:

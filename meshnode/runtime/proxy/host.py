@@ -6,21 +6,22 @@ import logging
 import socket
 import ssl
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from meshnode.proxy.authorize import Expectation, Identity, Refusal, judge, read_peer
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
 from meshnode.proxy.ledger import Direction, Ledger
 from meshnode.runtime.proxy.contexts import Contexts
 from meshnode.runtime.proxy.deadlines import Deadlines
+from meshnode.runtime.proxy.decider import Decider
 from meshnode.runtime.proxy.flow import Flow, TlsEnd
-from meshnode.runtime.proxy.interfaces import Authorizer, Discovery
-from meshnode.runtime.proxy.reactor import Reactor
+from meshnode.runtime.proxy.interfaces import Discovery
+from meshnode.runtime.proxy.reactor import Faulty, Reactor
 
-__all__ = ["CLOSED_EARLY", "ProxyHost", "handshake_failure", "log", "peer_name"]
+__all__ = ["CLOSED_EARLY", "ProxyHost", "guarded", "handshake_failure", "log", "peer_name"]
 
 log: Final = logging.getLogger("meshnode.proxy")
 
@@ -49,6 +50,15 @@ _REASONS: Final[dict[str, str]] = {
 }
 
 
+async def guarded(owner: Faulty, work: Coroutine[Any, Any, None]) -> None:
+    """``work`` for a connection: an error of ours ends it, as one in a handler of the reactor does."""
+    try:
+        await work
+    except Exception:
+        log.exception("a proxied connection failed")
+        owner.fault()
+
+
 def handshake_failure(error: Exception) -> str:
     """Why a handshake failed, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -72,7 +82,7 @@ class ProxyHost:
     """``clock`` gives monotonic seconds, ``wall_clock`` an aware instant."""
 
     reactor: Reactor
-    authorizer: Authorizer
+    decider: Decider
     discovery: Discovery
     clock: Callable[[], float]
     wall_clock: Callable[[], datetime]

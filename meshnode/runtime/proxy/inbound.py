@@ -17,14 +17,16 @@ from meshnode.proxy.config import Endpoint, PublicListener
 from meshnode.proxy.decision_cache import Decision
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd, reset
-from meshnode.runtime.proxy.host import CLOSED_EARLY, ProxyHost, handshake_failure
-from meshnode.runtime.proxy.reactor import READ
+from meshnode.runtime.proxy.host import CLOSED_EARLY, ProxyHost, guarded, handshake_failure
+from meshnode.runtime.proxy.reactor import FAULT, READ
 from meshnode.runtime.tasks import spawn
 
 __all__ = ["MAX_HANDSHAKE_BYTES", "Inbound"]
 
 #: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
 MAX_HANDSHAKE_BYTES: Final = 128 * 1024
+#: Read of a client before anything is known of it.
+HELLO_BYTES: Final = 16 * 1024
 #: Addresses of a name that are tried.
 _MAX_ADDRESSES: Final = 4
 _TLS_HANDSHAKE: Final = 0x16
@@ -99,10 +101,20 @@ class Inbound:
         reset(sock)
         if self._dial is not None:
             self._dial.cancel()
+        self._forget()
         if kind:
             source = self._identity.uri if self._identity is not None else ""
             self._host.refuse(self._settings.name, self._peer, kind, reason, source=source, rule=rule)
         self._leave()
+
+    def fault(self) -> None:
+        """Close it."""
+        self.drop("error", FAULT)
+
+    def _forget(self) -> TlsEnd | None:
+        """Hold on to nothing that holds us: TLS state is too large to wait for a collection. Returns that state."""
+        end, self._end, self._dial = self._end, None, None
+        return end
 
     def _leave(self) -> None:
         left, self._on_left = self._on_left, None
@@ -114,10 +126,14 @@ class Inbound:
         if sock is None:
             return
         try:
-            if self._end is None and not self._hello(sock):
-                return
-            end = cast(TlsEnd, self._end)
-            count = end.receive()
+            end = self._end
+            if end is None:
+                end = self._hello(sock)
+                if end is None:
+                    return
+                count = end.incoming.pending
+            else:
+                count = end.receive()
             self._received += count
             if not count:
                 self.drop("handshake", "it closed the connection during the handshake")
@@ -134,21 +150,21 @@ class Inbound:
             return
         self._shaken(sock, end)
 
-    def _hello(self, sock: socket.socket) -> bool:
-        """Look at the first byte before OpenSSL does."""
-        first = sock.recv(1, socket.MSG_PEEK)
+    def _hello(self, sock: socket.socket) -> TlsEnd | None:
+        """Look at the first byte before OpenSSL does; returns its state with what was received."""
+        first = sock.recv(HELLO_BYTES)
         if not first:
             self.drop(CLOSED_EARLY, "it closed the connection and had sent nothing")
-            return False
+            return None
         if first[0] != _TLS_HANDSHAKE:
             sock.send(_TLS_ALERT_BYTES)
             self.drop("plaintext", "it does not speak TLS: connect through a sidecar")
-            return False
-        self._end = TlsEnd(sock, self._host.contexts.server, server=True)
-        return True
+            return None
+        self._end = TlsEnd(sock, self._host.contexts.server_for(first, self._host.clock()), server=True)
+        self._end.incoming.write(first)
+        return self._end
 
     def _shaken(self, sock: socket.socket, end: TlsEnd) -> None:
-        self._host.reactor.forget(sock)
         identity = self._host.identify(end, uris=frozenset(), datacenters=self._settings.source_datacenters)
         if isinstance(identity, Refusal):
             self.drop(f"identity.{identity.code}", identity.because)
@@ -159,24 +175,13 @@ class Inbound:
         if decision is not None:
             self._decided(decision)
         else:
-            spawn(self._ask(identity), name=f"proxy decision for {identity.uri}")
+            spawn(guarded(self, self._ask(identity)), name=f"proxy decision for {identity.uri}")
+        if self._sock is not None:
+            # What it sends now waits until there is somebody to pass it on to.
+            self._host.reactor.forget(sock)
 
     async def _ask(self, identity: Identity) -> None:
-        host, source = self._host, (identity.uri, identity.serial)
-        for _ in range(3):  # an answer from before a change is asked for again
-            generation = host.decisions.generation
-            try:
-                decision = await host.authorizer.decide(identity)
-            except Exception as error:  # noqa: BLE001  whatever went wrong, nobody is let in by it
-                decision = host.decisions.without_answer(
-                    source, host.clock(), str(error) or type(error).__name__
-                )
-                break
-            if host.decisions.store(source, decision, host.clock(), generation):
-                break
-        else:
-            decision = Decision(False, "decisions changed again and again while this one was asked for")
-        self._decided(decision)
+        self._decided(await self._host.decider.decide(identity))
 
     def _decided(self, decision: Decision) -> None:
         if self._sock is None:
@@ -188,7 +193,10 @@ class Inbound:
             return
         self._host.deadlines.remove(self, self._timeout)
         if self._settings.local_app.named:
-            spawn(self._resolve(identity, decision), name=f"proxy address of {self._settings.local_app}")
+            spawn(
+                guarded(self, self._resolve(identity, decision)),
+                name=f"proxy address of {self._settings.local_app}",
+            )
         else:
             self._connect([self._settings.local_app], "", identity, decision)
 
@@ -231,17 +239,20 @@ class Inbound:
         if sock is None:
             app.close()
             return
-        if self._generation != self._host.decisions.generation:
-            # Decisions changed while the application was being connected to.
+        known = self._host.decisions.fresh((identity.uri, identity.serial), self._host.clock())
+        if known is not None and known.allowed:
+            decision = known
+        elif known is not None or self._generation != self._host.decisions.generation:
+            # Decisions changed while the application was being connected to, or one from memory has its answer now.
             app.close()
             self._host.deadlines.add(self, self._timeout, self._host.clock())
-            spawn(self._ask(identity), name=f"proxy decision for {identity.uri}")
+            spawn(guarded(self, self._ask(identity)), name=f"proxy decision for {identity.uri}")
             return
         self._sock = None
         self._leave()
         self._host.begin(
             "inbound",
-            cast(TlsEnd, self._end),
+            cast(TlsEnd, self._forget()),
             app,
             listener=self._settings.name,
             peer=self._peer,

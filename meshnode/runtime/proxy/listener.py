@@ -16,7 +16,7 @@ from typing import Final
 
 from meshnode.base.errors import ConfigError
 from meshnode.proxy.config import Endpoint, PublicListener, Upstream
-from meshnode.runtime.proxy.dial import listen, tune
+from meshnode.runtime.proxy.dial import listen
 from meshnode.runtime.proxy.flow import reset
 from meshnode.runtime.proxy.host import ProxyHost, log, peer_name
 from meshnode.runtime.proxy.inbound import Inbound
@@ -94,6 +94,11 @@ class Listener:
         for client in list(self._waiting):
             client.drop("", "")
 
+    def fault(self) -> None:
+        """One client was too much: the next ones are accepted all the same."""
+        if self._sock is not None:
+            self._host.reactor.watch(self._sock, READ, self._accept)
+
     def _accept(self, events: int) -> None:
         listening = self._sock
         if listening is None:
@@ -110,7 +115,6 @@ class Listener:
                 return
             try:
                 sock.setblocking(False)
-                tune(sock)
             except OSError:
                 sock.close()
                 continue
@@ -153,7 +157,11 @@ class Listener:
                 return
             client = Outbound(self._host, self._destination, sock, peer, self._left, self._establish)
         self._waiting[client] = None
-        client.start()
+        try:
+            client.start()
+        except Exception:  # noqa: BLE001  whatever it is, it is this client's
+            log.exception("a proxied connection failed")
+            client.fault()
 
     def _establish(self) -> Callable[[], None]:
         self.established += 1

@@ -7,6 +7,7 @@ been read by then, so nothing is sent twice.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import random
 import socket
@@ -19,11 +20,12 @@ from meshnode.proxy.authorize import Refusal
 from meshnode.proxy.balance import Balancer, Instance
 from meshnode.proxy.config import Endpoint, Upstream
 from meshnode.proxy.decision_cache import Decision
+from meshnode.runtime.proxy.contexts import Contexts
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd, reset
-from meshnode.runtime.proxy.host import ProxyHost, handshake_failure
+from meshnode.runtime.proxy.host import ProxyHost, guarded, handshake_failure
 from meshnode.runtime.proxy.inbound import MAX_HANDSHAKE_BYTES
-from meshnode.runtime.proxy.reactor import READ
+from meshnode.runtime.proxy.reactor import FAULT, READ
 from meshnode.runtime.tasks import spawn
 
 __all__ = ["INSTANCES_AGE", "Destination", "Outbound"]
@@ -76,6 +78,12 @@ class Destination:
         return ""
 
 
+@functools.lru_cache(maxsize=1024)
+def _endpoint(address: str, port: int) -> Endpoint:
+    """Checked once, not for each connection."""
+    return Endpoint(address, port)
+
+
 async def _resolved(instance: Instance) -> list[Instance]:
     """An instance registered under a name is one for each of its addresses."""
     try:
@@ -93,6 +101,7 @@ class Outbound:
 
     __slots__ = (
         "_app",
+        "_contexts",
         "_dial",
         "_end",
         "_establish",
@@ -100,6 +109,7 @@ class Outbound:
         "_host",
         "_instance",
         "_left",
+        "_offered",
         "_on_left",
         "_peer",
         "_received",
@@ -117,6 +127,8 @@ class Outbound:
     ) -> None:
         self._establish = establish
         self._host = host
+        #: Those of the handshake under way: a certificate may be replaced before its end, and sessions belong to them.
+        self._contexts: Contexts = host.contexts
         self._to = destination
         self._app: socket.socket | None = app
         self._peer = peer
@@ -126,6 +138,7 @@ class Outbound:
         self._end: TlsEnd | None = None
         self._dial: Dial | None = None
         self._received = 0
+        self._offered = False
         self._failures: list[str] = []
 
     def start(self) -> None:
@@ -135,7 +148,7 @@ class Outbound:
             self._left = known
             self._next()
         else:
-            spawn(self._ask(), name=f"proxy instances of {self._to.settings.name}")
+            spawn(guarded(self, self._ask()), name=f"proxy instances of {self._to.settings.name}")
 
     async def _ask(self) -> None:
         self._left, failure = await self._to.ask()
@@ -155,6 +168,10 @@ class Outbound:
             own = self._host.contexts.identity.uri
             self._host.refuse(self._to.settings.name, self._peer, kind, reason, source=own)
         self._on_left(self)
+
+    def fault(self) -> None:
+        """Close it."""
+        self.drop("error", FAULT)
 
     def _give_up_instance(self) -> None:
         if self._dial is not None:
@@ -176,7 +193,7 @@ class Outbound:
         self._dial = Dial(
             host.reactor,
             host.deadlines,
-            Endpoint(instance.address, instance.port),
+            _endpoint(instance.address, instance.port),
             timeout=self._to.settings.connect_timeout,
             now=host.clock(),
             on_done=self._connected,
@@ -209,9 +226,15 @@ class Outbound:
             self._failed(reason)
             return
         contexts, now = self._host.contexts, self._host.clock()
+        self._contexts = contexts
         session = contexts.sessions.get(self._session_key(), now)
         self._received = 0
-        self._end = TlsEnd(sock, contexts.client, server=False, session=session)
+        self._offered = session is not None
+        try:
+            self._end = TlsEnd(sock, contexts.client, server=False, session=session)
+        except BaseException:
+            sock.close()
+            raise
         self._host.deadlines.add(self, self._to.settings.connect_timeout, now)
         self._host.reactor.watch(sock, READ, self._ready)
         try:
@@ -235,22 +258,23 @@ class Outbound:
         except BlockingIOError:
             return
         except (ssl.SSLError, OSError) as error:
-            self._host.contexts.sessions.drop(self._session_key())
+            self._contexts.sessions.drop(self._session_key())
             self._failed(f"{self._where()}: {handshake_failure(error)}")
             return
         self._shaken(end)
 
     def _shaken(self, end: TlsEnd) -> None:
         host, instance = self._host, cast(Instance, self._instance)
-        host.reactor.forget(end.sock)
         host.deadlines.remove(self, self._to.settings.connect_timeout)
         identity = host.identify(end, uris=frozenset({instance.spiffe_id}), datacenters=frozenset())
         if isinstance(identity, Refusal):
-            host.contexts.sessions.drop(self._session_key())
+            self._contexts.sessions.drop(self._session_key())
             self._failed(f"{self._where()}: {identity.because}")
             return
         self._to.balancer.succeeded(instance)
-        sessions, key, now = host.contexts.sessions, self._session_key(), host.clock()
+        sessions, key, now = self._contexts.sessions, self._session_key(), host.clock()
+        if self._offered:
+            sessions.offered(key, reused=bool(end.tls.session_reused))
         host.counters["upstream.resumed" if end.tls.session_reused else "upstream.full_handshakes"] += 1
         # The ticket of TLS 1.3 comes with the first bytes; kept only by the contexts that it belongs to.
         wanted = not end.tls.session_reused or sessions.wants(key, now)

@@ -11,22 +11,37 @@ import logging
 import select
 import socket
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["READ", "WRITE", "Handler", "Reactor"]
+__all__ = ["FAULT", "READ", "WRITE", "Faulty", "Handler", "Reactor"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 #: Events handled before the event loop has its turn.
 BATCH: Final = 128
 
+#: What is told of a connection that ends by an error of ours; the log has the error.
+FAULT: Final = "an error in the proxy itself"
+
 Handler: TypeAlias = Callable[[int], None]
 
 _log = logging.getLogger("meshnode.proxy")
 
 
+@runtime_checkable
+class Faulty(Protocol):
+    """What the handlers belong to."""
+
+    def fault(self) -> None:
+        """One of its handlers raised: end what it stands for, so that nobody waits for it."""
+        ...
+
+
 class Reactor:
-    """``watch`` a socket for ``READ``, ``WRITE`` or both; watching for nothing is the same as ``forget``."""
+    """``watch`` a socket for ``READ``, ``WRITE`` or both; watching for nothing is the same as ``forget``.
+
+    A handler that raises is called no more; the object that it is a method of is told, see :class:`Faulty`.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -56,6 +71,10 @@ class Reactor:
         if self._handlers.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
 
+    def release(self, sock: socket.socket) -> None:
+        """Stop watching a socket that is closed at once: the system takes it out of the set then."""
+        self._handlers.pop(sock.fileno(), None)
+
     def close(self) -> None:
         """Watch nothing any more."""
         self._loop.remove_reader(self._epoll.fileno())
@@ -75,5 +94,14 @@ class Reactor:
                 if handlers.get(descriptor) is known:
                     del handlers[descriptor]
                     self._epoll.unregister(descriptor)
+                self._tell(known[0])
             if self._epoll.closed:
                 return
+
+    def _tell(self, handler: Handler) -> None:
+        owner = getattr(handler, "__self__", None)
+        if isinstance(owner, Faulty):
+            try:
+                owner.fault()
+            except Exception:  # noqa: BLE001  as above
+                _log.exception("a connection that failed could not be ended")

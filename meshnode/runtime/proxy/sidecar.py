@@ -20,10 +20,11 @@ from meshnode.base.errors import ConfigError
 from meshnode.base.metrics import Metrics
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener, Upstream, diff
-from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
+from meshnode.proxy.decision_cache import DecisionCache, SourceKey
 from meshnode.proxy.ledger import Direction, Ledger
 from meshnode.proxy.report import ledger_body
 from meshnode.runtime.proxy.contexts import Contexts, make_contexts
+from meshnode.runtime.proxy.decider import Decider
 from meshnode.runtime.proxy.flow import Flow
 from meshnode.runtime.proxy.host import ProxyHost, log
 from meshnode.runtime.proxy.interfaces import Authorizer, CertificateProvider, Discovery
@@ -37,8 +38,8 @@ __all__ = ["Sidecar"]
 TICK_INTERVAL: Final = 0.1
 #: Seconds until a broken subscription is tried again.
 RETRY_INTERVAL: Final = 1.0
-#: Sources asked about at once after a change.
-_MAX_QUESTIONS: Final = 64
+#: Seconds between two questions about sources that nobody has said anything of, at most.
+MAX_ASK_INTERVAL: Final = 15.0
 
 
 class Sidecar:
@@ -69,6 +70,9 @@ class Sidecar:
         self._wall_clock = wall_clock
         self._rng = rng or random.Random()
         self._decisions = decisions or DecisionCache()
+        self._decider = Decider(authorizer, self._decisions, clock, on_silence=self._let_in_by_memory)
+        #: Sources that go on although nobody answered about them.
+        self._unanswered: dict[SourceKey, Identity] = {}
         self._shared = shared
         self._announcing = logging.INFO if announce else logging.DEBUG
         self.ledger = Ledger(first_id=first_id, id_step=id_step)
@@ -77,8 +81,6 @@ class Sidecar:
         self._listeners: dict[Endpoint, Listener] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
-        #: The sources of live connections are being asked about again.
-        self._rechecking = asyncio.Lock()
 
     # Life
 
@@ -90,7 +92,7 @@ class Sidecar:
             contexts = await ready
             self._host = ProxyHost(
                 Reactor(),
-                self._authorizer,
+                self._decider,
                 self._discovery,
                 self._clock,
                 self._wall_clock,
@@ -101,6 +103,7 @@ class Sidecar:
             )
             self._tasks.append(spawn(self._tick(), name="proxy deadlines"))
             self._tasks.append(spawn(self._follow_decisions(), name="proxy decisions"))
+            self._tasks.append(spawn(self._ask_again(), name="proxy sources without an answer"))
             started = self._change(config)
         except BaseException:
             await self.stop(drain_timeout=0.0)
@@ -149,6 +152,9 @@ class Sidecar:
         for settings in changes.update:
             self._listeners[settings.bind].update(settings)
         self._listeners |= started
+        if config.public is not None:
+            ages = config.public.decision_refresh, config.public.decision_max_age
+            self._decisions.limit(refresh_after=ages[0], max_age=ages[1])
         self.config = config
         return list(started.values())
 
@@ -192,6 +198,7 @@ class Sidecar:
             for flow in list(host.flows.values()):
                 flow.end("the proxy stops")
         await cancel_and_wait(*self._tasks)
+        await self._decider.close()
         self._tasks.clear()
         if host is not None:
             host.reactor.close()
@@ -281,34 +288,41 @@ class Sidecar:
     async def recheck(self) -> int:
         """Ask again about every source with live connections, and cut what is denied. Returns how many were cut.
 
-        When nobody answers about a source its connections go on: they were allowed, and new ones are refused in time.
+        When nobody answers about a source its connections go on: they were allowed, new ones are refused in time, and
+        it is asked about until somebody answers.
         """
         self._decisions.invalidate()
-        async with self._rechecking:
-            generation = self._decisions.generation
-            limit = asyncio.Semaphore(_MAX_QUESTIONS)
-            sources = self.ledger.inbound_sources()
-            answers = await asyncio.gather(*(self._ask(source, limit) for source in sources))
-            now = self._clock()
-            decided: dict[SourceKey, Decision] = {}
-            for source, decision in zip(sources, answers, strict=True):
-                if decision is not None:
-                    decided[source] = decision
-                    self._decisions.store(source, decision, now, generation)
-            return sum(
-                self.cut(entry.id, because) for entry, because in self.ledger.forbidden_by(decided.get)
-            )
+        return sum(await asyncio.gather(*map(self._enforce, self.ledger.inbound_sources())))
 
-    async def _ask(self, source: SourceKey, limit: asyncio.Semaphore) -> Decision | None:
-        identity = self._ready_host().identity_of(source)
+    async def _enforce(self, source: SourceKey) -> int:
+        identity = self._unanswered.get(source) or self._ready_host().identity_of(source)
         if identity is None:
-            return None
-        async with limit:
-            try:
-                return await self._authorizer.decide(identity)
-            except Exception as error:  # noqa: BLE001  whatever went wrong, it says nothing about the source
-                log.warning("connections of %s go on: nobody could be asked: %s", source[0], error)
-                return None
+            return 0
+        answer = await self._decider.ask(identity)
+        if isinstance(answer, str):
+            if source not in self._unanswered:
+                self._unanswered[source] = identity
+                log.warning("connections of %s go on: nobody could be asked: %s", source[0], answer)
+            return 0
+        self._unanswered.pop(source, None)
+        return sum(self.cut(entry.id, answer.because) for entry in self.ledger.forbidden_by(source, answer))
+
+    def _let_in_by_memory(self, source: Identity) -> None:
+        """Whatever is said of it later has to end its connections too."""
+        if (source.uri, source.serial) not in self._unanswered:
+            self._unanswered[source.uri, source.serial] = source
+            log.warning("%s is let in by the last decision: nobody answers", source.uri)
+
+    async def _ask_again(self) -> None:
+        pause = RETRY_INTERVAL
+        while True:
+            await asyncio.sleep(pause)
+            now = self._clock()
+            for source in list(self._unanswered):
+                if not (self.ledger.has_source(source) or self._decisions.holds(source, now)):
+                    del self._unanswered[source]
+            await asyncio.gather(*map(self._enforce, list(self._unanswered)))
+            pause = min(MAX_ASK_INTERVAL, pause * 2) if self._unanswered else RETRY_INTERVAL
 
     # Following
 

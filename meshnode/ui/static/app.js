@@ -36,7 +36,7 @@ const PAGES = {
 
 const main = document.getElementById("main");
 let current = null;
-let shownPlace = "";
+let shownPlace = null;
 let agent = {};
 
 function start() {
@@ -47,7 +47,13 @@ function start() {
   document.getElementById("token").addEventListener("click", openToken);
   fill(
     document.getElementById("pages"),
-    h("ul", {}, Object.entries(PAGES).filter(([, page]) => page.title).map(([word, page]) => entry(word, page))),
+    h(
+      "ul",
+      {},
+      Object.entries(PAGES)
+        .filter(([, page]) => page.title)
+        .map(([word, page]) => entry(word, page)),
+    ),
   );
   window.addEventListener("hashchange", () => go());
   window.addEventListener("beforeunload", (event) => {
@@ -65,7 +71,10 @@ function entry(word, page) {
 
 /** Consul's own page has paths such as `/ui/dc1/services/web`: they lead to the same here. */
 function fromOldPlace() {
-  const parts = location.pathname.replace(/^\/ui\/?/, "").split("/").filter(Boolean);
+  const parts = location.pathname
+    .replace(/^\/ui\/?/, "")
+    .split("/")
+    .filter(Boolean);
   if (!parts.length || location.hash) return;
   const found = parts[0] in PAGES ? parts : parts.slice(1);
   history.replaceState(null, "", `/ui/#/${found.join("/")}`);
@@ -76,10 +85,10 @@ function go({ again = false } = {}) {
   if (location.hash === shownPlace && !again) return;
   const reason = current?.unsaved();
   if (reason && !again && !window.confirm(reason)) {
-    history.replaceState(null, "", shownPlace);
+    history.replaceState(null, "", shownPlace || "#/");
     return;
   }
-  const first = shownPlace === "";
+  const first = shownPlace === null;
   shownPlace = location.hash;
   const { word, names } = places(location.hash);
   current?.end();
@@ -120,7 +129,11 @@ function mark(word) {
 }
 
 function lost(view) {
-  view.page("Not found", {}, empty("There is no such page.", h("a", { href: "#/overview" }, "Go to the overview")));
+  view.page(
+    "Not found",
+    {},
+    empty("There is no such page.", h("a", { href: "#/overview" }, "Go to the overview")),
+  );
 }
 
 async function openToken() {
@@ -137,7 +150,11 @@ async function describe() {
   const where = document.getElementById("where");
   try {
     agent = (await call("/v1/agent/self")).value;
-    fill(where, name(agent.Config.NodeName), h("span", { class: "quiet" }, ` ${shown(agent.Config.Datacenter)}`));
+    fill(
+      where,
+      name(agent.Config.NodeName),
+      h("span", { class: "quiet" }, ` ${shown(agent.Config.Datacenter)}`),
+    );
   } catch {
     fill(where, location.host);
   }

@@ -12,6 +12,7 @@ from ansible_collections.meshnode.lab.plugins.modules import (
     mesh_csr,
     mesh_etcd,
     mesh_gossip_key,
+    mesh_services,
 )
 
 from meshnode.pki.keys import KEY_TYPES
@@ -34,7 +35,7 @@ def spec_of(module: Any) -> dict[str, Any]:
     return dict(raised.value.args[0]["argument_spec"])
 
 
-MODULES = [mesh_ca, mesh_certificate, mesh_csr, mesh_etcd, mesh_gossip_key]
+MODULES = [mesh_ca, mesh_certificate, mesh_csr, mesh_etcd, mesh_gossip_key, mesh_services]
 
 
 def compare(documented: dict[str, Any], spec: dict[str, Any]) -> None:

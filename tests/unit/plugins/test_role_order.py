@@ -15,6 +15,7 @@ FOLDERS = (
     "roles/mesh_gossip",
     "roles/mesh_node",
     "roles/mesh_pki",
+    "roles/mesh_services",
     "playbooks",
 )
 SOURCES = sorted(

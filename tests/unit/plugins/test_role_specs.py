@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).parents[3] / "roles"
-OURS = ("mesh_capture", "mesh_etcd", "mesh_gossip", "mesh_node", "mesh_pki")
+OURS = ("mesh_capture", "mesh_etcd", "mesh_gossip", "mesh_node", "mesh_pki", "mesh_services")
 
 
 def load(role: str, name: str) -> dict[str, Any]:

@@ -95,6 +95,7 @@ SERVICE: Final = (
     Key("connect.proxy.exec_mode", _S, "daemon", "How it is started."),
     Key("connect.proxy.config", Kind.OPEN, {}, "`bind_address`, `bind_port`, `tcp_check_address`, "
         "`disable_tcp_check`, `local_service_address`, `local_connect_timeout_ms`, `handshake_timeout_ms`, "
+        "`decision_refresh_ms`, `decision_max_age_ms`, "
         "`telemetry`, `upstreams` (`destination_type`, `destination_name`, `destination_namespace`, "
         "`destination_datacenter`, `local_bind_address`, `local_bind_port`, `connect_timeout_ms`)."),
     Key("connect.sidecar_service", Kind.OBJECT, None, "A sidecar, registered with the service.", shape="service"),

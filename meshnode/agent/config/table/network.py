@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind
-from meshnode.agent.config.table.reasons import CONNECT, LATER, XDS
+from meshnode.agent.config.table.reasons import CONNECT, LATER
 
 __all__ = ["JOINING", "NETWORK"]
 
@@ -24,7 +24,7 @@ NETWORK: Final = (
     Key("addresses.http", _AA, "", "Addresses of HTTP; may hold `unix:///path`.", shown="`client_addr`"),
     Key("addresses.https", _AA, "", "Addresses of HTTPS.", shown="`client_addr`"),
     Key("addresses.dns", _AA, "", "Addresses of DNS.", shown="`client_addr`"),
-    Key("addresses.grpc", _AA, "", "Addresses of gRPC.", XDS),
+    Key("addresses.grpc", _AA, "", "Addresses of gRPC, with and without TLS.", shown="`client_addr`"),
     Key("unix_sockets", Kind.OBJECT, {}, "Ownership of the sockets that are created."),
     Key("unix_sockets.user", _S, "", "Owner: a name or a number."),
     Key("unix_sockets.group", _S, "", "Group: a name or a number."),
@@ -36,8 +36,8 @@ NETWORK: Final = (
     Key("ports.serf_wan", _P, 8302, "WAN gossip, TCP and UDP.", flag="serf-wan-port"),
     Key("ports.server", _P, 8300, "RPC of servers.", flag="server-port"),
     Key("ports.dns", _P, 8600, "DNS interface, UDP and TCP.", flag="dns-port"),
-    Key("ports.grpc", _P, -1, "xDS for Envoy; 8502 in Consul.", XDS),
-    Key("ports.grpc_tls", _P, -1, "xDS over TLS.", XDS),
+    Key("ports.grpc", _P, -1, "xDS for Envoy; 8502 in `-dev`, and in Consul.", flag="grpc-port"),
+    Key("ports.grpc_tls", _P, -1, "xDS over TLS; 8503 in Consul."),
     Key("ports.proxy_min_port", _P, 20000, "First port of managed proxies."),
     Key("ports.proxy_max_port", _P, 20255, "Last port of managed proxies."),
     Key("ports.sidecar_min_port", _P, 21000, "First port of sidecars that name none."),

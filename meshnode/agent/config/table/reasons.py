@@ -26,7 +26,7 @@ CENTRAL: Final = Refused(
     _LATER + "config entries are read by proxies, services are registered as they are written"
 )
 CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
-XDS: Final = Refused(_LATER + "Envoy is served once the service mesh is there")
+XDS: Final = Refused(_LATER + "Envoy is told of each change at once")
 DNS_CACHE: Final = Refused(_LATER + "DNS answers come from the servers, which is as fast")
 UI: Final = Refused(_LATER + "the agent serves its own web page, under /ui/: set ui")
 AUTO_CONFIG: Final = Refused(

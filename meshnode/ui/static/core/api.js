@@ -21,7 +21,9 @@ export class ApiError extends Error {
 
   /** Whether trying again may help: nobody answers, or nobody leads. */
   get passing() {
-    return this.status === 0 || this.status === 429 || this.status >= 502 || /No cluster leader/.test(this.message);
+    return (
+      this.status === 0 || this.status === 429 || this.status >= 502 || /No cluster leader/.test(this.message)
+    );
   }
 }
 
@@ -56,7 +58,10 @@ export function query(address, fields) {
  * One call: `{status, value, index}`. `body` is sent as JSON, or as it is when it is bytes. With `missing`, 404 is an
  * answer whose value is `null`. Numbers too large for JavaScript (flags of keys) come as text. Throws ApiError.
  */
-export async function call(address, { method = "GET", body, signal, missing = false, timeout = TIMEOUT } = {}) {
+export async function call(
+  address,
+  { method = "GET", body, signal, missing = false, timeout = TIMEOUT } = {},
+) {
   const headers = { Accept: "application/json" };
   if (token()) headers["X-Consul-Token"] = token();
   const raw = body instanceof Uint8Array || body === undefined;
@@ -75,7 +80,10 @@ export async function call(address, { method = "GET", body, signal, missing = fa
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, ended.aborted ? `no answer within ${timeout / 1000} s` : "the agent does not answer");
+    throw new ApiError(
+      0,
+      ended.aborted ? `no answer within ${timeout / 1000} s` : "the agent does not answer",
+    );
   }
   const index = Number(response.headers.get("X-Consul-Index") ?? 0);
   if (missing && response.status === 404) return { status: 404, value: null, index };

@@ -33,30 +33,38 @@ export function retryNow() {
  */
 export async function follow(address, { signal, show, failed, missing = false }) {
   let index = 0;
-  await repeatedly(signal, async (visible) => {
-    const waiting = index ? { index, wait: `${WAIT_SECONDS}s` } : {};
-    const answer = await call(query(address, waiting), {
-      signal: visible,
-      missing,
-      timeout: (WAIT_SECONDS + 15) * 1000,
-    });
-    // An index that went back is of another life of the cluster: begin again.
-    const known = answer.index === index && index !== 0;
-    index = answer.index < index ? 0 : answer.index;
-    if (!known) show(answer.value);
-    return index ? MIN_PAUSE : MIN_PAUSE * 4;
-  }, (error) => {
-    index = 0;
-    failed(error);
-  });
+  await repeatedly(
+    signal,
+    async (visible) => {
+      const waiting = index ? { index, wait: `${WAIT_SECONDS}s` } : {};
+      const answer = await call(query(address, waiting), {
+        signal: visible,
+        missing,
+        timeout: (WAIT_SECONDS + 15) * 1000,
+      });
+      // An index that went back is of another life of the cluster: begin again.
+      const known = answer.index === index && index !== 0;
+      index = answer.index < index ? 0 : answer.index;
+      if (!known) show(answer.value);
+      return index ? MIN_PAUSE : MIN_PAUSE * 4;
+    },
+    (error) => {
+      index = 0;
+      failed(error);
+    },
+  );
 }
 
 /** Ask `address`, which can't wait for a change, every `seconds`. As `follow` otherwise. */
 export async function repeat(address, seconds, { signal, show, failed, missing = false }) {
-  await repeatedly(signal, async (visible) => {
-    show((await call(address, { signal: visible, missing })).value);
-    return seconds * 1000;
-  }, failed);
+  await repeatedly(
+    signal,
+    async (visible) => {
+      show((await call(address, { signal: visible, missing })).value);
+      return seconds * 1000;
+    },
+    failed,
+  );
 }
 
 async function repeatedly(signal, ask, failed) {
@@ -73,7 +81,10 @@ async function repeatedly(signal, ask, failed) {
     } catch (error) {
       if (signal.aborted) return;
       if (visible.signal.aborted) continue;
-      if (!(error instanceof ApiError)) throw error;
+      if (!(error instanceof ApiError)) {
+        failed(new ApiError(500, `the page itself failed: ${error.message}`));
+        throw error;
+      }
       failures += 1;
       if (error.passing) changed(error);
       else {

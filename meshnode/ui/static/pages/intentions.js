@@ -19,25 +19,48 @@ export function intentions(view, tab = "matrix") {
     return;
   }
   const known = { services: [], intentions: null };
-  const create = button("New intention", () => editIntention(view, null, known.services), { class: "primary" });
+  const create = button("New intention", () => editIntention(view, null, known.services), {
+    class: "primary",
+  });
   const shownAs = { matrix: asMatrix, graph: asGraph, list: asList, explain: asExplain }[tab](view, known);
   view.page(
     "Intentions",
-    { about: "Who may talk to whom. The most exact intention decides; where none fits, the default does.", actions: [create] },
-    h("nav", { class: "tabs", "aria-label": "Ways to see intentions" }, h("ul", {}, Object.entries(TABS).map(([word, title]) => h(
-      "li",
-      {},
-      h("a", { href: place("intentions", word), "aria-current": word === tab ? "page" : null }, title),
-    )))),
-    view.live("/v1/connect/intentions", (rows) => {
-      known.intentions = rows;
-      return shownAs();
-    }, { label: "intentions" }),
+    {
+      about: "Who may talk to whom. The most exact intention decides; where none fits, the default does.",
+      actions: [create],
+    },
+    h(
+      "nav",
+      { class: "tabs", "aria-label": "Ways to see intentions" },
+      h(
+        "ul",
+        {},
+        Object.entries(TABS).map(([word, title]) =>
+          h(
+            "li",
+            {},
+            h("a", { href: place("intentions", word), "aria-current": word === tab ? "page" : null }, title),
+          ),
+        ),
+      ),
+    ),
+    view.live(
+      "/v1/connect/intentions",
+      (rows) => {
+        known.intentions = rows;
+        return shownAs();
+      },
+      { label: "intentions" },
+    ),
   );
-  view.listen("/v1/internal/ui/services", (rows) => {
-    known.services = rows.filter((row) => !row.Kind).map((row) => row.Name);
-    if (known.intentions) shownAs();
-  }, { seconds: 20 });
+  view.listen(
+    "/v1/internal/ui/services",
+    (rows) => {
+      known.services = rows.filter((row) => !row.Kind).map((row) => row.Name);
+      if (known.intentions) shownAs();
+    },
+    { seconds: 20 },
+  );
 }
 
 function asMatrix(view, known) {
@@ -46,10 +69,14 @@ function asMatrix(view, known) {
     chosen: (source, destination) => explainPair(view, source, destination, known),
   });
   // What the default is, the agent says; any pair that no intention fits would tell.
-  view.listen("/v1/connect/intentions/explain?source=meshnode-page&destination=meshnode-page", (found) => {
-    cells.setDefault(found.Default);
-    if (known.intentions) draw();
-  }, { seconds: 60 });
+  view.listen(
+    "/v1/connect/intentions/explain?source=meshnode-page&destination=meshnode-page",
+    (found) => {
+      cells.setDefault(found.Default);
+      if (known.intentions) draw();
+    },
+    { seconds: 60 },
+  );
   const draw = () => cells.show(["*", ...names(known.services, known.intentions)]);
   return draw;
 }
@@ -77,21 +104,39 @@ function asList(view, known) {
     caption: "Intentions",
     key: (row) => row.ID,
     text: (row) => `${sourceOf(row)} ${destinationOf(row)} ${row.Action} ${row.Description}`,
-    empty: () => empty(
-      "There are no intentions that you may see.",
-      "The default decides about every pair. Make the first one with New intention, or use a token that may read intentions.",
-    ),
+    empty: () =>
+      empty(
+        "There are no intentions that you may see.",
+        "The default decides about every pair. Make the first one with New intention, ",
+        "or use a token that may read intentions.",
+      ),
     columns: [
       { head: "Source", sort: sourceOf, cell: (row) => end(row.SourceName, sourceOf(row)) },
-      { head: "Destination", sort: destinationOf, cell: (row) => end(row.DestinationName, destinationOf(row)) },
+      {
+        head: "Destination",
+        sort: destinationOf,
+        cell: (row) => end(row.DestinationName, destinationOf(row)),
+      },
       { head: "Action", sort: stateOf, cell: (row) => action(row) },
-      { head: "Precedence", number: true, wide: true, sort: (row) => -row.Precedence, cell: (row) => row.Precedence },
+      {
+        head: "Precedence",
+        number: true,
+        wide: true,
+        sort: (row) => -row.Precedence,
+        cell: (row) => row.Precedence,
+      },
       { head: "Description", wide: true, cell: (row) => name(row.Description) },
       { head: "Changed", wide: true, sort: (row) => row.UpdatedAt, cell: (row) => moment(row.UpdatedAt) },
-      { head: "Change", cell: (row) => h("span", { class: "buttons" }, [
-        button("Edit", () => editIntention(view, row, known.services), { "aria-label": `Edit ${title(row)}` }),
-        button("Delete", () => removeIntention(view, row), { "aria-label": `Delete ${title(row)}` }),
-      ]) },
+      {
+        head: "Change",
+        cell: (row) =>
+          h("span", { class: "buttons" }, [
+            button("Edit", () => editIntention(view, row, known.services), {
+              "aria-label": `Edit ${title(row)}`,
+            }),
+            button("Delete", () => removeIntention(view, row), { "aria-label": `Delete ${title(row)}` }),
+          ]),
+      },
     ],
   });
   return () => list.show(known.intentions);
@@ -102,10 +147,20 @@ function asExplain(view, known) {
   const whole = h(
     "div",
     { class: "columns" },
-    panel("A pair of services", explainForm(view, known, (drawn) => fill(answer, drawn))),
+    panel(
+      "A pair of services",
+      explainForm(view, known, (drawn) => fill(answer, drawn)),
+    ),
     panel("Answer", answer),
   );
-  fill(answer, h("p", { class: "quiet" }, "Name two services: the agent says whether they may talk, and because of what."));
+  fill(
+    answer,
+    h(
+      "p",
+      { class: "quiet" },
+      "Name two services: the agent says whether they may talk, and because of what.",
+    ),
+  );
   return () => whole;
 }
 

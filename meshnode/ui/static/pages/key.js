@@ -3,138 +3,203 @@
 import { ApiError, path, query } from "../core/api.js";
 import { button, fill, h, place, shown } from "../core/dom.js";
 import { bytes, fromBase64, plainText } from "../core/format.js";
-import { valueEditor } from "../parts/value_editor.js";
-import { failure, pairs, problem } from "../parts/states.js";
 import { field } from "../parts/dialogs.js";
+import { failure, pairs, problem } from "../parts/states.js";
+import { ValueEditor } from "../parts/value_editor.js";
 import { crumbs, removeKey } from "./keys.js";
 
 /** Largest value that the agent takes. */
 export const MAX_BYTES = 512 * 1024;
 const MAX_FLAGS = 2n ** 64n - 1n;
+/** Characters of somebody else's value that a conflict shows. */
+const MAX_SHOWN = 4000;
 
 /** The page of the key `wanted`. */
 export function key(view, wanted) {
-  const address = path`/v1/kv/${wanted}`;
-  const notice = h("div", { role: "status" });
-  const facts = h("div");
-  const trouble = h("div");
-  const editor = valueEditor({ changed: () => touched(), announce: (text) => view.announce(text) });
-  const flags = h("input", { type: "text", inputMode: "numeric", autocomplete: "off", on: { input: () => touched() } });
-  const save = h("button", { type: "submit", class: "primary" }, "Save");
-  const remove = button("Delete", deleted, { class: "danger" });
-  const state = { known: undefined, dirty: false, saving: false };
+  new KeyPage(view, wanted).open();
+}
 
-  const inner = h(
-    "form",
-    { class: "editor", noValidate: true, on: { submit: saved } },
-    notice,
-    editor.element,
-    field("Flags", flags, "A whole number from 0 to 2⁶⁴−1, for programs."),
-    trouble,
-    h("div", { class: "buttons" }, save, remove),
-    facts,
-  );
-  view.unsaved = () => (state.dirty ? "The value was changed and not saved. Leave it?" : "");
-  view.page(wanted, { about: crumbs(wanted) }, view.live(address, (rows) => {
-    received(rows?.[0] ?? null);
-    return inner;
-  }, { label: "the key", missing: true, explain: (error) => denied(error) }));
+class KeyPage {
+  #view;
+  #key;
+  #address;
+  /** The key as it was when what is edited was read: `null` when there was none, `undefined` before that. */
+  #known = undefined;
+  #dirty = false;
+  #saving = false;
+  #notice = h("div", { role: "status" });
+  #facts = h("div");
+  #trouble = h("div");
+  #save = h("button", { type: "submit", class: "primary" }, "Save");
+  #remove = button("Delete", () => this.#delete(), { class: "danger" });
+  #flags = h("input", {
+    type: "text",
+    inputMode: "numeric",
+    autocomplete: "off",
+    on: { input: () => this.#touch() },
+  });
+  #editor;
+  #form;
 
-  function denied(error) {
-    // What was typed is not thrown away because the right to read went away.
-    if (!state.dirty) return null;
-    fill(notice, failure(error, { askToken: view.askToken }));
-    return inner;
+  constructor(view, wanted) {
+    this.#view = view;
+    this.#key = wanted;
+    this.#address = path`/v1/kv/${wanted}`;
+    this.#editor = new ValueEditor({ changed: () => this.#touch(), announce: (text) => view.announce(text) });
+    this.#form = h(
+      "form",
+      { class: "editor", noValidate: true, on: { submit: (event) => this.#submit(event) } },
+      this.#notice,
+      this.#editor.element,
+      field("Flags", this.#flags, "A whole number from 0 to 2⁶⁴−1, for programs."),
+      this.#trouble,
+      h("div", { class: "buttons" }, this.#save, this.#remove),
+      this.#facts,
+    );
   }
 
-  function touched() {
-    state.dirty = true;
-    save.disabled = false;
+  /** Draw it, and follow the key. */
+  open() {
+    const view = this.#view;
+    view.unsaved = () => (this.#dirty ? "The value was changed and not saved. Leave it?" : "");
+    const draw = (rows) => {
+      this.#received(rows?.[0] ?? null);
+      return this.#form;
+    };
+    const explain = (error) => this.#failed(error);
+    const region = view.live(this.#address, draw, { label: "the key", missing: true, explain });
+    view.page(this.#key, { about: crumbs(this.#key) }, region);
+  }
+
+  /** What was typed is not thrown away because the right to read went away. */
+  #failed(error) {
+    if (!this.#dirty) return null;
+    fill(this.#notice, failure(error, { askToken: this.#view.askToken }));
+    return this.#form;
+  }
+
+  #touch() {
+    this.#dirty = true;
   }
 
   /** `row` is the key as it is now, `null` when there is none. */
-  function received(row) {
-    const before = state.known;
+  #received(row) {
+    const before = this.#known;
     const same = before !== undefined && before?.ModifyIndex === row?.ModifyIndex;
     // While it is saved, the answer to that tells what became of it.
-    if (same || state.saving) return;
-    if (state.dirty) conflict(row);
-    else take(row, before !== undefined);
+    if (same || this.#saving) return;
+    if (this.#dirty) this.#conflict(row);
+    else this.#take(row, before !== undefined);
   }
 
-  function take(row, told = false) {
-    state.known = row;
-    state.dirty = false;
-    fill(notice, row ? "" : h("p", { class: "note" }, "There is no such key yet: saving makes it."));
-    fill(trouble);
-    editor.set(row ? fromBase64(row.Value) : new Uint8Array());
-    flags.value = row ? String(row.Flags) : "0";
-    remove.hidden = !row;
-    save.textContent = row ? "Save" : "Create";
-    describe(row);
-    if (told) view.announce("Somebody changed this key: the new value is shown.");
+  /** Show `row` in place of what is there. */
+  #take(row, told = false) {
+    this.#dirty = false;
+    fill(this.#trouble);
+    this.#editor.set(row ? fromBase64(row.Value) : new Uint8Array());
+    this.#flags.value = row ? String(row.Flags) : "0";
+    this.#describe(row);
+    fill(this.#notice, row ? "" : h("p", { class: "note" }, "There is no such key yet: saving makes it."));
+    if (told) this.#view.announce("Somebody changed this key: the new value is shown.");
   }
 
-  function describe(row) {
-    fill(facts, row && pairs([
+  /** From now on, what is saved takes the place of `row`. */
+  #describe(row) {
+    this.#known = row;
+    this.#remove.hidden = !row;
+    this.#save.textContent = row ? "Save" : "Create";
+    const free = row?.LockIndex ? `free, held ${row.LockIndex} times` : "";
+    const rows = row && [
       ["Size", bytes(fromBase64(row.Value).length)],
       ["Created at index", row.CreateIndex],
       ["Changed at index", row.ModifyIndex],
-      ["Lock", row.Session ? h("code", {}, shown(row.Session)) : row.LockIndex ? `free, held ${row.LockIndex} times` : ""],
-    ]));
+      ["Lock", row.Session ? h("code", {}, shown(row.Session)) : free],
+    ];
+    fill(this.#facts, rows && pairs(rows));
   }
 
   /** Somebody else was faster: both versions are kept until one is chosen. */
-  function conflict(row) {
-    const theirs = row ? plainText(fromBase64(row.Value)) ?? `${bytes(fromBase64(row.Value).length)} that are no text` : "";
-    const use = button("Show theirs", () => take(row));
-    const keep = button("Keep mine, to save over theirs", () => {
-      state.known = row;
-      fill(notice, h("p", { class: "note" }, "Your value is kept: saving replaces theirs."));
-      describe(row);
-    });
-    fill(notice, h(
-      "div",
-      { class: "conflict" },
-      h("p", { class: "title" }, row ? "Somebody changed this key while you did" : "Somebody deleted this key while you changed it"),
-      row && h("details", {}, h("summary", {}, `Their value (index ${row.ModifyIndex})`), h("pre", { tabIndex: 0, "aria-label": "Their value" }, theirs.slice(0, 4000))),
-      h("div", { class: "buttons" }, use, keep),
-    ));
-    view.announce("Somebody else changed this key. Choose which value to keep.");
+  #conflict(row) {
+    const keep = () => {
+      this.#describe(row);
+      fill(this.#notice, h("p", { class: "note" }, "Your value is kept: saving replaces theirs."));
+    };
+    const title = row
+      ? "Somebody changed this key while you did"
+      : "Somebody deleted this key while you changed it";
+    const buttons = [
+      button("Show theirs", () => this.#take(row)),
+      button("Keep mine, to save over theirs", keep),
+    ];
+    fill(
+      this.#notice,
+      h(
+        "div",
+        { class: "conflict" },
+        h("p", { class: "title" }, title),
+        row && theirs(row),
+        h("div", { class: "buttons" }, buttons),
+      ),
+    );
+    this.#view.announce("Somebody else changed this key. Choose which value to keep.");
   }
 
-  async function saved(event) {
+  async #submit(event) {
     event.preventDefault();
-    fill(trouble);
+    fill(this.#trouble);
+    fill(this.#notice);
     try {
-      state.saving = true;
-      save.disabled = true;
-      const content = await editor.get();
-      if (content.length > MAX_BYTES) throw new ApiError(413, `The value has ${bytes(content.length)}: at most ${bytes(MAX_BYTES)} fit`);
-      const target = query(address, { cas: state.known?.ModifyIndex ?? 0, flags: flagsOf(flags.value) });
-      const { value } = await view.call(target, { method: "PUT", body: content });
-      const now = await view.call(address, { missing: true });
-      if (value === true) {
-        take(now.value?.[0] ?? null);
-        view.announce("Saved.");
-        fill(notice, h("p", { class: "note good" }, "Saved."));
-      } else conflict(now.value?.[0] ?? null);
+      this.#saving = true;
+      this.#save.disabled = true;
+      await this.#write(this.#editor.get(), flagsOf(this.#flags.value));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      fill(trouble, problem(error));
+      fill(this.#trouble, problem(error));
     } finally {
-      state.saving = false;
-      save.disabled = false;
+      this.#saving = false;
+      this.#save.disabled = false;
     }
   }
 
-  async function deleted() {
-    if (await removeKey(view, wanted, state.known.ModifyIndex)) {
-      state.dirty = false;
-      view.announce("The key was deleted.");
-      location.hash = place("kv", ...folder(wanted));
+  async #write(content, flags) {
+    if (content.length > MAX_BYTES) {
+      throw new ApiError(413, `The value has ${bytes(content.length)}: at most ${bytes(MAX_BYTES)} fit`);
     }
+    this.#dirty = false;
+    const target = query(this.#address, { cas: this.#known?.ModifyIndex ?? 0, flags });
+    let written, row;
+    try {
+      written = (await this.#view.call(target, { method: "PUT", body: content })).value === true;
+      row = (await this.#view.call(this.#address, { missing: true })).value?.[0] ?? null;
+    } catch (error) {
+      this.#dirty = true;
+      throw error;
+    }
+    if (!written) {
+      this.#dirty = true;
+      this.#conflict(row);
+      return;
+    }
+    // What was typed while it was saved is still to be saved.
+    if (this.#dirty) this.#describe(row);
+    else this.#take(row);
+    fill(this.#notice, h("p", { class: "note good" }, "Saved."));
+    this.#view.announce("Saved.");
   }
+
+  async #delete() {
+    if (!(await removeKey(this.#view, this.#key, this.#known.ModifyIndex))) return;
+    this.#dirty = false;
+    this.#view.announce("The key was deleted.");
+    location.hash = place("kv", ...folder(this.#key));
+  }
+}
+
+function theirs(row) {
+  const content = fromBase64(row.Value);
+  const text = plainText(content) ?? `${bytes(content.length)} that are no text`;
+  const value = h("pre", { tabIndex: 0, "aria-label": "Their value" }, text.slice(0, MAX_SHOWN));
+  return h("details", {}, h("summary", {}, `Their value (index ${row.ModifyIndex})`), value);
 }
 
 function folder(whole) {

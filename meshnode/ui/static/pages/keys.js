@@ -12,12 +12,13 @@ export function keys(view, prefix = "") {
     caption: "Keys",
     key: (row) => row.key,
     text: (row) => row.key.slice(prefix.length),
-    empty: () => empty(
-      prefix ? "There is nothing under this prefix." : "There are no keys that you may see.",
-      "Make one with New key, or with ",
-      h("code", {}, "meshnode kv put"),
-      ". If access control is on, use a token that may read keys.",
-    ),
+    empty: () =>
+      empty(
+        prefix ? "There is nothing under this prefix." : "There are no keys that you may see.",
+        "Make one with New key, or with ",
+        h("code", {}, "meshnode kv put"),
+        ". If access control is on, use a token that may read keys.",
+      ),
     columns: [
       { head: "Name", sort: (row) => row.key.toLowerCase(), cell: (row) => entry(row.key, prefix) },
       { head: "Kind", cell: (row) => (row.key.endsWith("/") && row.key !== prefix ? "folder" : "key") },
@@ -76,7 +77,12 @@ async function remove(view, prefix) {
   const input = h("input", { type: "text", autocomplete: "off", spellcheck: false });
   const done = await form({
     title: "Delete all under this prefix?",
-    content: h("div", {}, h("p", {}, "Every key that begins with ", name(prefix), " is gone at once, for everybody."), field("Write the prefix to confirm", input)),
+    content: h(
+      "div",
+      {},
+      h("p", {}, "Every key that begins with ", name(prefix), " is gone at once, for everybody."),
+      field("Write the prefix to confirm", input),
+    ),
     action: "Delete all",
     danger: true,
     submit: async () => {
@@ -98,7 +104,8 @@ export function removeKey(view, key, index) {
     action: "Delete",
     submit: async () => {
       const { value } = await view.call(query(path`/v1/kv/${key}`, { cas: index }), { method: "DELETE" });
-      if (value !== true) throw new ApiError(409, "Somebody changed this key meanwhile: cancel, and look at it first");
+      if (value !== true)
+        throw new ApiError(409, "Somebody changed this key meanwhile: cancel, and look at it first");
     },
   });
 }

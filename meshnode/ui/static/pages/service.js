@@ -11,24 +11,51 @@ export function service(view, wanted) {
   const list = table({
     caption: "Instances",
     key: (row) => `${row.Node.Node}\n${row.Service.ID}`,
-    text: (row) => `${row.Service.ID} ${row.Node.Node} ${row.Service.Tags.join(" ")}`,
-    empty: () => empty("There is no instance.", "It was deregistered, or your token may not read it. ", link(["services"], "All services")),
+    text: (row) => `${row.Service.ID} ${row.Node.Node} ${(row.Service.Tags ?? []).join(" ")}`,
+    empty: () =>
+      empty(
+        "There is no instance.",
+        "It was deregistered, or your token may not read it. ",
+        link(["services"], "All services"),
+      ),
     columns: [
       { head: "Instance", sort: (row) => row.Service.ID, cell: (row) => instance(row) },
       { head: "Health", sort: (row) => worst(row.Checks), cell: (row) => badge(worst(row.Checks)) },
-      { head: "Node", sort: (row) => row.Node.Node, cell: (row) => link(["nodes", row.Node.Node], name(row.Node.Node)) },
-      { head: "Address", wide: true, cell: (row) => name(`${row.Service.Address || row.Node.Address}:${row.Service.Port}`) },
+      {
+        head: "Node",
+        sort: (row) => row.Node.Node,
+        cell: (row) => link(["nodes", row.Node.Node], name(row.Node.Node)),
+      },
+      {
+        head: "Address",
+        wide: true,
+        cell: (row) => name(`${row.Service.Address || row.Node.Address}:${row.Service.Port}`),
+      },
       { head: "Tags", wide: true, cell: (row) => tags(row.Service.Tags) },
     ],
   });
-  const children = [panel("Instances", view.live(path`/v1/health/service/${wanted}`, (rows) => list.show(rows), { label: "instances" }))];
-  children.push(panel("Who may talk to it", view.polled(
-    `${path`/v1/connect/intentions/match?by=destination&name=${wanted}`}`,
-    20,
-    (found) => incoming(found[wanted] ?? []),
-    { label: "intentions" },
-  )));
-  view.page(wanted, { about: link(["services"], "All services"), actions: [link(["intentions"], "Intentions")] }, ...children);
+  const children = [
+    panel(
+      "Instances",
+      view.live(path`/v1/health/service/${wanted}`, (rows) => list.show(rows), { label: "instances" }),
+    ),
+  ];
+  children.push(
+    panel(
+      "Who may talk to it",
+      view.polled(
+        `${path`/v1/connect/intentions/match?by=destination&name=${wanted}`}`,
+        20,
+        (found) => incoming(found[wanted] ?? []),
+        { label: "intentions" },
+      ),
+    ),
+  );
+  view.page(
+    wanted,
+    { about: link(["services"], "All services"), actions: [link(["intentions"], "Intentions")] },
+    ...children,
+  );
 }
 
 function instance(row) {
@@ -54,31 +81,53 @@ function details(row) {
 /** Checks with what they printed. */
 export function checks(rows) {
   if (!rows.length) return h("p", { class: "quiet" }, "No checks.");
-  return h("ul", { class: "checks" }, rows.map((check) => h(
-    "li",
-    {},
-    badge(check.Status),
-    " ",
-    name(check.Name || check.CheckID),
-    check.Notes && h("span", { class: "quiet" }, ` ${shown(check.Notes)}`),
-    check.Output && h("pre", { tabIndex: 0, "aria-label": `Output of ${shown(check.Name)}` }, output(check.Output)),
-  )));
+  return h(
+    "ul",
+    { class: "checks" },
+    rows.map((check) =>
+      h(
+        "li",
+        {},
+        badge(check.Status),
+        " ",
+        name(check.Name || check.CheckID),
+        check.Notes && h("span", { class: "quiet" }, ` ${shown(check.Notes)}`),
+        check.Output &&
+          h("pre", { tabIndex: 0, "aria-label": `Output of ${shown(check.Name)}` }, output(check.Output)),
+      ),
+    ),
+  );
 }
 
 /** Output keeps its lines; the rest of what has no shape is written out. */
 function output(text) {
-  return text.split("\n").map((line) => shown(line.replace(/\t/g, "    "))).join("\n");
+  return text
+    .split("\n")
+    .map((line) => shown(line.replace(/\t/g, "    ")))
+    .join("\n");
 }
 
 function incoming(rows) {
-  if (!rows.length) return h("p", { class: "quiet" }, "No intention is about it: the default decides. ", link(["intentions"], "Make one"));
-  return h("ol", { class: "bare" }, rows.map((row) => h(
-    "li",
-    {},
-    action(row),
-    " from ",
-    row.SourceName === "*" ? "any service" : link(["services", row.SourceName], name(row.SourceName)),
-    row.DestinationName === "*" && h("span", { class: "quiet" }, " to any service"),
-    row.Description && h("span", { class: "quiet" }, ` · ${shown(row.Description)}`),
-  )));
+  if (!rows.length)
+    return h(
+      "p",
+      { class: "quiet" },
+      "No intention is about it: the default decides. ",
+      link(["intentions"], "Make one"),
+    );
+  return h(
+    "ol",
+    { class: "bare" },
+    rows.map((row) =>
+      h(
+        "li",
+        {},
+        action(row),
+        " from ",
+        row.SourceName === "*" ? "any service" : link(["services", row.SourceName], name(row.SourceName)),
+        row.DestinationName === "*" && h("span", { class: "quiet" }, " to any service"),
+        row.Description && h("span", { class: "quiet" }, ` · ${shown(row.Description)}`),
+      ),
+    ),
+  );
 }

@@ -16,7 +16,13 @@ export function form({ title, content, action, submit, danger = false }) {
   const trouble = h("div");
   const act = h("button", { type: "submit", class: danger ? "danger" : "primary" }, action);
   const cancel = button("Cancel", () => dialog.close());
-  const inner = h("form", { noValidate: true }, content, trouble, h("div", { class: "buttons" }, cancel, act));
+  const inner = h(
+    "form",
+    { noValidate: true },
+    content,
+    trouble,
+    h("div", { class: "buttons" }, cancel, act),
+  );
   const dialog = h("dialog", { "aria-labelledby": titleId }, h("h2", { id: titleId }, title), inner);
   let done = false;
   inner.addEventListener("submit", async (event) => {
@@ -42,8 +48,8 @@ export function confirm({ title, text, action, submit }) {
   return form({ title, content: h("p", {}, text), action, submit, danger: true });
 }
 
-/** Show something until it is closed. */
-export function notice({ title, content }) {
+/** Show something until it is closed; `actions` are buttons beside Close, which close it as well. */
+export function notice({ title, content, actions = [] }) {
   dialogs += 1;
   const titleId = `dialog${dialogs}`;
   const dialog = h(
@@ -51,8 +57,14 @@ export function notice({ title, content }) {
     { "aria-labelledby": titleId },
     h("h2", { id: titleId }, title),
     content,
-    h("div", { class: "buttons" }, button("Close", () => dialog.close())),
+    h(
+      "div",
+      { class: "buttons" },
+      button("Close", () => dialog.close()),
+      actions,
+    ),
   );
+  for (const action of actions) action.addEventListener("click", () => dialog.close());
   return opened(dialog, () => true);
 }
 
@@ -90,11 +102,21 @@ export function field(label, control, hint = "") {
 /** A check box with its label. */
 export function check(label, checked, hint = "") {
   const control = h("input", { type: "checkbox", checked });
-  const whole = h("label", { class: "check" }, control, ` ${label}`, hint && h("span", { class: "hint" }, ` ${hint}`));
+  const whole = h(
+    "label",
+    { class: "check" },
+    control,
+    ` ${label}`,
+    hint && h("span", { class: "hint" }, ` ${hint}`),
+  );
   return { control, element: whole };
 }
 
 /** One of several words. */
 export function choice(options, chosen) {
-  return h("select", {}, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  return h(
+    "select",
+    {},
+    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+  );
 }

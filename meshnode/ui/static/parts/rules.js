@@ -21,9 +21,10 @@ export function destinationOf(intention) {
  * both.
  */
 export function decide(intentions, source, destination) {
-  const intention = intentions.find((one) => (
-    fits(one.SourceNS, one.SourceName, source) && fits(one.DestinationNS, one.DestinationName, destination)
-  ));
+  const intention = intentions.find(
+    (one) =>
+      fits(one.SourceNS, one.SourceName, source) && fits(one.DestinationNS, one.DestinationName, destination),
+  );
   if (!intention) return { state: "default", intention: null, exact: false };
   const exact = sourceOf(intention) === source && destinationOf(intention) === destination;
   return { state: stateOf(intention), intention, exact };

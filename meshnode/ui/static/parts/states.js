@@ -61,13 +61,21 @@ const SIGNS = { good: "✓", fair: "!", bad: "✕", quiet: "–", plain: "•" }
 
 /** A state in a word, with a sign and a colour. */
 export function badge(word, tone = WORDS[word] ?? "plain") {
-  return h("span", { class: `badge ${tone}` }, h("span", { "aria-hidden": "true" }, SIGNS[tone]), ` ${shown(word)}`);
+  return h(
+    "span",
+    { class: `badge ${tone}` },
+    h("span", { "aria-hidden": "true" }, SIGNS[tone]),
+    ` ${shown(word)}`,
+  );
 }
 
 /** The action of an intention. */
 export function action(intention) {
   const state = stateOf(intention);
-  return badge({ request: "by request", audit: "audit only" }[state] ?? state, state === "request" || state === "audit" ? "fair" : undefined);
+  return badge(
+    { request: "by request", audit: "audit only" }[state] ?? state,
+    state === "request" || state === "audit" ? "fair" : undefined,
+  );
 }
 
 /** A figure with its name. */
@@ -83,7 +91,11 @@ export function figure(label, value, note = "", tone = "plain") {
 /** Pairs of words and values; a value that is `null` leaves its pair out. */
 export function pairs(rows) {
   const kept = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return h("dl", { class: "pairs" }, kept.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "pairs" },
+    kept.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
+  );
 }
 
 /** A titled part of a page. */

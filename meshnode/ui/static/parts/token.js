@@ -8,14 +8,20 @@ import { field, form } from "./dialogs.js";
 export async function askToken() {
   const before = token();
   const input = h("input", { type: "password", autocomplete: "off", spellcheck: false, value: before });
-  const forget = before && button("Forget it", () => {
-    input.value = "";
-    input.form.requestSubmit();
-  });
+  const forget =
+    before &&
+    button("Forget it", () => {
+      input.value = "";
+      input.form.requestSubmit();
+    });
   const content = h(
     "div",
     {},
-    field("Secret ID of an ACL token", input, "Kept in this tab until it is closed, and sent to this agent only."),
+    field(
+      "Secret ID of an ACL token",
+      input,
+      "Kept in this tab until it is closed, and sent to this agent only.",
+    ),
     forget,
   );
   await form({ title: "Token", content, action: "Use", submit: () => use(input.value.trim()) });
@@ -23,7 +29,8 @@ export async function askToken() {
 }
 
 async function use(value) {
-  if (!/^[\x21-\x7e]*$/.test(value)) throw new ApiError(400, "A token has no spaces and only ASCII characters");
+  if (!/^[\x21-\x7e]*$/.test(value))
+    throw new ApiError(400, "A token has no spaces and only ASCII characters");
   const before = token();
   setToken(value);
   if (!value) return;
@@ -33,6 +40,9 @@ async function use(value) {
     // Without ACLs any token will do; what only can't be asked now may be right as well.
     if (!error.denied || /support disabled/.test(error.message)) return;
     setToken(before);
-    throw new ApiError(400, `The agent does not know this token: was it copied whole? (${shown(error.message)})`);
+    throw new ApiError(
+      400,
+      `The agent does not know this token: was it copied whole? (${shown(error.message)})`,
+    );
   }
 }

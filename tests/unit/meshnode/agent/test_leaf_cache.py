@@ -316,6 +316,25 @@ def test_a_leaf_of_seconds_is_renewed_too(key_type: str) -> None:
     run(scenario())
 
 
+def test_a_leaf_that_is_revoked_is_handed_out_no_more_and_another_one_is_asked_for_at_once() -> None:
+    async def scenario() -> None:
+        cluster = await started()
+        cache = cluster.cache()
+        (web, _), (db, _) = await cache.leaf("web"), await cache.leaf("db")
+        await cluster.call("ConnectCA.Revoke", {"SerialNumber": web.serial.upper()})
+        following, _ = await cache.leaf("web", index=web.index, wait=60)
+        assert following.serial != web.serial
+        assert following.index > web.index
+        assert (await cache.leaf("db"))[0] == db
+        # Those who wait for no index are not given it either.
+        await cluster.call("ConnectCA.Revoke", {"SerialNumber": following.serial})
+        await asyncio.sleep(0.1)
+        assert (await cache.leaf("web"))[0].serial not in (web.serial, following.serial)
+        await stop(cluster, cache)
+
+    run(scenario())
+
+
 def test_a_server_that_signs_for_another_key_or_service_is_not_believed() -> None:
     async def scenario() -> None:
         cluster = await started()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +90,14 @@ def test_a_bundle_holds_captures_verdict_report_and_digests(files: Path) -> None
     assert KEY not in everything
 
 
+def test_digests_of_configurations_are_in_the_question_and_in_the_report(files: Path) -> None:
+    assert bundle(files, "bundle", f"-config-digest=server1={'ab' * 32}") == 0
+    asked = json.loads((files / "bundle" / "question.json").read_text())
+    assert asked["configs"]["server1"] == "ab" * 32
+    assert "ab" * 32 in (files / "bundle" / "report.html").read_text()
+    assert verify(files) == 0
+
+
 def test_one_changed_byte_anywhere_is_named(files: Path, capsys: Output) -> None:
     bundle(files)
     folder = files / "bundle"
@@ -137,6 +147,13 @@ def swap_words(name: str, old: str, new: str) -> Callable[[Path], None]:
         text = (folder / name).read_text()
         assert old in text
         (folder / name).write_text(text.replace(old, new))
+
+    return change
+
+
+def whole(name: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text)
 
     return change
 
@@ -213,6 +230,9 @@ def test_a_report_of_another_version_is_not_compared(files: Path, capsys: Output
         (["-node", "server1", "x"], "-node: 'server1' is not a name with an address such as server1=10.0.0.1"),
         (["-node", "a=b", "x"], "-node: 'a=b' is not a name with an address"),
         (["-config-file", "/nowhere", "x"], "-config-file: can't read /nowhere: No such file"),
+        (["-config-digest", "server1=abc", "x"], "-config-digest: 'server1=abc' is not a name with a SHA-256"),
+        (["-config-digest", "=" + "0" * 64, "x"], "is not a name with a SHA-256"),
+        (["-config-digest", "a=" + "g" * 64, "x"], "is not a name with a SHA-256"),
         (["-canary-file", "/nowhere", "x"], "-canary-file: can't read /nowhere: No such file"),
         (["-canary-file", "/dev/null", "x"], "-canary-file: /dev/null holds 0 words"),
         (["-canary-file", "/dev/zero", "x"], "-canary-file: /dev/zero is larger than"),
@@ -252,3 +272,50 @@ def test_rows_of_pairs_are_named_by_their_nodes(files: Path, capsys: Output) -> 
     )
     rows = capsys.readouterr().out.splitlines()
     assert any(row.startswith("server1 > 10.0.0.2  8301  tells  encrypted and authenticated") for row in rows)
+
+
+def test_whatever_a_forger_writes_into_a_bundle_is_answered_by_a_sentence(
+    files: Path, capsys: Output
+) -> None:
+    seed = int(os.environ.get("MESH_FUZZ_SEED", "15"))
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    bundle(files)
+    folder = files / "bundle"
+    for _ in range(int(os.environ.get("MESH_FUZZ_CASES", "60"))):
+        name = rng.choice(["question.json", "verdict.json"])
+        written = (folder / name).read_text()
+        content = json.loads(written)
+        place = content if rng.random() < 0.7 else content.get("question", content)
+        place[rng.choice(list(place))] = rng.choice(
+            [None, 5, "x", [], {}, [5], ["x"], [{}], {"x": 5}, [[]], True]
+        )
+        forge(folder, whole(name, json.dumps(content)))
+        assert verify(files) in (0, 1, 3), content
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err + shown.out
+        assert "internal" not in shown.err
+        forge(folder, whole(name, written))
+    assert verify(files) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[" * 100_000, "not JSON"), ("[]", "no JSON object"), ("{", "not JSON")]
+)
+def test_a_document_that_is_none_is_named(files: Path, capsys: Output, text: str, message: str) -> None:
+    bundle(files)
+    forge(files / "bundle", whole("question.json", text))
+    assert verify(files) == 1
+    assert "question.json of the bundle is" in (shown := capsys.readouterr().err)
+    assert message in shown
+
+
+def test_a_document_that_is_too_long_is_not_read(
+    files: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(files)
+    size = (files / "bundle" / "verdict.json").stat().st_size
+    for limit, code in ((size, 0), (size - 1, 1)):
+        monkeypatch.setattr("meshnode.cli.prove_bundle.MAX_DOCUMENT_BYTES", limit)
+        assert verify(files) == code
+    assert "verdict.json of the bundle is larger than" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from meshnode.agent.managed_tokens import ManagedTokens
 from meshnode.base.metrics import Metrics
 from meshnode.http.api import Api
 from meshnode.http.body import MAX_NUMBER_CHARS
-from meshnode.http.connect_effects import GetLeaf, GetReports, GetRoots, ReportProxy
+from meshnode.http.connect_effects import GetEnvoys, GetLeaf, GetReports, GetRoots, ReportProxy
 from meshnode.http.connect_proxy_routes import MAX_ID_CHARS
 from meshnode.http.effects import Effect
 from meshnode.http.message import Response
@@ -70,6 +70,8 @@ class ProxyApi(LocalApi):
                 return self.reports.take(report)
             case GetReports():
                 return self.reports.live()
+            case GetEnvoys():
+                return [{"ProxyID": f"{name}-sidecar-proxy", "Service": name} for name in ("db", "web", "")]
             case GetLeaf() | GetRoots():
                 self.asked.append(effect)
                 raise AssertionError(effect)
@@ -413,3 +415,9 @@ def test_counters_become_metrics_of_the_agent() -> None:
     assert [(row["Name"], row["Sum"]) for row in shown["Counters"]] == [
         ("consul.proxy.db.inbound.conns", 3.0)
     ]
+
+
+@pytest.mark.parametrize(("token", "seen"), [("root", ["db", "web"]), ("reader", ["db"]), ("", [])])
+def test_envoys_of_services_that_may_be_read_are_shown(token: str, seen: list[str]) -> None:
+    shown = ProxyApi(TOKENS).json("/v1/agent/connect/envoys", f"token={token}")
+    assert [row["Service"] for row in shown] == seen

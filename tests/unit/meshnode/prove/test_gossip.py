@@ -109,3 +109,39 @@ def test_any_bytes_end_in_a_view() -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         for view in (view_packet(bytes(data), ring), view_stream(bytes(data), ring, [b"x"])):
             assert view.kind in {"plaintext", "sealed", "unknown"}
+
+
+@pytest.mark.parametrize(
+    "nonce",
+    [
+        b"\x81\xa9MMMMMMMMM\x01",
+        b"\x81\xa1M\xa1" + bytes(8),
+        b"\x80" + bytes(11),
+        b"\x81\xa4Seq\x00\x01" + bytes(5),
+    ],
+)
+@pytest.mark.parametrize("label", [b"", b"lan"])
+def test_a_seal_whose_random_bytes_look_like_a_message_is_sealed(nonce: bytes, label: bytes) -> None:
+    packet = add_label(Keyring([KEY]).seal(EVENT, nonce, label, 1), label)
+    assert view_packet(packet, Keyring([KEY])).kind == "sealed"
+    assert view_packet(packet, NONE).kind == "unopened"
+    assert view_packet(packet, Keyring([OLD])).kind == "unknown"
+
+
+def test_even_a_seal_that_has_the_words_of_a_message_is_sealed_when_a_key_opens_it() -> None:
+    packet = Keyring([KEY]).seal(EVENT, b"\x81\xa5SeqNo\x01" + bytes(4), b"", 1)
+    assert view_packet(packet, Keyring([KEY])).kind == "sealed"
+    assert view_packet(packet, NONE).kind == "plaintext"
+
+
+def test_no_seal_under_any_nonce_is_plaintext() -> None:
+    seed = int(os.environ.get("MESH_FUZZ_SEED", "14"))
+    print(f"seed {seed}")
+    rng, ring = random.Random(seed), Keyring([KEY])
+    for _ in range(int(os.environ.get("MESH_FUZZ_CASES", "20000"))):
+        # Half of them begin as a map of one field does, which is where a reader can be misled.
+        lead = b"\x81" + bytes((0xA0 | rng.randrange(32),)) if rng.random() < 0.5 else b""
+        nonce = (lead + rng.randbytes(12))[:12]
+        packet = ring.seal(PING, nonce, b"", 1)
+        assert view_packet(packet, NONE).kind == "unopened", packet.hex()
+        assert view_packet(packet, ring).kind == "sealed", packet.hex()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshnode.base.errors import ConfigError
-from meshnode.prove.manifest import MAX_FILES, compare, is_member, parse, serialize
+from meshnode.prove.manifest import MAX_FILES, MAX_MANIFEST_BYTES, compare, is_member, parse, serialize
 
 FILES = {"verdict.json": b"{}", "captures/a.pcap": b"abc", "control/b.pcap": b""}
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
@@ -77,3 +77,11 @@ def test_a_list_holds_as_many_files_as_the_limit() -> None:
     assert parse(serialize(digests)) == digests
     with pytest.raises(ConfigError, match=f"{MAX_FILES + 1} files"):
         parse(serialize({**digests, "one-more": "0" * 64}))
+
+
+def test_the_longest_list_is_read_and_a_longer_one_is_not() -> None:
+    part = "x" * 122
+    longest = {f"{part}/{part}/{part}{number:06}": "0" * 64 for number in range(MAX_FILES)}
+    assert parse(serialize(longest)) == longest
+    with pytest.raises(ConfigError, match="longer than"):
+        parse(bytes(MAX_MANIFEST_BYTES + 1))

@@ -48,6 +48,8 @@ CASES = {
     "gossip under another key": (seal_stream(PUSH_PULL, Keyring([bytes(16)]), bytes(12), b""), "unknown"),
     "plain gossip": (PUSH_PULL, "plaintext"),
     "ssh": (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "unknown"),
+    "starttls": (b"EHLO me\r\nSTARTTLS\r\n" + CLIENT, "plaintext"),
+    "http/2 settings": (b"\x00\x00\x06\x04" + bytes(5) + b"\x00\x03\x00\x00\x00\x80", "plaintext"),
     "redis": (b"PING\r\n", "plaintext"),
     "dns": (b"\x00\x18\xab\xcd\x01\x00\x00\x01" + bytes(6) + b"\x06consul\x00\x00\x01\x00\x01", "plaintext"),
     "random": (random.Random(1).randbytes(3000), "unknown"),
@@ -134,3 +136,32 @@ def test_any_bytes_end_in_a_finding_and_random_ones_are_never_encrypted() -> Non
         known = bytearray(CASES[rng.choice(list(CASES))][0])
         known[rng.randrange(len(known))] = rng.randrange(256)
         recognise(bytes(known), rng.randint(1, 50), opening=rng.random() < 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "detail"),
+    [
+        (bytes.fromhex("60a924882d9dcb6571ffaa"), "HTTP/2 in clear: etcd"),
+        (b"/etcdserverpb.KV/Range", "HTTP/2 in clear: etcd"),
+        (bytes.fromhex("60b5773fa5d05b3b98"), "HTTP/2 in clear: xDS"),
+        (b"type.googleapis.com/envoy.config.listener.v3.Listener", "HTTP/2 in clear: xDS"),
+        (b"/grpc.health.v1.Health/Check", "HTTP/2 in clear"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 30])
+def test_calls_of_grpc_in_clear_are_named(call: bytes, detail: str, size: int) -> None:
+    data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(27) + call + bytes(3000)
+    finding = recognise(data, size)
+    assert (finding.kind, finding.detail) == ("plaintext", detail)
+
+
+def test_a_call_is_looked_for_at_the_start_of_a_connection_only() -> None:
+    data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(2048 - 24)
+    assert recognise(data + b"/etcdserverpb.").detail == "HTTP/2 in clear"
+    assert recognise(data[:-14] + b"/etcdserverpb.").detail == "HTTP/2 in clear: etcd"
+
+
+def test_a_datagram_of_dns_is_readable_and_its_name_is_searched_in_lower_case() -> None:
+    data = b"\xab\xcd\x01\x00\x00\x01" + bytes(6) + b"\x06CoNsUl\x00\x00\x01\x00\x01"
+    finding = recognise_datagram(data, RING)
+    assert (finding.kind, finding.detail, finding.content) == ("plaintext", "DNS question", (b"consul",))

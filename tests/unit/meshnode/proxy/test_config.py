@@ -89,11 +89,18 @@ def test_two_listeners_for_one_address_are_refused(one: Endpoint, other: Endpoin
 
 def test_the_settings_of_a_definition_are_read_in_its_units() -> None:
     found = public_listener(
-        {"bind_port": 20001.0, "local_service_address": "127.0.0.1:8181", "handshake_timeout_ms": 1500}
+        {
+            "bind_port": 20001.0,
+            "local_service_address": "127.0.0.1:8181",
+            "handshake_timeout_ms": 1500,
+            "decision_refresh_ms": 2000,
+            "decision_max_age_ms": 60000,
+        }
     )
     assert found is not None
     assert (str(found.bind), str(found.local_app)) == ("0.0.0.0:20001", "127.0.0.1:8181")
     assert (found.handshake_timeout, found.local_connect_timeout) == (1.5, 1.0)
+    assert (found.decision_refresh, found.decision_max_age) == (2.0, 60.0)
 
 
 def test_without_a_port_there_is_no_public_listener() -> None:
@@ -128,6 +135,7 @@ def test_an_application_may_be_at_a_host_name_which_is_resolved_later() -> None:
         {"bind_port": float("nan")},
         {"bind_port": float("inf")},
         {"bind_port": 1, "handshake_timeout_ms": -1},
+        {"bind_port": 1, "decision_max_age_ms": "long"},
         {"bind_port": 1, "protocol": "udp"},
     ],
 )

@@ -30,7 +30,7 @@ def test_every_script_is_one_that_another_file_loads(name: str) -> None:
 def test_every_import_is_of_a_file_that_is_there(name: str) -> None:
     folder = name.rpartition("/")[0]
     for wanted in re.findall(r'^(?:import .*|\} )from "([^"]+)"', TEXTS[name], re.MULTILINE):
-        assert wanted.startswith("./") or wanted.startswith("../"), wanted
+        assert wanted.startswith(("./", "../")), wanted
         parts = folder.split("/") if folder else []
         for part in wanted.split("/"):
             if part == "..":
@@ -42,7 +42,9 @@ def test_every_import_is_of_a_file_that_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
-    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|localStorage"
+    forbidden = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|localStorage"
+    )
     assert not re.search(forbidden, TEXTS[name])
     assert "document.cookie" not in TEXTS[name]
 

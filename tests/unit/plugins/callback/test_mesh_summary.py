@@ -57,6 +57,16 @@ def test_phases_are_counted_and_the_table_and_the_next_commands_follow() -> None
     assert lines[-2:] == ["Next:", "  make down"]
 
 
+def test_who_may_talk_and_what_to_try_come_before_what_is_next() -> None:
+    more = {"mesh_flows": ["web => db (allow)"], "mesh_try": ["nc 127.0.0.1 9191"]}
+    lines = run({"_run": {**CUSTOM["_run"], **more}})
+    said = [line for line in lines if line and not line.startswith(("Took", "["))]
+    assert said[said.index("Who may talk to whom:") :] == [
+        "Who may talk to whom:", "  web => db (allow)", "Try:", "  nc 127.0.0.1 9191", "Next:", "  make down",
+    ]  # fmt: skip
+    assert "Try:" not in run({"_run": {**CUSTOM["_run"], **more}}, failures=1)
+
+
 def test_after_a_failure_the_row_says_so_and_nothing_comes_next() -> None:
     lines = run(CUSTOM, failures=1)
     assert any(line.split()[:3] == ["server1", "server", "FAILED"] for line in lines)

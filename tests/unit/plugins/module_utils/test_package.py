@@ -72,6 +72,12 @@ def test_members_are_roots_sorted_and_of_time_zero(tmp_path: Path) -> None:
     assert "lib/meshnode/.hidden" not in found
 
 
+def test_the_web_page_is_shipped_with_the_package() -> None:
+    shipped = load_project(Path(__file__).parents[4]).sources
+    wanted = {f"meshnode/ui/static/{name}" for name in ("index.html", "core/api.js", "icon.svg")}
+    assert wanted <= set(shipped)
+
+
 def test_byte_code_is_shipped_for_this_python_and_for_no_other(tmp_path: Path) -> None:
     project = load_project(make_project(tmp_path))
     here, other = (members(build(project, Target(v), tmp_path / "cache").path) for v in (HERE, OTHER))

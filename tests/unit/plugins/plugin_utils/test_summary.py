@@ -11,6 +11,7 @@ from ansible_collections.meshnode.lab.plugins.plugin_utils._summary import (
     Run,
     cell,
     collect,
+    lines_of,
     table,
 )
 
@@ -31,6 +32,14 @@ def test_rows_come_from_both_ways_of_setting_stats_and_the_later_wins() -> None:
     )
     assert rows == {"s1": {"role": "server", "state": "alive"}, "c1": {"role": "client"}}
     assert commands == ["make down"]
+
+
+def test_lines_are_shown_once_and_on_one_line_each() -> None:
+    assert lines_of({"_run": {"mesh_flows": ["web => db (allow)", "a\nb", "a\nb"]}}, "mesh_flows") == [
+        "web => db (allow)",
+        "a b",
+    ]
+    assert lines_of({}, "mesh_flows") == []
 
 
 def test_fields_that_the_table_does_not_know_are_left_out() -> None:

@@ -54,6 +54,12 @@ class Rig:
     decisions: Decisions
     clock: Clock
 
+    def waits_for_the_application(self) -> bool:
+        """Whether a connect to it is under way, and no handshake or decision."""
+        host = self.api._host
+        assert host is not None
+        return [*host.deadlines._queues] == [1.0]
+
     def refused(self) -> list[str]:
         return [name for name in self.api.counters() if name.startswith("refused.")]
 
@@ -278,6 +284,34 @@ async def test_an_application_that_is_down_is_named(tmp_path: Path, caplog: pyte
     async with public(app) as rig:
         assert await Client(tmp_path).exchange(rig.port, CA.leaf("web")) == b""
         assert f"the local application can't be reached: {app}: Connection refused" in caplog.text
+
+
+@asynchronous
+async def test_an_application_that_accepts_nobody_is_given_up_in_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its backlog is full: the kernel answers no further client."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as hanging, contextlib.ExitStack() as filling:
+        app = local(hanging.getsockname()[1])
+        for _ in range(4):
+            sock = filling.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", app.port))
+        async with public(app, local_connect_timeout=1.0) as rig:
+            asking = asyncio.get_running_loop().create_task(
+                Client(tmp_path).exchange(rig.port, CA.leaf("web"))
+            )
+            await until(lambda: rig.decisions.asked and rig.api.handshakes() == 1, "it is connected to")
+            await until(lambda: _expired(rig, 0.99) == 0 and rig.waits_for_the_application(), "it waits")
+            rig.api.expire(rig.clock.now + 1.0)
+            assert await asking == b""
+        assert f"the local application can't be reached: {app}: no answer within 1 s" in caplog.text
+
+
+def _expired(rig: Rig, after: float) -> int:
+    """How many are refused once so many seconds have gone by."""
+    rig.api.expire(rig.clock.now + after)
+    return len(rig.refused())
 
 
 @asynchronous

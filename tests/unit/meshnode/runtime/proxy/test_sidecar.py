@@ -220,6 +220,41 @@ async def test_when_nobody_answers_a_recheck_live_connections_go_on() -> None:
 
 
 @asynchronous
+async def test_a_source_that_nobody_answered_about_is_asked_about_until_somebody_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A deny whose question failed once would never end the connection otherwise."""
+    monkeypatch.setattr("meshnode.runtime.proxy.sidecar.RETRY_INTERVAL", 0.05)
+    async with echo_server() as app, start_pair(app) as pair, client(pair) as (reader, writer):
+        await say(reader, writer, b"hello")
+        pair.decisions.fail = True
+        pair.decisions.deny("web")
+        await until(lambda: len(pair.decisions.asked) >= 3, "it is asked again and again")
+        assert await say(reader, writer, b"still here") == b"still here"
+        pair.decisions.fail = False
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+
+
+@asynchronous
+async def test_who_was_let_in_by_memory_is_cut_when_the_answer_comes_and_is_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshnode.runtime.proxy.sidecar.RETRY_INTERVAL", 0.05)
+    async with echo_server() as app, start_pair(app, public={"decision_refresh": 0.01}) as pair:
+        async with client(pair) as (reader, writer):
+            await say(reader, writer, b"known")
+        await until(lambda: not len(pair.api.ledger), "it has ended")
+        pair.decisions.fail = True
+        pair.decisions.denied.add("web")
+        async with client(pair) as (reader, writer):
+            assert await say(reader, writer, b"by memory") == b"by memory"
+            pair.decisions.fail = False
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 10)
+
+
+@asynchronous
 async def test_a_decision_that_changes_while_it_is_asked_for_is_asked_for_again() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         pair.decisions.gate = asyncio.Event()

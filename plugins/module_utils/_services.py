@@ -1,0 +1,393 @@
+# Copyright: the meshnode authors
+# GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The services of one node in one call: judged by the agent first, then put, loaded, started, and waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    UNIT_DIGEST,
+    Layout,
+    config_files,
+    digest_on_disk,
+    load_json,
+    running,
+)
+from ansible_collections.meshnode.lab.plugins.module_utils._files import (
+    Absent,
+    Directory,
+    File,
+    Ownership,
+    gid_of,
+    uid_of,
+)
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
+from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
+    Places,
+    Service,
+    ServicesError,
+)
+from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import MeshApi, MeshApiError
+
+POLL_INTERVAL = 0.2
+#: A unit that systemd had to start again this often while we waited will not come up by waiting longer.
+MAX_RESTARTS = 3
+MAX_SAID_CHARACTERS = 4000
+JOURNAL_LINES = 20
+#: What gossip says of a node, as the catalog has it.
+SERF_CHECK, CRITICAL = "serfHealth", "critical"
+PROPERTIES = ("Id", "ActiveState", "MainPID", "NRestarts", "UnitFileState")
+
+Item = File | Directory | Absent
+
+
+@dataclass
+class Report:
+    """What was, or in check mode would be, done; and what is not well."""
+
+    changes: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    unhealthy: list[str] = field(default_factory=list)
+
+
+class Services:
+    """Brings the services of this node to what is wanted. In check mode it looks, and changes nothing."""
+
+    def __init__(
+        self,
+        module: Any,
+        places: Places,
+        layout: Layout,
+        wanted: list[Service],
+        *,
+        timeout: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.module = module
+        self.places = places
+        self.layout = layout
+        self.wanted = wanted
+        self.pretend: bool = module.check_mode
+        self.clock = clock
+        self.sleep = sleep
+        self.ends = clock() + timeout
+        self.timeout = timeout
+        self.report = Report()
+        self.api = Api(places.address, places.ca_file, places.cert_file, places.key_file, places.token)
+        self.units = [unit for service in wanted for unit in service.units]
+        ids = {service.id for service in wanted}
+        #: What an earlier run put here and the inventory no longer has.
+        self.gone = sorted(set(self.manifest()) - ids)
+
+    def run(self) -> Report:
+        """Do what is due; raises ServicesError."""
+        if not self.wanted and not self.gone and not os.path.lexists(self.places.manifest):
+            return self.report
+        self.module.no_log_values.update(*(masked(json.loads(one.definition)) for one in self.wanted))
+        pending = [item for item in self.items() if item.differences()]
+        self.validate({item.path for item in pending})
+        self.accounts()
+        self.note_manifest({one.id for one in self.wanted} | set(self.manifest()))
+        self.stop_unwanted()
+        for item in pending:
+            self.put(item)
+        if any(item.path.startswith(f"{self.places.unit_dir}/") for item in pending):
+            self.do(["systemctl", "daemon-reload"])
+        self.reload_agent(pending)
+        restarts = self.start()
+        self.note_manifest({one.id for one in self.wanted})
+        if self.pretend:
+            self.report.unhealthy = self.lacking({})
+        else:
+            self.wait(restarts)
+        return self.report
+
+    # What is on disk
+
+    def manifest(self) -> list[str]:
+        """Ids of the services that earlier runs put here."""
+        found = load_json(self.places.manifest).get("services")
+        return sorted(str(one) for one in found) if isinstance(found, list) else []
+
+    def note_manifest(self, ids: Iterable[str]) -> None:
+        """Before anything else all that may be here, so that a run that is killed leaves nothing unknown."""
+        names = sorted(ids)
+        text = json.dumps({"services": names}, indent=4) + "\n"
+        self.put(Directory(os.path.dirname(self.places.manifest), Ownership(mode=0o755)), quiet=True)
+        record = (
+            File(self.places.manifest, text.encode(), Ownership()) if names else Absent(self.places.manifest)
+        )
+        self.put(record, quiet=True)
+
+    def items(self) -> list[Item]:
+        """In the order in which they are put: what goes first, what is new after it."""
+        places, items = self.places, list[Item]()
+        for service_id in self.gone:
+            items += [Absent(places.definition(service_id)), Absent(places.folder(service_id))]
+        items += [
+            Absent(path)
+            for name in self.unwanted_units()
+            for path in (f"{places.unit_dir}/{name}", places.environment(name))
+        ]
+        folders = [os.path.dirname(places.files_dir), places.files_dir] if self.wanted else []
+        items += [Directory(path, Ownership(mode=0o755)) for path in folders]
+        if self.wanted:
+            items.append(Directory(places.environment_dir, Ownership(mode=0o700)))
+        for service in self.wanted:
+            items += self._service_items(service)
+        return items
+
+    def _service_items(self, service: Service) -> list[Item]:
+        places = self.places
+        folder = places.folder(service.id)
+        items: list[Item] = [Directory(folder, Ownership(mode=0o755))]
+        items += [
+            File(f"{folder}/{name}", text.encode(), Ownership()) for name, text in service.files.items()
+        ]
+        there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        items += [Absent(f"{folder}/{name}") for name in there if name not in service.files]
+        for unit in service.units:
+            secret = Ownership(mode=0o600)
+            items.append(File(places.environment(unit.name), unit.environment.encode(), secret, "digest"))
+            items.append(File(f"{places.unit_dir}/{unit.name}", unit.text.encode(), Ownership()))
+        owned = Ownership("root", places.group, 0o640)
+        items.append(File(places.definition(service.id), service.definition.encode(), owned, "json"))
+        return items
+
+    def unwanted_units(self) -> list[str]:
+        """Units of ours that are there and not wanted: of services that went, or that need one less."""
+        known = {*self.manifest(), *(service.id for service in self.wanted)}
+        wanted = {unit.name for unit in self.units}
+        names = [
+            name
+            for service_id in sorted(known)
+            for name in (self.places.application_unit(service_id), self.places.sidecar_unit(service_id))
+        ]
+        return [
+            name for name in names if name not in wanted and os.path.lexists(f"{self.places.unit_dir}/{name}")
+        ]
+
+    def put(self, item: Item, *, quiet: bool = False) -> None:
+        """``quiet``: a record of what else is reported."""
+        if not (words := item.differences()):
+            return
+        if not quiet:
+            self.report.changes.append(f"{item.path}: {', '.join(words)}")
+            self.report.diff.append(item.diff())
+        if not self.pretend:
+            item.put()
+
+    def accounts(self) -> None:
+        """Two users that can do nothing but run what they run."""
+        for user in (self.places.user, self.places.sidecar_user) if self.wanted else ():
+            if gid_of(user) < 0:
+                self.change(f"group {user}: create", ["groupadd", "--system", user])
+            if uid_of(user) < 0:
+                words = ["useradd", "--system", "--gid", user, "--home-dir", "/nonexistent"]
+                words += ["--no-create-home", "--shell", "/usr/sbin/nologin", user]
+                self.change(f"user {user}: create", words)
+
+    def validate(self, changing: set[str]) -> None:
+        """Let the agent judge its directory as it will be; nothing was replaced when it refuses."""
+        places = self.places
+        new = {places.definition(service.id): service.definition for service in self.wanted}
+        gone = {places.definition(service_id) for service_id in self.gone}
+        if not changing & new.keys() or not os.path.exists(places.program):
+            return
+        staging = tempfile.mkdtemp(dir="/run", prefix="meshnode-validate-")  # in memory: it holds keys
+        try:
+            for path in config_files(places.config_dir):
+                if path not in gone:
+                    shutil.copyfile(path, f"{staging}/{os.path.basename(path)}")
+            for path, text in new.items():
+                Path(f"{staging}/{os.path.basename(path)}").write_text(text)
+            code, out, err = self.module.run_command([places.program, "validate", staging], cwd="/")
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        if code:
+            said = "\n".join(text.strip() for text in (err, out) if text.strip())
+            said = said.replace(staging, places.config_dir)[:MAX_SAID_CHARACTERS]
+            raise ServicesError(f"the agent refuses the services, nothing was replaced: {said}")
+
+    # What runs
+
+    def properties(self, names: list[str]) -> dict[str, dict[str, str]]:
+        """What systemd knows about the units, by name."""
+        if not names:
+            return {}
+        code, out, err = self.module.run_command(
+            ["systemctl", "show", *names, *(f"--property={name}" for name in PROPERTIES)]
+        )
+        if code:
+            raise ServicesError(
+                f"systemctl show failed: {(err or out).strip()}: is systemd running on this node?"
+            )
+        shown = [
+            dict(line.partition("=")[::2] for line in block.splitlines())
+            for block in out.strip().split("\n\n")
+        ]
+        return {one.get("Id", ""): dict.fromkeys(PROPERTIES, "") | one for one in shown}
+
+    def stop_unwanted(self) -> None:
+        for name in self.unwanted_units():
+            self.change(f"{name}: stop", ["systemctl", "disable", "--now", name])
+
+    def reload_agent(self, pending: list[Item]) -> None:
+        """The agent reads its directory again where it runs with another one, and is waited for."""
+        agent = running(self.layout)
+        if not agent.pid:
+            return
+        folder = self.places.config_dir
+        different = agent.config_digest != digest_on_disk(config_files(folder))
+        if not different and not any(os.path.dirname(item.path) == folder for item in pending):
+            return
+        self.change(
+            f"{self.places.agent}.service: reload", ["systemctl", "reload", f"{self.places.agent}.service"]
+        )
+        while not self.pretend:
+            agent = running(self.layout)
+            if agent.pid and agent.config_digest == digest_on_disk(config_files(folder)):
+                return
+            self.pause(
+                f"{self.places.agent}.service has not taken {folder} yet", f"{self.places.agent}.service"
+            )
+
+    def start(self) -> dict[str, int]:
+        """Enable, start, restart where that is due; the restarts that systemd has counted until now, by unit."""
+        shown = self.properties([unit.name for unit in self.units])
+        counted: dict[str, int] = {}
+        for unit in self.units:
+            found = shown.get(unit.name) or dict.fromkeys(PROPERTIES, "")
+            if found["UnitFileState"] != "enabled":
+                self.change(f"{unit.name}: enable", ["systemctl", "enable", unit.name])
+            verb = ""
+            if found["ActiveState"] not in {"active", "reloading"}:
+                verb = "start"
+            elif self.carried(found["MainPID"]) != unit.digest:
+                verb = "restart"
+            if (
+                verb and not self.pretend
+            ):  # a unit that failed too often is refused a start until this is said
+                self.module.run_command(["systemctl", "reset-failed", unit.name])
+            if verb:
+                self.change(f"{unit.name}: {verb}", ["systemctl", verb, "--no-block", unit.name])
+            counted[unit.name] = 0 if verb else int(found["NRestarts"] or 0)
+        return counted
+
+    def carried(self, pid: str) -> str:
+        """The digest that a process was started with; empty when it has none."""
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        except OSError:
+            return ""
+        pairs = dict(entry.partition("=")[::2] for entry in environment.split("\0"))
+        return pairs.get(UNIT_DIGEST, "")
+
+    def wait(self, restarts: dict[str, int]) -> None:
+        """Until every unit runs what is on disk, and the agent finds every service and sidecar well."""
+        while lacking := self.lacking(restarts):
+            self.pause(
+                "; ".join(lacking), *(unit.name for unit in self.units if unit.name in "".join(lacking))
+            )
+
+    def lacking(self, restarts: dict[str, int]) -> list[str]:
+        """What is not well, in words."""
+        shown = self.properties([unit.name for unit in self.units])
+        lacking = []
+        for unit in self.units:
+            found = shown.get(unit.name) or dict.fromkeys(PROPERTIES, "")
+            again = int(found["NRestarts"] or 0) - restarts.get(unit.name, 0)
+            if restarts and (found["ActiveState"] == "failed" or again >= MAX_RESTARTS):
+                self.give_up(f"{unit.name} does not stay up", unit.name)
+            if found["ActiveState"] != "active" or self.carried(found["MainPID"]) != unit.digest:
+                lacking.append(f"{unit.name} is {found['ActiveState'] or 'not there'}")
+        return lacking or self.unregistered()
+
+    def unregistered(self) -> list[str]:
+        """What the agent lacks or finds critical."""
+        ids = [one for service in self.wanted for one in service.registered]
+        if not ids:
+            return []
+        try:
+            known, checks = self.api.get("/v1/agent/services"), self.api.get("/v1/agent/checks")
+        except ApiError as error:
+            return [f"the agent does not answer: {error}"]
+        lacking = [f"{one} is not registered" for one in ids if one not in known]
+        lacking += [
+            f"{check.get('ServiceID')}: {check.get('Name')} is critical: {_line(check.get('Output'))}"
+            for check in checks.values()
+            if check.get("ServiceID") in ids and check.get("Status") == CRITICAL
+        ]
+        return lacking or self.uncatalogued(ids)
+
+    def uncatalogued(self, ids: list[str]) -> list[str]:
+        """What others can't find yet: an agent registers at the servers by itself, in its own time."""
+        try:
+            me = self.api.get("/v1/agent/self")["Config"]
+            name, own_id = str(me["NodeName"]), str(me["NodeID"])
+            entry = self.api.get(f"/v1/catalog/node/{quote(name, safe='')}") or {}
+            lacking = [one for one in ids if one not in (entry.get("Services") or {})]
+            known_id = str((entry.get("Node") or {}).get("ID") or own_id)
+            if lacking and known_id != own_id and not self.pretend:
+                self.remove_predecessor(name)
+        except (ApiError, MeshApiError) as error:
+            return [f"the agent does not answer: {error}"]
+        except (AttributeError, KeyError, TypeError):
+            return ["what answers as the agent is none: does address name it?"]
+        return [f"{one} is not in the catalog yet" for one in lacking]
+
+    def remove_predecessor(self, name: str) -> None:
+        """A node that was lost and made again has another id, and servers keep the name for the one that is dead."""
+        checks = self.api.get(f"/v1/health/node/{quote(name, safe='')}")
+        if any(one.get("CheckID") == SERF_CHECK and one.get("Status") == CRITICAL for one in checks):
+            self.report.changes.append(f"catalog: remove the lost node that was {name} before")
+            places = self.places
+            MeshApi(
+                places.address,
+                token=places.token,
+                ca_file=places.ca_file,
+                client_cert=places.cert_file,
+                client_key=places.key_file,
+            ).put("/v1/catalog/deregister", {"Node": name})
+
+    # Commands
+
+    def pause(self, trouble: str, *units: str) -> None:
+        if self.clock() >= self.ends:
+            self.give_up(f"not well after {self.timeout:g} s: {trouble}", *units)
+        self.sleep(POLL_INTERVAL)
+
+    def give_up(self, trouble: str, *units: str) -> None:
+        lines = []
+        if units:
+            words = ["journalctl", "--no-pager", "--output=short-precise", f"--lines={JOURNAL_LINES}"]
+            lines = self.module.run_command([*words, *(f"--unit={name}" for name in units)])[1].splitlines()
+        raise ServicesError("\n".join([trouble, *lines]))
+
+    def change(self, words: str, command: list[str]) -> None:
+        self.report.changes.append(words)
+        self.do(command)
+
+    def do(self, command: list[str]) -> None:
+        if self.pretend:
+            return
+        code, out, err = self.module.run_command(command)
+        if code:
+            raise ServicesError(f"{' '.join(command[:2])} failed: {(err or out).strip()}")
+
+
+def _line(text: Any) -> str:
+    return " ".join(str(text).split())[:200]

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from meshnode.agent.xds_feed import ProxyFeed
+from meshnode.agent.xds_role import XdsRole
+from meshnode.agent.xds_sources import Question, Sources
+from meshnode.base.address import Address
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.runtime.tls import TlsContexts, TlsSettings
+from meshnode.watch.machine import Answer, Ask
+from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, SECRET
+from meshnode.xds.session import Session
+from tests.support.asynchronous import asynchronous
+from tests.support.waiting import until
+from tests.support.xds import DOMAIN
+
+
+class Api:
+    """Answers by path; a question with an index waits until that answer is another."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.versions: dict[str, int] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.changed = asyncio.Event()
+
+    def set(self, path: str, value: Any, status: int = 200) -> None:
+        self.answers[path] = status, value
+        self.versions[path] = self.versions.get(path, 0) + 1
+        told, self.changed = self.changed, asyncio.Event()
+        told.set()
+
+    async def ask(self, question: Ask, token: str) -> Answer:
+        self.asked.append((question.path, token))
+        known = int(dict(question.query).get("index", "0"))
+        while known and self.versions.get(question.path) == known:
+            await self.changed.wait()
+        status, value = self.answers.get(question.path, (404, "unknown service"))
+        body = value if isinstance(value, str) else json.dumps(value)
+        return Answer(status, str(self.versions.get(question.path, "")), "", body.encode())
+
+
+def service(**proxy: Any) -> dict[str, Any]:
+    own = {"DestinationServiceName": "web", "LocalServicePort": 8080, **proxy}
+    return {"ID": "web-sidecar-proxy", "Kind": "connect-proxy", "Port": 21000, "Proxy": own}
+
+
+def known() -> Api:
+    api = Api()
+    api.set("/v1/agent/service/web-sidecar-proxy", service())
+    leaf = {
+        "CertPEM": "CERTIFICATE",
+        "PrivateKeyPEM": "s3cret",
+        "ServiceURI": f"spiffe://{DOMAIN}/ns/default/dc/dc1/svc/web",
+    }
+    api.set("/v1/agent/connect/ca/leaf/web", leaf)
+    api.set("/v1/agent/connect/ca/roots", {"TrustDomain": DOMAIN, "Roots": [{"RootCert": "ROOT"}]})
+    api.set("/v1/connect/intentions/match", {"web": []})
+    api.set("/v1/connect/intentions/explain", {"Default": {"Allowed": True, "Reason": "ACLs disabled"}})
+    return api
+
+
+def row(port: int, status: str = "passing") -> dict[str, Any]:
+    return {
+        "Node": {"Address": "127.0.0.1", "Datacenter": "dc1"},
+        "Service": {"Port": port},
+        "Checks": [{"Status": status}],
+    }
+
+
+async def ready(feed: ProxyFeed) -> None:
+    await until(lambda: feed.snapshot, "a snapshot", interval=0.001)
+
+
+@asynchronous
+async def test_a_proxy_is_compiled_once_everything_is_known_and_again_at_each_change() -> None:
+    api = known()
+    sources = Sources(api)
+    feed = ProxyFeed(sources, "web-sidecar-proxy", "token")
+    await ready(feed)
+    first = feed.snapshot
+    assert first is not None
+    assert list(first[SECRET]) == ["leaf", "roots"]
+    calls: list[int] = []
+    feed.listeners.add(lambda: calls.append(1))
+    intention = {"ID": "1", "SourceName": "api", "DestinationName": "web", "Action": "deny"}
+    api.set("/v1/connect/intentions/match", {"web": [intention]})
+    await until(lambda: calls, "the change is told", interval=0.001)
+    assert feed.snapshot is not None
+    assert feed.snapshot[LISTENER] != first[LISTENER]
+    assert feed.snapshot[CLUSTER] == first[CLUSTER]
+    assert {token for _, token in api.asked} == {"token"}
+    feed.close()
+    assert len(sources) == 0
+
+
+@asynchronous
+async def test_an_upstream_that_comes_is_followed_and_one_that_goes_is_not() -> None:
+    api = known()
+    sources = Sources(api)
+    feed = ProxyFeed(sources, "web-sidecar-proxy", "")
+    await ready(feed)
+    before = len(sources)
+    api.set("/v1/health/connect/db", [row(21001), row(21002, "critical")])
+    upstream = {"DestinationName": "db", "LocalBindPort": 9191}
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[upstream]))
+    await until(lambda: feed.snapshot and feed.snapshot[ENDPOINTS], "endpoints", interval=0.001)
+    assert len(sources) == before + 1
+    api.set("/v1/agent/service/web-sidecar-proxy", service())
+    await until(lambda: feed.snapshot and not feed.snapshot[ENDPOINTS], "none", interval=0.001)
+    assert len(sources) == before
+    feed.close()
+
+
+@asynchronous
+async def test_two_proxies_with_one_token_ask_what_they_share_once() -> None:
+    api = known()
+    other = service(DestinationServiceName="web")
+    api.set("/v1/agent/service/web-2", {**other, "ID": "web-2"})
+    sources = Sources(api)
+    feeds = [ProxyFeed(sources, name, "token") for name in ("web-sidecar-proxy", "web-2")]
+    for feed in feeds:
+        await ready(feed)
+    assert len(sources) == 6
+    feeds[0].close()
+    assert len(sources) == 5
+    feeds[1].close()
+    assert len(sources) == 0
+
+
+@asynchronous
+async def test_a_token_that_is_refused_ends_the_feed_and_says_where() -> None:
+    api = known()
+    api.set("/v1/agent/connect/ca/leaf/web", "Permission denied", 403)
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "weak")
+    await until(lambda: feed.refusal, "the refusal", interval=0.001)
+    assert str(feed.refusal) == "/v1/agent/connect/ca/leaf/web: Permission denied"
+    assert feed.snapshot is None
+    feed.close()
+
+
+@asynchronous
+async def test_a_proxy_that_the_agent_does_not_have_is_named() -> None:
+    feed = ProxyFeed(Sources(Api()), "web-sidecar-proxy", "")
+    await until(lambda: feed.refusal, "the refusal", interval=0.001)
+    assert str(feed.refusal).startswith("this agent has no proxy web-sidecar-proxy: register it")
+    feed.close()
+
+
+@asynchronous
+async def test_a_registration_that_can_t_be_used_leaves_envoy_what_it_has() -> None:
+    api = known()
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    await ready(feed)
+    before = feed.snapshot
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[{"DestinationName": "db"}]))
+    await until(lambda: feed.problem, "the problem", interval=0.001)
+    assert "upstream db has no local_bind_port" in feed.problem
+    assert feed.snapshot is before
+    feed.close()
+
+
+@asynchronous
+async def test_a_question_is_asked_again_after_a_failure() -> None:
+    class Away(Api):
+        async def ask(self, question: Ask, token: str) -> Answer:
+            if not self.asked:
+                self.asked.append((question.path, token))
+                raise MeshError("No cluster leader")
+            return await super().ask(question, token)
+
+    api = Away()
+    api.set("/v1/agent/connect/ca/roots", {"Roots": []})
+    sources, told = Sources(api), asyncio.Event()
+    question = Question("/v1/agent/connect/ca/roots")
+    source = sources.hold(question, told.set)
+    await until(lambda: source.known, "the answer", interval=0.001)
+    assert source.error is None
+    sources.release(question, told.set)
+
+
+def test_a_question_does_not_show_its_token() -> None:
+    assert "s3cret" not in repr(Question("/v1/x", (), "s3cret"))
+
+
+@dataclass
+class Config:
+    """What the role reads of a configuration."""
+
+    grpc_listeners: tuple[tuple[Address, bool], ...]
+    dev: bool
+
+
+def role(api: Api, heard: list[str]) -> XdsRole:
+    return XdsRole(api, TlsContexts(TlsSettings()), heard.append)
+
+
+@asynchronous
+async def test_a_port_that_is_taken_is_an_error_but_in_dev_where_nobody_asked_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=r"ports\.grpc: can't listen on"):
+            role(Api(), []).start(cast(Any, Config(((where, False),), dev=False)))
+        role(Api(), []).start(cast(Any, Config(((where, False),), dev=True)))
+    assert "Envoy is not served: ports.grpc: can't listen on" in caplog.text
+
+
+@asynchronous
+async def test_streams_of_one_proxy_share_a_feed_and_each_is_shown() -> None:
+    heard: list[str] = []
+    one = role(known(), heard)
+    streams = [
+        one.open("web-sidecar-proxy", "t", Session(delta=delta), lambda: None) for delta in (True, False)
+    ]
+    assert streams[0].feed is streams[1].feed
+    await until(lambda: streams[0].snapshot, "a snapshot", interval=0.001)
+    assert [(row["Service"], row["Protocol"]) for row in one.status()] == [
+        ("web", "delta"),
+        ("web", "state of the world"),
+    ]
+    streams[0].applied()
+    streams[0].applied()
+    assert heard == ["web-sidecar-proxy"]
+    streams[0].close()
+    streams[0].close()
+    assert len(one.status()) == 1
+    await one.stop()
+    assert one.status() == []
