@@ -5,6 +5,7 @@ And an interrupt means what it means at a terminal, also where a shell started t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Generator
@@ -14,6 +15,13 @@ import pytest
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
+
+with contextlib.suppress(ImportError):  # the tests of nodes also run where it is not installed
+    from hypothesis import settings
+
+    # How long an example takes says more of the machine than of the code.
+    settings.register_profile("meshnode", deadline=None)
+    settings.load_profile("meshnode")
 
 # A shell that is not interactive lets its background jobs ignore interrupts, and they hand that on to what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

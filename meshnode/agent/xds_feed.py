@@ -57,8 +57,8 @@ class ProxyFeed:
 
     # Following
 
-    def _hold(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> Source:
-        question = Question(path, query, self._token)
+    def _hold(self, path: str, query: tuple[tuple[str, str], ...] = (), *, blocks: bool = True) -> Source:
+        question = Question(path, query, self._token, blocks)
         found = self._held.get(question)
         if found is None:
             found = self._held[question] = self._sources.hold(question, self._wake)
@@ -122,7 +122,7 @@ class ProxyFeed:
         query = (("dc", one.datacenter),) if one.datacenter else ()
         name = quote(one.destination, safe="")
         if one.destination_type is DestinationType.PREPARED_QUERY:
-            return self._hold(f"/v1/query/{name}/execute", (*query, ("connect", "true")))
+            return self._hold(f"/v1/query/{name}/execute", (*query, ("connect", "true")), blocks=False)
         return self._hold(f"/v1/health/connect/{name}", query)
 
     def _let_go(self, needed: Sequence[Source]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["XdsRole"]
 
 _log: Final = logging.getLogger("meshnode.xds")
+#: Seconds after which an Envoy listens that has applied everything for it: its workers have to be told.
+LISTENING_AFTER: Final = 0.25
 
 
 class XdsRole:
@@ -103,7 +105,7 @@ class _Stream:
 
     def __init__(self, role: XdsRole, feed: ProxyFeed, session: Session, changed: Callable[[], None]) -> None:
         self._role = role
-        self._told = False
+        self._told: asyncio.TimerHandle | None = None
         self.feed = feed
         self.session = session
         self.changed = changed
@@ -120,12 +122,14 @@ class _Stream:
 
     def applied(self) -> None:
         """Envoy listens."""
-        if not self._told:
-            self._told = True
-            self._role.listening(self.feed.proxy_id)
+        if self._told is None:
+            loop = asyncio.get_running_loop()
+            self._told = loop.call_later(LISTENING_AFTER, self._role.listening, self.feed.proxy_id)
 
     def close(self) -> None:
         """The stream has ended. Safe to call again."""
+        if self._told is not None:
+            self._told.cancel()
         self._role.closed(self)
 
     def row(self, now: float) -> dict[str, Any]:

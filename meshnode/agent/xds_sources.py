@@ -24,17 +24,20 @@ __all__ = ["POLL_INTERVAL", "Question", "Source", "Sources"]
 _log: Final = logging.getLogger("meshnode.xds")
 #: Seconds between two questions that can't be waited on.
 POLL_INTERVAL: Final = 10.0
+#: Seconds after an answer that says nothing new.
+UNCHANGED_PAUSE: Final = 0.05
 #: Seconds after a failure: the first pause, doubled up to the second.
 _RETRY: Final = (0.2, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``token`` decides what may be seen, so it is part of the question."""
+    """``token`` decides what may be seen, so it is part of the question. ``blocks``: the API can be waited for."""
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
     token: str = field(default="", repr=False)
+    blocks: bool = True
 
 
 class Source:
@@ -104,6 +107,9 @@ class Sources:
             if not source.known or value != source.value or source.error is not None:
                 source.known, source.value, source.error = True, value, None
                 source.tell()
+            elif blocks:
+                # Woken for nothing; an answer that never waits must not keep the agent busy.
+                await asyncio.sleep(UNCHANGED_PAUSE)
             if not blocks:
                 await asyncio.sleep(POLL_INTERVAL)
 
@@ -118,6 +124,8 @@ class Sources:
             value = json.loads(answer.body)
         except ValueError:
             raise RemoteProtocolError(f"{question.path}: the answer is not JSON") from None
+        if not question.blocks:
+            return value, (), False
         if answer.content_hash:
             return value, (("hash", answer.content_hash),), True
         if answer.index.isdigit() and int(answer.index) > 0:

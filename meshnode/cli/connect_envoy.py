@@ -28,7 +28,6 @@ __all__ = ["find_envoy", "run"]
 #: What was forgotten most often is said at once.
 MISSING_SCHEMA: Final = "the bootstrap needs the package protobuf: pip install 'meshnode[envoy]'"
 DEFAULT_ADMIN: Final = "localhost:19000"
-DEFAULT_GRPC_PORT: Final = 8502
 _GRPC_ADDRESS: Final = "CONSUL_GRPC_ADDR"
 _PROXY_ID: Final = "CONNECT_PROXY_ID"
 _SIDECAR_FOR: Final = "CONNECT_SIDECAR_FOR"
@@ -156,15 +155,18 @@ def _agent(client: ApiClient, address: str, http_address: str) -> tuple[Endpoint
         return _endpoint("-grpc-addr", bare), tls
     shown = client.get_json("/v1/agent/self").get("DebugConfig")
     ports = shown.get("ports") if isinstance(shown, Mapping) else None
-    port = ports.get("grpc", -1) if isinstance(ports, Mapping) else DEFAULT_GRPC_PORT
-    if port <= 0:
+    port, secure = (
+        ports.get(name, -1) if isinstance(ports, Mapping) else -1 for name in ("grpc", "grpc_tls")
+    )
+    if max(port, secure) <= 0:
         raise ConfigError(
             "the agent's gRPC port is off: set ports.grpc (Consul's is 8502) and start the agent again, "
             "or name another one with -grpc-addr"
         )
     where = parse_endpoint(http_address)
     host = getattr(where, "host", "") or "127.0.0.1"
-    return _endpoint("-http-addr", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), False
+    found = port if port > 0 else secure
+    return _endpoint("-http-addr", f"[{host}]:{found}" if ":" in host else f"{host}:{found}"), port <= 0
 
 
 def _admin(text: str) -> Endpoint | None:
@@ -185,7 +187,9 @@ def _endpoint(flag: str, text: str) -> Endpoint:
 
 def _ca(file: str) -> str:
     if not file:
-        raise ConfigError("-grpc-addr: https needs -ca-file, the CA that the agent's certificate comes from")
+        raise ConfigError(
+            "the gRPC port with TLS needs -ca-file, the CA that the agent's certificate comes from"
+        )
     try:
         return Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:

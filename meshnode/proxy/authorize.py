@@ -8,6 +8,7 @@ SPIFFE-X509-SVID 2 and 4.1.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -36,6 +37,7 @@ MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 _MAX_SHOWN: Final = 3
 
 _BAD_CERTIFICATE: Final = (
+    Warning,
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -108,7 +110,10 @@ def read_peer(der: bytes) -> Identity | Refusal:
             f"the certificate has {len(der)} bytes, more than {MAX_CERTIFICATE_BYTES}",
         )
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        with warnings.catch_warnings():
+            # cryptography only warns of what RFC 5280 forbids: a serial number of 0 or less, for one.
+            warnings.simplefilter("error")
+            certificate = x509.load_der_x509_certificate(der)
         authority = _is_authority(certificate)
         names = _uris(certificate)
         serial = certificate.serial_number

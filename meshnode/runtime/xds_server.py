@@ -56,7 +56,7 @@ class Feed(Protocol):
         """Why there is none and won't be for this token, if so."""
 
     def applied(self) -> None:
-        """Envoy has applied new listeners."""
+        """Envoy has applied its listeners and secrets. Told more than once."""
 
     def close(self) -> None:
         """The stream has ended."""
@@ -256,9 +256,14 @@ class _Conversation:
         self._tell(feed)
 
     def _tell(self, feed: Feed) -> None:
-        for each in self._session.status(self._clock()):
-            if each.type == "LDS" and each.resources and each.applied == each.version:
-                feed.applied()
+        done = {
+            each.type
+            for each in self._session.status(self._clock())
+            if each.resources and each.applied == each.version
+        }
+        # A listener opens when it has its secrets.
+        if {"LDS", "SDS"} <= done:
+            feed.applied()
 
 
 def _text(value: str | bytes) -> str:

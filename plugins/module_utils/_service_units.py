@@ -233,9 +233,13 @@ def _sidecar(service_id: str, definition: Mapping[str, Any], where: str, places:
         held = {"ca": places.ca_file}
         if places.cert_file and places.key_file:
             held |= {"cert": places.cert_file, "key": places.key_file}
-        # systemd reads them as root and hands them to this process only: nobody else may read the agent's key.
-        credentials = "".join(f"LoadCredential={short}:{path}\n" for short, path in held.items())
-        folder = f"/run/credentials/{name}"
+        # The agent's key is for the agent alone, so root copies it into a folder in memory that is this user's and goes
+        # with the process. LoadCredential would do the same, but not in a container.
+        folder = f"/run/{name.removesuffix('.service')}"
+        credentials = f"RuntimeDirectory={name.removesuffix('.service')}\nRuntimeDirectoryMode=0700\n"
+        for short, path in held.items():
+            copy = ["/usr/bin/install", "-T", f"--owner={places.sidecar_user}", "--mode=0400", path]
+            credentials += f"ExecStartPre=+{_command([*copy, f'{folder}/{short}'], where)}\n"
         names = {"ca": "CONSUL_CACERT", "cert": "CONSUL_CLIENT_CERT", "key": "CONSUL_CLIENT_KEY"}
         variables |= {names[short]: f"{folder}/{short}" for short in held}
     if token := definition.get("token") or places.token:

@@ -53,7 +53,7 @@ options:
     type: path
   cert_file:
     description:
-      - Certificate to show to the agent. Sidecars get it as credentials of systemd.
+      - Certificate to show to the agent. Each sidecar gets a copy in memory, which goes with it.
     type: path
   key_file:
     description:

@@ -57,6 +57,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "mount": "may not mount a file system here: needs root",
     "namespaces": "may not make network namespaces here: needs root",
     "root": "needs root, to give files away",
+    "descriptors": "needs more open files than this process may have (ulimit -Hn)",
     "IPv6": "this machine has no IPv6",
     "localhost": "localhost has one family here",
     "loopback": "127.0.0.0/8 is local on Linux only",

@@ -12,7 +12,7 @@ records with one; and the work of one record is too short to be worth a thread.
 
 What is left of a new connection is mostly OpenSSL's: in 3.0 a full handshake takes 1.3 ms of both sides together, one
 by sealed ticket 0.7, one by kept session 0.45 (``contexts`` says who gets which). A client takes 0.1 ms of that to
-copy the session, which Python does for each use. Fewer system calls and wake-ups gave 6 % more: nothing is watched
+copy the session, which Python does for each use. Fewer system calls and wake-ups gave some 6 % more: nothing is watched
 while it is set up in one go, the last words of a handshake travel with the first bytes, and what is closed is not
 shut down and unwatched first. TLS state that waited for a collection cost memory; now none is part of a cycle.
 

@@ -1,4 +1,4 @@
-"""An HTTP service for the lab, of the standard library only: answers a GET with what was asked, and a POST with its body.
+"""An HTTP service for the lab, of the standard library only: answers a GET with what was asked, a POST with its body.
 
 Usage: lab_api.py PORT
 """
@@ -21,7 +21,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """What was asked, as JSON."""
-        asked = {"service": "api", "method": self.command, "path": self.path, "host": self.headers.get("Host", "")}
+        asked = {
+            "service": "api",
+            "method": self.command,
+            "path": self.path,
+            "host": self.headers.get("Host", ""),
+        }
         self._answer(200, json.dumps(asked).encode() + b"\n", "application/json")
 
     def do_POST(self) -> None:

@@ -186,6 +186,25 @@ async def test_a_question_is_asked_again_after_a_failure() -> None:
     sources.release(question, told.set)
 
 
+@asynchronous
+async def test_an_answer_that_never_waits_keeps_nobody_busy() -> None:
+    class Hasty(Api):
+        async def ask(self, question: Ask, token: str) -> Answer:
+            self.asked.append((question.path, token))
+            return Answer(200, "7", "", b"[]")
+
+    api = Hasty()
+    sources, told = Sources(api), asyncio.Event()
+    questions = [Question("/v1/health/connect/db"), Question("/v1/query/geo/execute", blocks=False)]
+    for question in questions:
+        sources.hold(question, told.set)
+    # Four turns of the first question are four pauses; the second isn't asked again meanwhile.
+    await until(lambda: len(api.asked) >= 5, "more questions", interval=0.001)
+    assert [path for path, _ in api.asked].count("/v1/query/geo/execute") == 1
+    for question in questions:
+        sources.release(question, told.set)
+
+
 def test_a_question_does_not_show_its_token() -> None:
     assert "s3cret" not in repr(Question("/v1/x", (), "s3cret"))
 
@@ -230,6 +249,8 @@ async def test_streams_of_one_proxy_share_a_feed_and_each_is_shown() -> None:
         ("web", "state of the world"),
     ]
     streams[0].applied()
+    streams[0].applied()
+    await until(lambda: heard, "somebody is told", interval=0.001)
     streams[0].applied()
     assert heard == ["web-sidecar-proxy"]
     streams[0].close()

@@ -87,7 +87,7 @@ def test_envoy_takes_the_place_of_the_command_with_no_secret_in_its_arguments(
             "-admin-bind: '19000' is not an address: write host:port",
         ),
         (("-sidecar-for", "web", "-grpc-addr", "unix:///x"), "is no unix socket: write host:port"),
-        (("-sidecar-for", "web", "-grpc-addr", "https://h:8503"), "-grpc-addr: https needs -ca-file"),
+        (("-sidecar-for", "web", "-grpc-addr", "https://h:8503"), "the gRPC port with TLS needs -ca-file"),
         (("-sidecar-for", "web", "-envoy-binary", "nowhere"), "-envoy-binary: there is no program nowhere"),
     ],
 )
@@ -102,6 +102,18 @@ def test_a_port_that_is_off_is_named_with_its_key(known: StubAgent, run: Any) ->
     done = run("connect", "envoy", "-sidecar-for", "web")
     assert done.code == 1
     assert done.err.startswith("the agent's gRPC port is off: set ports.grpc (Consul's is 8502)")
+
+
+def test_the_port_with_tls_is_taken_where_it_is_the_only_one(
+    known: StubAgent, run: Any, tmp_path: Path
+) -> None:
+    known.answer("GET /v1/agent/self", {"DebugConfig": {"ports": {"grpc": -1, "grpc_tls": 8503}}})
+    file = tmp_path / "ca.pem"
+    file.write_text("AUTHORITY")
+    done = run("connect", "envoy", "-sidecar-for=web", "-bootstrap", f"-ca-file={file}")
+    (cluster,) = json.loads(done.out)["static_resources"]["clusters"]
+    assert "transport_socket" in cluster
+    assert '"port_value": 8503' in done.out
 
 
 def test_tls_checks_the_agent_by_the_file(known: StubAgent, run: Any, tmp_path: Path) -> None:

@@ -114,3 +114,14 @@ def test_any_bytes_end_in_an_identity_or_a_refusal(case: bytes | tuple[int, int]
         place, change = case
         case = GOOD[:place] + bytes([GOOD[place] ^ change]) + GOOD[place + 1 :]
     assert isinstance(identify(case, Expectation(TRUST_DOMAIN), now()), Identity | Refusal)
+
+
+def test_a_serial_number_that_is_not_positive_is_refused() -> None:
+    found = der([WEB])
+    # INTEGER of 20 bytes, the first below 0x80: with its sign turned round it is negative.
+    at = found.index(b"\x02\x14") + 2
+    negative = found[:at] + bytes([found[at] | 0x80]) + found[at + 1 :]
+    refused = identify(negative, Expectation(TRUST_DOMAIN), now())
+    assert isinstance(refused, Refusal)
+    assert refused.code is RefusalCode.UNREADABLE
+    assert "serial number" in refused.because

@@ -20,7 +20,7 @@ from meshnode.runtime import xds_server
 from meshnode.runtime.xds_grpc import MAX_REQUEST_BYTES
 from meshnode.runtime.xds_server import XdsListener, XdsServer
 from meshnode.xds.compile import Snapshot, compile_snapshot
-from meshnode.xds.schema import CLUSTER, message
+from meshnode.xds.schema import CLUSTER, LISTENER, SECRET, message
 from meshnode.xds.session import Session
 from tests.support.asynchronous import asynchronous
 from tests.support.waiting import until
@@ -90,6 +90,24 @@ async def test_a_change_reaches_a_client_that_acknowledges(delta: bool) -> None:
             await stream.cancel()
         await until(lambda: feed.closed, "the end of the stream")
     assert feed.tokens == ["s3cret"]
+
+
+@asynchronous
+async def test_the_feed_hears_once_listeners_and_secrets_are_applied() -> None:
+    feed, client = OneFeed(), Client(delta=True)
+    async with (
+        serving(feed) as where,
+        Channel(where.host, where.port) as channel,
+        method(channel, delta=True).open() as stream,
+    ):
+        for asked in (client.asks(LISTENER), client.asks(SECRET, "leaf", "roots")):
+            assert feed.heard == 0
+            await stream.send_message(asked)
+            response = await stream.recv_message()
+            assert response is not None
+            await stream.send_message(client.answers(response))
+        await until(lambda: feed.heard, "the feed is told")
+        await stream.cancel()
 
 
 async def ending(where: Address, *requests: Any) -> GRPCError:

@@ -87,16 +87,18 @@ def test_a_token_is_in_the_environment_of_the_sidecar_and_not_in_its_unit() -> N
         assert token not in sidecar.text + application.text + application.environment
 
 
-def test_with_https_the_agents_files_are_credentials_of_systemd() -> None:
+def test_with_https_root_copies_the_agents_files_for_the_sidecar_alone() -> None:
     tls = {"ca_file": "/ssl/ca", "cert_file": "/ssl/cert", "key_file": "/ssl/key"}
     _application, sidecar = one(SOCAT, address="https://127.0.0.1:10443", **tls).units
-    assert re.findall("^LoadCredential=(.*)$", sidecar.text, re.MULTILINE) == [
-        "ca:/ssl/ca", "cert:/ssl/cert", "key:/ssl/key",
-    ]  # fmt: skip
+    assert line(sidecar.text, "RuntimeDirectoryMode") == "0700"
+    assert re.findall("^ExecStartPre=[+](.*)$", sidecar.text, re.MULTILINE) == [
+        f"/usr/bin/install -T --owner=mesh-proxy --mode=0400 /ssl/{name} /run/mesh-sidecar-socat/{name}"
+        for name in ("ca", "cert", "key")
+    ]
     assert sidecar.environment.splitlines()[1:] == [
-        'CONSUL_CACERT="/run/credentials/mesh-sidecar-socat.service/ca"',
-        'CONSUL_CLIENT_CERT="/run/credentials/mesh-sidecar-socat.service/cert"',
-        'CONSUL_CLIENT_KEY="/run/credentials/mesh-sidecar-socat.service/key"',
+        'CONSUL_CACERT="/run/mesh-sidecar-socat/ca"',
+        'CONSUL_CLIENT_CERT="/run/mesh-sidecar-socat/cert"',
+        'CONSUL_CLIENT_KEY="/run/mesh-sidecar-socat/key"',
         'CONSUL_HTTP_ADDR="https://127.0.0.1:10443"',
         'CONSUL_HTTP_SSL="true"',
     ]
