@@ -35,7 +35,7 @@ from tests.support.proxy import Ca, echo_server, free_port  # noqa: E402
 from tests.support.proxy_command import ProxyCommand  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 #: Leaves asked for at once: more than the bucket of an agent, so that it is what is measured there.
 AT_ONCE = 8
 
@@ -60,7 +60,7 @@ class Fleet:
             }
             self._agent.api("/v1/agent/service/register", method="PUT", body=body)
             file = directory / f"{name}.log"
-            proxy = ProxyCommand(file, self._agent.http, "-proxy-id", f"{name}-proxy", "-log-level", "warn")
+            proxy = ProxyCommand(file, self._agent.http, "-proxy-id", f"{name}-proxy")
             stack.callback(proxy.kill)
             self.ports.append(free_port())
             upstreams += ["-upstream", f"{name}:{self.ports[-1]}"]

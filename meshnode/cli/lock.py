@@ -128,7 +128,8 @@ class _Lock:
         finally:
             keeping.cancel()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._outcome(close_session(session)), RELEASE_TIMEOUT)
+                async with asyncio.timeout(RELEASE_TIMEOUT):
+                    await self._outcome(close_session(session))
 
     async def _with_session(self, session: str, keeping: asyncio.Task[str]) -> int:
         options = self._options

@@ -127,7 +127,8 @@ class _Channel(Channel):
     async def wait_closed(self) -> None:
         if self.made is not None and self.made.gone is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.made.gone.wait(), CLOSE_TIMEOUT)
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self.made.gone.wait()
 
 
 @dataclass(slots=True)

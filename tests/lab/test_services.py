@@ -106,6 +106,7 @@ def test_one_command_ends_with_services_that_run_and_says_who_may_talk(lab: Lab)
     made = calls(lab, run)
     assert all(0 < count <= MAX_REMOTE_CALLS for count in made.values()), made
     assert lab.printed_secrets(run) == []
+    assert lab.on("client1", "sh", "-c", "ls /tmp/meshnode-* 2>/dev/null || true") == ""
     shown = run.output.partition("\nMESH ***")[2]
     assert " api web " in shown
     assert " frontend socat " in shown

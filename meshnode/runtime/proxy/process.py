@@ -142,7 +142,8 @@ class ProxyProcess:
                 self._config = config
                 return
             try:
-                await asyncio.wait_for(self._changed.wait(), self._apply_interval)
+                async with asyncio.timeout(self._apply_interval):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
             return  # a newer one is there

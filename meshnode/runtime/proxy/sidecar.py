@@ -191,7 +191,8 @@ class Sidecar:
         if host is not None and host.flows and drain_timeout > 0:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), drain_timeout)
+                async with asyncio.timeout(drain_timeout):
+                    await self._idle.wait()
             if host.flows:
                 log.warning("%d connections are cut: the proxy stops", len(host.flows))
         if host is not None:

@@ -213,7 +213,8 @@ class Workers:
 
     async def _read(self, worker: _Worker, timeout: float | None) -> dict[str, Any]:
         try:
-            line = await asyncio.wait_for(worker.reader.readline(), timeout)
+            async with asyncio.timeout(timeout):
+                line = await worker.reader.readline()
         except TimeoutError:
             # Its answers would be taken for those to later questions.
             worker.process.kill()

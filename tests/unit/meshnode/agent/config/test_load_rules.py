@@ -36,7 +36,10 @@ def directory(tmp_path: Path) -> Path:
             {"ports": {"expose_min_port": 1}},
             "ports.expose_min_port = 1: not in this release: the service mesh",
         ),
-        ({"xds": {"update_max_per_second": 9}}, "xds: not in this release: Envoy is told of each change at once"),
+        (
+            {"xds": {"update_max_per_second": 9}},
+            "xds: not in this release: Envoy is told of each change at once",
+        ),
         ({"raft_protocol": 2}, "raft_protocol = 2: the replicated log is an engine's"),
         ({"performance": {"raft_multiplier": 1}}, "performance.raft_multiplier = 1: the replicated log"),
         (
