@@ -20,6 +20,8 @@ __all__ = ["DECISION_TIMEOUT", "RETRY_INTERVAL", "Decisions"]
 DECISION_TIMEOUT: Final = 5.0
 #: Seconds until a broken subscription is tried again.
 RETRY_INTERVAL: Final = 1.0
+#: Seconds between two questions about sources that nobody has said anything of, at most.
+MAX_RETRY_INTERVAL: Final = 15.0
 
 _log: Final = logging.getLogger("meshnode.sdk")
 
@@ -41,6 +43,9 @@ class Decisions:
         self._clock = clock
         self._asking: dict[tuple[SourceKey, int], asyncio.Task[Decision | str]] = {}
         self._following: asyncio.Task[None] | None = None
+        #: Somebody goes on, or was let in, although nobody answered.
+        self._missed = False
+        self._retrying: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Follow changes."""
@@ -48,7 +53,7 @@ class Decisions:
 
     async def close(self) -> None:
         """Follow nothing any more; who waits is refused."""
-        await cancel_and_wait(self._following, *self._asking.values())
+        await cancel_and_wait(self._following, self._retrying, *self._asking.values())
 
     async def decide(self, source: Identity) -> Decision:
         """The decision about ``source``. Never raises: what can't be asked is answered from memory, or with no."""
@@ -59,12 +64,16 @@ class Decisions:
         answer = await self._ask(source)
         if isinstance(answer, Decision):
             return answer
-        return self._cache.without_answer(key, self._clock(), answer)
+        decision = self._cache.without_answer(key, self._clock(), answer)
+        if decision.allowed:
+            self._ask_later()
+        return decision
 
     async def recheck(self) -> int:
         """Believe nothing that is known, ask about every live source, and cut what is denied; returns how many.
 
-        When nobody answers about a source its connections go on: they were allowed, and new ones are refused in time.
+        When nobody answers about a source its connections go on: they were allowed, new ones are refused in time, and
+        it is asked about until somebody answers.
         """
         self._cache.invalidate()
         return await self._live.recheck(self._again)
@@ -73,8 +82,23 @@ class Decisions:
         answer = await self._ask(source)
         if isinstance(answer, Decision):
             return answer
-        _log.warning("connections of %s go on: nobody could be asked: %s", source.uri, answer)
+        level = logging.DEBUG if self._missed else logging.WARNING
+        _log.log(level, "connections of %s go on: nobody could be asked: %s", source.uri, answer)
+        self._ask_later()
         return None
+
+    def _ask_later(self) -> None:
+        self._missed = True
+        if self._retrying is None or self._retrying.done():
+            self._retrying = spawn(self._retry(), name="sdk sources without an answer")
+
+    async def _retry(self) -> None:
+        pause = RETRY_INTERVAL
+        while self._missed:
+            await asyncio.sleep(pause)
+            pause = min(MAX_RETRY_INTERVAL, pause * 2)
+            self._missed = False
+            await self._live.recheck(self._again)
 
     async def _ask(self, source: Identity) -> Decision | str:
         """The decision, or why there is none. Those who ask at the same time share a question."""

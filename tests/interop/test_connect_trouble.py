@@ -101,7 +101,7 @@ async def test_while_all_servers_are_away_memory_decides_until_it_is_too_old(
     mesh: Mesh, tmp_path: Path
 ) -> None:
     async with lab(mesh, tmp_path) as (made, app):
-        await asyncio.to_thread(lambda: made.serve(app, **AGES))
+        await asyncio.to_thread(lambda: made.serve(app, None, **AGES))
         web, stranger = made.source("web"), made.source("stranger")
         await answers(web)
         made.proxies["stranger"].wait_ready()

@@ -85,6 +85,37 @@ async def test_live_connections_go_on_while_nobody_can_be_asked() -> None:
 
 
 @asynchronous
+async def test_a_source_that_nobody_answered_about_is_asked_about_until_somebody_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_INTERVAL", 0.01)
+    authorizer, cut = proxy.Decisions(fail=True, denied={"web"}), []
+    async with deciding(authorizer) as (decisions, live, _now):
+        with live.entered(identity("web"), cut.append):
+            assert await decisions.recheck() == 0
+            await until(lambda: len(authorizer.asked) > 2, "it is asked again and again")
+            assert cut == []
+            authorizer.fail = False
+            await until(lambda: cut, "it is cut")
+
+
+@asynchronous
+async def test_who_was_let_in_by_memory_is_cut_when_the_answer_comes_and_is_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_INTERVAL", 0.01)
+    authorizer, cut = proxy.Decisions(), []
+    async with deciding(authorizer) as (decisions, live, now):
+        assert (await decisions.decide(identity("web"))).allowed
+        now[0] += 31.0
+        authorizer.fail, authorizer.denied = True, {"web"}
+        assert (await decisions.decide(identity("web"))).allowed
+        with live.entered(identity("web"), cut.append):
+            authorizer.fail = False
+            await until(lambda: cut, "it is cut")
+
+
+@asynchronous
 async def test_a_subscription_that_breaks_is_taken_up_again_and_what_was_missed_is_asked(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
