@@ -116,12 +116,13 @@ def _serials(mesh: Mesh) -> set[str]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("workers", ["1", "2"])
 @asynchronous
 async def test_a_revoked_leaf_ends_its_connections_and_no_other_and_the_service_gets_a_new_one(
-    mesh: Mesh, tmp_path: Path
+    mesh: Mesh, tmp_path: Path, workers: str
 ) -> None:
     async with lab(mesh, tmp_path) as (made, app):
-        await asyncio.to_thread(made.serve, app)
+        await asyncio.to_thread(lambda: made.serve(app, workers=workers))
         web, db = made.source("web"), made.source("db")
         await answers(web, db)
         before = mesh["client2"].api("/v1/agent/connect/ca/leaf/web")["SerialNumber"]

@@ -33,14 +33,16 @@ class Lab:
         self.proxies[name] = proxy
         return proxy
 
-    def serve(self, app: int, agent: MeshAgent | None = None, **config: Any) -> ProxyCommand:
+    def serve(
+        self, app: int, agent: MeshAgent | None = None, *, workers: str = "1", **config: Any
+    ) -> ProxyCommand:
         """The sidecar of ``echo``."""
         where, port = agent or self.mesh["client1"], free_port()
         ours = {"DestinationServiceName": "echo", "LocalServiceAddress": "127.0.0.1", "LocalServicePort": app}
         body = {"Kind": "connect-proxy", "ID": "echo-proxy", "Name": "echo-proxy", "Address": "127.0.0.1"}
         whole = {**body, "Port": port, "Proxy": {**ours, "Config": config}}
         where.api("/v1/agent/service/register", method="PUT", body=whole)
-        proxy = self.start(where, "echo", "-proxy-id", "echo-proxy")
+        proxy = self.start(where, "echo", "-proxy-id", "echo-proxy", "-workers", workers)
         proxy.wait_for("public listener starting on")
         return proxy
 

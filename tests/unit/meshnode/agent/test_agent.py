@@ -52,17 +52,13 @@ class Lab:
         path = self.directory / f"{name}.json"
         host = f"{self.network}.{number}"
         base = {
-            **{
-                "node_name": name,
-                "bind_addr": host,
-                "client_addr": host,
-                "data_dir": str(self.directory / name),
-            },
-            **{
-                "gossip_lan": FAST_GOSSIP,
-                "gossip_wan": FAST_GOSSIP,
-                "performance": {"leave_drain_time": "0s"},
-            },
+            "node_name": name,
+            "bind_addr": host,
+            "client_addr": host,
+            "data_dir": str(self.directory / name),
+            "gossip_lan": FAST_GOSSIP,
+            "gossip_wan": FAST_GOSSIP,
+            "performance": {"leave_drain_time": "0s"},
         }
         path.write_text(json.dumps(base | keys))
         return path

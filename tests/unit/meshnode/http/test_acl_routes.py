@@ -219,7 +219,9 @@ def test_the_first_token_suits_clients_of_both_apis_and_is_made_once(agent: Agen
     assert agent.json("GET /v1/acl/list", token=made["ID"])[0]["Type"] == "management"
     status, text = agent.refused("PUT /v1/acl/bootstrap", token="")
     assert status == 403
-    assert re.fullmatch(r"Permission denied: ACL bootstrap no longer allowed \(reset index: [1-9][0-9]*\)", text)
+    assert re.fullmatch(
+        r"Permission denied: ACL bootstrap no longer allowed \(reset index: [1-9][0-9]*\)", text
+    )
 
 
 # The API of 1.4
