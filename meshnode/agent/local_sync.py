@@ -54,7 +54,8 @@ class CatalogSync:
         self._clock = clock
         self._rng = rng
         self._full_due = clock()
-        self._failed = False
+        #: What the last attempt failed with; nothing when it went well.
+        self._failed = ""
 
     async def run(self) -> None:
         """Sync for ever; nothing that a server does ends it."""
@@ -89,17 +90,17 @@ class CatalogSync:
             await self._send()
         except (MeshError, OSError) as error:
             self._full_due = self._clock() + retry_delay(self._rng)
-            if not self._failed:
+            if str(error) != self._failed:
                 _log.error("services and checks are not in sync with the catalog: %s", error)
             else:
                 _log.debug("still not in sync with the catalog: %s", error)
-            self._failed = True
+            self._failed = str(error) or type(error).__name__
             return
         if self._failed:
             _log.info("services and checks are in sync with the catalog again")
         if full or self._failed:
             self._full_due = self._clock() + full_sync_delay(self._members(), self._rng)
-        self._failed = False
+        self._failed = ""
 
     async def _compare(self) -> None:
         node = self._state.node

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from meshnode.catalog.coordinates import NodeCoordinate
-from meshnode.catalog.model import CRITICAL, Check, Node, Service
+from meshnode.catalog.model import CRITICAL, SERF_CHECK_ID, Check, Node, Service
 from meshnode.catalog.tables import NodeRow, Tables, WatchKey
 from meshnode.catalog.validate import check_fault, node_fault, service_fault
 
@@ -87,9 +87,11 @@ class Catalog:
         return known if known is not None and self.tables.nodes[known].node.name != node.name else None
 
     def _name_fault(self, node: Node, holder: NodeRow | None) -> str:
-        """The rules of Consul 1.2.3 for who may have a name: a node may take one from a node without an id only
-        when its own id is new, and never from a node with another id."""
+        """The rules of Consul for who may have a name: a node may take one from a node without an id only when its
+        own id is new, and from a node with another id only when gossip has seen that one fail: it was made again."""
         if not node.id or holder is None or holder.node.id.lower() == node.id.lower():
+            return ""
+        if _has_failed(holder):
             return ""
         known = node.id.lower() in self.tables.node_ids
         if not holder.node.id and not known:
@@ -103,6 +105,10 @@ class Catalog:
     def _put_node(self, index: int, node: Node, renamed: str | None, written: Written) -> None:
         tables, key = self.tables, node.name.lower()
         before = tables.nodes.get(renamed if renamed is not None else key)
+        if before is not None and renamed is None and _is_another(node, before.node):
+            # What was on the machine that failed went with it.
+            self._drop_node(index, key, written)
+            before = None
         created = before.node.create_index if before is not None else index
         if renamed is not None:
             self._drop_node(index, renamed, written)
@@ -205,6 +211,15 @@ def _normalized(wanted: Registration) -> tuple[Node, Service | None, list[Check]
         for check in wanted.checks
     ]
     return node, service, checks
+
+
+def _is_another(node: Node, known: Node) -> bool:
+    return bool(node.id and known.id) and node.id.lower() != known.id.lower()
+
+
+def _has_failed(holder: NodeRow) -> bool:
+    health = holder.checks.get(SERF_CHECK_ID.lower())
+    return bool(holder.node.id) and health is not None and health.status == CRITICAL
 
 
 def _checks_fault(node: Node, service: Service | None, checks: list[Check], row: NodeRow | None) -> str:

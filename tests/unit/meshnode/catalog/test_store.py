@@ -221,6 +221,25 @@ def test_who_may_take_a_name(bench: Bench, holder: str, claimant_known: bool, re
         assert fault.endswith("with name taken")
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_machine_that_was_made_again_takes_its_name_once_the_old_one_has_failed(
+    bench: Bench, alive: bool
+) -> None:
+    old = replace(N1, id=B)
+    bench.put(old, WEB)
+    bench.put(old, None, serf_check("n1", alive=alive))
+    written = bench.put(replace(N1, id=A, address="10.0.0.9"))
+    node = bench.node("n1")
+    assert node is not None
+    if alive:
+        assert (node.id, "is reserved by node" in written.fault) == (B, True)
+        return
+    assert (node.id, node.address, written.fault, written.lost_nodes) == (A, "10.0.0.9", "", ["n1"])
+    assert bench.services("n1") == {}
+    assert queries.node_services(bench.catalog, A)[1] is not None
+    assert queries.node_services(bench.catalog, B)[1] is None
+
+
 def test_a_registration_without_an_id_keeps_the_one_that_is_known(bench: Bench) -> None:
     bench.put(replace(N1, id=A))
     bench.put(replace(N1, address="10.0.0.7"))
