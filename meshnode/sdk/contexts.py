@@ -23,8 +23,9 @@ __all__ = ["Judge", "MeshContext", "MeshSslObject", "MeshSslSocket", "PeerRefuse
 #: Why the peer with this certificate (DER) won't do, or ``None``: it will.
 Judge = Callable[[bytes | None], Refusal | None]
 
-#: Not a refusal: the handshake goes on, or the peer went away, as a TCP check does.
-_NO_REFUSAL: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError)
+#: Not a refusal: the handshake goes on, or the peer went away, as a TCP check does (which of the last two that is
+#: depends on the version of OpenSSL).
+_NO_REFUSAL: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class PeerRefusedError(ssl.SSLCertVerificationError):
