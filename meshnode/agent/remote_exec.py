@@ -153,9 +153,11 @@ class RemoteExec:
                 finished = True
             finally:
                 # What a finished job left running in the background is meant to stay.
-                if not finished:
-                    await child.end(JOB_GRACE)
-                await child.close()
+                try:
+                    if not finished:
+                        await child.end(JOB_GRACE)
+                finally:
+                    await child.close()
             return code if code >= 0 else 128 - code
 
     async def _follow(self, invitation: Invitation, job: Job, child: Child) -> int:
