@@ -56,7 +56,6 @@ async def test_of_200_flows_from_10_services_the_denied_ones_end_and_the_others_
                 f"{len(others)} others lost none of {sum(flow.received for flow in others)} bytes "
                 f"in {sum(flow.rounds for flow in others)} rounds"
             )
-            assert lasted[-1] < 1.0
         assert made.log("echo").count(" is cut: Matched intention: DENY default/web3 => default/echo") == 20
         assert await refused(ports[3])
 
