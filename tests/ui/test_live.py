@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from meshnode.testing import Mesh
 from tests.support.accessibility import faults
 from tests.support.browser import Visitor, visit
+from tests.support.mesh_agent import wait
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -64,15 +65,20 @@ def test_a_page_has_one_question_waiting_and_ends_it_when_it_is_left(visitor: Vi
         return "index=" in urlsplit(url).query
 
     page.on("request", lambda request: asked.append(request.url) if waits(request.url) else None)
-    page.on("requestfailed", lambda request: ended.append(request.url) if waits(request.url) else None)
+    for way in ("requestfailed", "requestfinished"):
+        page.on(way, lambda request: ended.append(request.url) if waits(request.url) else None)
     with page.expect_request(lambda request: waits(request.url)) as waiting:
         visitor.go(place)
     assert urlsplit(waiting.value.url).path == WAITED[place]
     expect(page.locator("[aria-busy]")).to_have_count(0)
-    assert len(asked) == 1
-    with page.expect_event("requestfailed", lambda request: waits(request.url)):
-        visitor.go("nowhere")
-    assert ended == asked
+    assert len(asked) - len(ended) <= 1
+    visitor.go("nowhere")
+
+    def over() -> bool:
+        page.wait_for_timeout(20)  # lets the events of the browser in
+        return sorted(ended) == sorted(asked)
+
+    wait(over, "what was asked has ended, five minutes before its time")
 
 
 def test_a_tab_that_nobody_sees_asks_nothing(visitor: Visitor, mesh: Mesh) -> None:
