@@ -68,6 +68,8 @@ ALLOWED: Final[Mapping[str, str]] = {
     "trixie": "set MESH_TRIXIE_IMAGE to a local image with OpenSSL 3.5",
     "no TLS": "no TLS in this inventory",
     "no etcd": "no etcd on this node",
+    "no services": "no services on this node",
+    "no upstream": "no upstream on this node",
     "no TLS of etcd": "no etcd with TLS in this inventory",
     "bridge": "capturing on a bridge needs root",
 }
