@@ -30,6 +30,7 @@ NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "artifacts", "build", "
 def copy_checkout(folder: Path) -> Path:
     """This repository as it is now: an edit while the tests run would be a new package, and so a change."""
     shutil.copytree(ROOT, folder, symlinks=True, ignore=NOT_COPIED)
+    (ROOT / ".cache").mkdir(exist_ok=True)  # a fresh clone has none yet
     (folder / ".cache").symlink_to(ROOT / ".cache")
     return folder
 
