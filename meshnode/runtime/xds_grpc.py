@@ -24,6 +24,7 @@ _SERVICE: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MAX_REQUEST_BYTES: Final = 4 << 20
 #: Seconds that streams get to end.
 END_TIMEOUT: Final = 2.0
+#: What grpclib raises while it reads a message: unreadable protobuf, a frame cut short, a compressed frame.
 _READING: Final = (DecodeError, AssertionError, NotImplementedError)
 
 # What a client does wrong is told to it; grpclib would print tracebacks about it.

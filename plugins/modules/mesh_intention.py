@@ -43,7 +43,7 @@ options:
       - What becomes of connections. Either this or O(permissions) with O(state=present).
     type: str
     choices: [allow, deny]
-  permissions:
+  permissions: &permissions
     description:
       - What becomes of HTTP requests. The first that fits decides, and what fits none is denied.
     type: list
@@ -152,75 +152,7 @@ options:
           - As O(action).
         type: str
         choices: [allow, deny]
-      permissions:
-        description:
-          - As O(permissions).
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          action:
-            description:
-              - As O(permissions[].action).
-            type: str
-            choices: [allow, deny]
-            required: true
-          path_exact:
-            description:
-              - As O(permissions[].path_exact).
-            type: str
-          path_prefix:
-            description:
-              - As O(permissions[].path_prefix).
-            type: str
-          path_regex:
-            description:
-              - As O(permissions[].path_regex).
-            type: str
-          methods:
-            description:
-              - As O(permissions[].methods).
-            type: list
-            elements: str
-            default: []
-          header:
-            description:
-              - As O(permissions[].header).
-            type: list
-            elements: dict
-            default: []
-            suboptions:
-              name:
-                description:
-                  - Name of the header.
-                type: str
-                required: true
-              present:
-                description:
-                  - Whether it is enough that it is there.
-                type: bool
-                default: false
-              exact:
-                description:
-                  - Its value as a whole.
-                type: str
-              prefix:
-                description:
-                  - The beginning of its value.
-                type: str
-              suffix:
-                description:
-                  - The end of its value.
-                type: str
-              regex:
-                description:
-                  - A regular expression for its value as a whole.
-                type: str
-              invert:
-                description:
-                  - Whether the condition is turned round.
-                type: bool
-                default: false
+      permissions: *permissions
       audit:
         description:
           - As O(audit).
