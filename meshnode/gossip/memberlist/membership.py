@@ -105,6 +105,8 @@ class Membership:
         port = alive.port or self.address.port
         moved = known is not None and (known.addr != alive.addr or known.peer.address.port != port)
         if known is not None and not moved and not about_us and alive.incarnation <= known.incarnation:
+            if known.gone:
+                self._let_speak_up(known)
             return
         peer = self._admit(alive)
         if peer is None:
@@ -124,6 +126,16 @@ class Membership:
             or supersedes((known.state, known.incarnation), (State.ALIVE, alive.incarnation))
         ):
             self._accept_alive(known, alive, peer, raw or encode_message(alive), now)
+
+    def _let_speak_up(self, known: Member) -> None:
+        """Accuse who is announced as alive and gone for us, so that it announces itself with a higher incarnation.
+
+        A node that left and came back in by somebody who never knew it begins at 1 again, and would stay gone here
+        until a push/pull. memberlist waits for that; an accusation is news like any other, which the living refute.
+        """
+        if known.name not in self._out.queue:
+            accusation = Suspect(known.incarnation, known.name, self.name)
+            self._out.queue.queue(known.name, encode_message(accusation))
 
     def _admit(self, alive: Alive) -> Peer | None:
         versions = alive.versions

@@ -154,6 +154,23 @@ def test_another_address_for_a_living_name_is_a_conflict() -> None:
     assert node.heard == [("conflict", "me", Address("10.0.0.1", 1))]
 
 
+@pytest.mark.parametrize("gone", [Dead(3, "b", "b"), Dead(3, "b", "c")], ids=["left", "failed"])
+def test_who_is_gone_here_and_announced_elsewhere_is_accused_so_that_it_speaks_up(gone: Dead) -> None:
+    node = Node()
+    node.know("b")
+    node.hear(gone)
+    node.hear(alive("b", 1))
+    assert node.news()[-1:] == [gone], "what is on its way already needs no accusation"
+    while node.news():
+        pass
+    state = node.state("b")
+    node.hear(alive("b", 1), alive("b", 3))
+    assert node.news() == [Suspect(3, "b", "me")]
+    assert node.state("b") == state, "only a newer announcement brings it back"
+    node.hear(alive("b", 4))
+    assert node.state("b") == ("ALIVE", 4)
+
+
 def test_a_node_that_left_may_return_under_another_address() -> None:
     node = Node()
     node.know("b")
