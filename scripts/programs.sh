@@ -20,3 +20,6 @@ ssh openssh-client
 tcpdump tcpdump
 tshark tshark
 '
+
+# The driver of the browser's tests is linked to it, and Chromium's package doesn't bring it.
+/sbin/ldconfig -p | grep -q 'libatomic\.so\.1' || apt_install libatomic1

@@ -14,6 +14,13 @@ from ansible_collections.meshnode.lab.plugins.modules import lab_cluster, lab_im
 
 from tests.lab.labs import ROOT, Lab, copy_checkout, private_copy
 
+#: Each worker of a parallel run has a small lab of its own: name, network, published port.
+SMALL_LABS = {
+    "master": ("sitetest", "172.28.251", 18444),
+    "gw0": ("sitetest", "172.28.251", 18444),
+    "gw1": ("othersite", "172.28.247", 18443),
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lab: needs a container engine (scripts/engine.sh)")
@@ -73,9 +80,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_lab(checkout: Path) -> Iterator[Lab]:
-    """The quickstart's server and two clients, shared by the files of tests; none of it is up at first."""
-    lab = private_copy(checkout, "quickstart", "sitetest", "172.28.251", 18444)
+def small_lab(checkout: Path, worker_id: str) -> Iterator[Lab]:
+    """The quickstart's server and two clients, shared by a worker's files of tests; none of it is up at first."""
+    name, network, port = SMALL_LABS[worker_id]
+    lab = private_copy(checkout, "quickstart", name, network, port)
     lab.down()
     yield lab
     lab.down()

@@ -92,6 +92,18 @@ class Lab:
         groups = self.read("hosts.yml")["all"]["children"]["mesh"]["children"].values()
         return {name: host["mesh_address"] for group in groups for name, host in group["hosts"].items()}
 
+    @property
+    def network(self) -> str:
+        """The first three numbers of its addresses."""
+        return next(iter(self.nodes.values())).rpartition(".")[0]
+
+    @property
+    def published(self) -> str:
+        """Address and port of this machine that lead to a node's HTTPS API."""
+        found = re.search(r"127\.0\.0\.1:\d+", (self.inventory / "hosts.yml").read_text())
+        assert found, f"{self.inventory} publishes no port"
+        return found[0]
+
     def read(self, name: str) -> dict[str, Any]:
         loaded: dict[str, Any] = yaml.safe_load((self.inventory / name).read_text())
         return loaded

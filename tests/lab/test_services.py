@@ -145,9 +145,9 @@ def test_a_deny_by_hand_cuts_what_is_open_and_the_next_run_allows_again(lab: Lab
         assert held.stdout.readline().strip() == "cut"
     assert echoed(lab, "client1", 9191) == ""
     assert "web => socat: denied" in lab.said("client1", "meshnode", "intention", "explain", "web", "socat")
-    assert "Matched intention: DENY default/web => default/socat" in lab.on(
-        "client2", "meshnode", "connect", "connections", "-refused"
-    )
+    refused = ("client2", "meshnode", "connect", "connections", "-refused")
+    # A proxy reports what changed within a second.
+    until("it is listed", lambda: "Matched intention: DENY default/web => default/socat" in lab.on(*refused))
     run = lab.play(playbook="playbooks/verify.yml", fails=True)
     assert "default/web => default/socat" in run.output
     assert lab.play().changed == NOTHING | {"client1": 1}

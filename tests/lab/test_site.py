@@ -177,7 +177,7 @@ def test_a_node_more_in_the_inventory_changes_nothing_on_the_others(lab: Lab) ->
     before = {name: lab.process(name) for name in NODES}
     inventory = lab.read("hosts.yml")
     clients = inventory["all"]["children"]["mesh"]["children"]["mesh_clients"]["hosts"]
-    clients["client3"] = {"ansible_host": f"{lab.name}-client3", "mesh_address": "172.28.251.23"}
+    clients["client3"] = {"ansible_host": f"{lab.name}-client3", "mesh_address": f"{lab.network}.23"}
     lab.write("hosts.yml", inventory)
     changed = lab.play().changed
     assert changed.pop("client3") > 0

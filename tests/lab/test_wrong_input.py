@@ -193,15 +193,16 @@ def test_a_store_that_others_can_read_is_refused_with_the_command_that_mends_it(
 
 def test_what_another_lab_has_is_not_taken(whole: Lab, planned: Lab) -> None:
     """Its network, its port: each is named, and so is who has it."""
-    inside = [{"name": "x", "address": "172.28.251.77"}]
-    words = {"lab_network_subnet": "172.28.251.0/24", "lab_docker_nodes": inside}
+    taken = whole.network
+    inside = [{"name": "x", "address": f"{taken}.77"}]
+    words = {"lab_network_subnet": f"{taken}.0/24", "lab_docker_nodes": inside}
     said = flat(planned.play("-e", json.dumps(words), playbook="playbooks/lab_up.yml", fails=True).output)
-    assert f'overlaps 172.28.251.0/24 of the network "{whole.name}-lan": choose another subnet' in said
+    assert f'overlaps {taken}.0/24 of the network "{whole.name}-lan": choose another subnet' in said
 
-    node = {"name": "x", "address": "172.28.253.77", "ports": ["127.0.0.1:18444:10443"]}
+    node = {"name": "x", "address": "172.28.253.77", "ports": [f"{whole.published}:10443"]}
     words = {"lab_docker_nodes": [node]}
     said = flat(planned.play("-e", json.dumps(words), playbook="playbooks/lab_up.yml", fails=True).output)
-    assert f'x: port 127.0.0.1:18444 is published by the container "{whole.name}-server1"' in said
+    assert f'x: port {whole.published} is published by the container "{whole.name}-server1"' in said
     assert planned.left_behind() == []
 
 
