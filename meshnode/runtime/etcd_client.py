@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from grpclib.protocol import H2Protocol
 from meshnode.base.address import Address
 from meshnode.control.log import LogUnavailableError
 from meshnode.runtime.etcd_messages import Method
+from meshnode.runtime.tasks import apart
 
 __all__ = [
     "RETRY_INTERVAL",
@@ -167,6 +168,9 @@ class EtcdClient:
 
     async def call(self, method: Method, request: Any, timeout: float | None = None) -> Any:
         """One request, one answer. Raises ``EtcdUnavailableError`` or ``EtcdRefusedError``."""
+        return await apart(self._call(method, request, timeout), name=f"etcd {method.path}")
+
+    async def _call(self, method: Method, request: Any, timeout: float | None) -> Any:
         cardinality = Cardinality.STREAM_STREAM if method.streams else Cardinality.UNARY_UNARY
         connection = self._open()
         try:
@@ -194,9 +198,9 @@ class EtcdClient:
                 metadata={"hasleader": "true"},
             )
             async with opened as stream:
-                async with asyncio.timeout(self._settings.call_timeout):
-                    await stream.send_message(request)
-                while (reply := await stream.recv_message()) is not None:
+                name = f"etcd {method.path}"
+                await apart(_in_time(stream.send_message(request), self._settings.call_timeout), name=name)
+                while (reply := await apart(stream.recv_message(), name=name)) is not None:
                     connection.answered = True
                     yield reply
         except _FAILURES as error:
@@ -241,6 +245,11 @@ class EtcdClient:
             self._position = (self._position + 1) % len(self._settings.endpoints)
             _log.warning("%s: %s; going to %s", where, what, self.endpoint)
         return EtcdUnavailableError(f"{where}: {what}")
+
+
+async def _in_time(what: Awaitable[None], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await what
 
 
 #: All that grpclib and the transport raise for a peer that fails; ``OSError`` covers TLS.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["cancel_and_wait", "spawn"]
+__all__ = ["apart", "cancel_and_wait", "spawn"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("meshnode.tasks")
 _running: set[asyncio.Task[Any]] = set()
@@ -33,3 +35,18 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any] | None) -> None:
     for task in live:
         task.cancel()
     await asyncio.gather(*live, return_exceptions=True)
+
+
+async def apart(coroutine: Coroutine[Any, Any, T], *, name: str) -> T:
+    """What ``coroutine`` returns or raises, awaited in a task of its own, which ends with this one.
+
+    For what wakes its callers by cancelling them, as grpclib does when a connection is lost: it never takes that back
+    (``Task.uncancel``), and with a request to cancel outstanding ``asyncio.timeout`` of Python 3.11.2, Debian 12's,
+    lets the cancellation pass instead of raising ``TimeoutError``. The task would end without a word.
+    """
+    task = asyncio.get_running_loop().create_task(coroutine, name=name)
+    try:
+        return await task
+    finally:
+        if not task.done():
+            await cancel_and_wait(task)

@@ -17,6 +17,7 @@ from meshnode.local.check_status import CRITICAL, PASSING, Result, grpc_output
 from meshnode.local.check_type import GrpcCheck, effective_timeout, split_host_port
 from meshnode.runtime.checks.dial import DialError, dial, error_words
 from meshnode.runtime.checks.tls_words import CheckContexts, new_context, tls_failure
+from meshnode.runtime.tasks import apart
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
@@ -47,8 +48,7 @@ async def check_grpc(check: GrpcCheck, contexts: CheckContexts) -> Result:
 
     address = check.target.partition("/")[0]
     try:
-        async with asyncio.timeout(effective_timeout(check)):
-            serving = await _ask(check, contexts)
+        serving = await apart(_ask_in_time(check, contexts), name=f"gRPC check of {check.target}")
     except GRPCError as error:
         code = "".join(part.capitalize() for part in error.status.name.split("_"))
         return _failed(code, str(error.message or ""))
@@ -74,6 +74,11 @@ async def check_grpc(check: GrpcCheck, contexts: CheckContexts) -> Result:
 
 def _failed(code: str, description: str) -> Result:
     return Result(CRITICAL, f"rpc error: code = {code} desc = {description}")
+
+
+async def _ask_in_time(check: GrpcCheck, contexts: CheckContexts) -> bool:
+    async with asyncio.timeout(effective_timeout(check)):
+        return await _ask(check, contexts)
 
 
 async def _ask(check: GrpcCheck, contexts: CheckContexts) -> bool:
