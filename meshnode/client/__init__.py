@@ -6,11 +6,13 @@ nor ssl, so that a command starts fast.
 
 ``settings``   address, token and TLS files, from arguments and Consul's variables of the environment
 ``endpoint``   reading an address; TLS to it; why it can't be reached, in words
-``answer``     one HTTP/1.1 answer from bytes, and the errors of the API
+``answer``     an answer, and the errors of the API
 ``wire``       one kept-alive connection
 ``agent``      calls and blocking queries over a few such connections
+``shared``     one blocking query for all who follow the same; ``tls`` a context that follows its files
+``reporter``   tells the agent what a proxy, or a native service, does
+``routing``    which config entries the built-in proxy can't follow, and what to do then
 ``mesh``       the agent as the proxy's ``CertificateProvider``, ``Authorizer`` and ``Discovery``
-``catalog``    instances to dial in what health and prepared queries answer
 """
 
 __all__: list[str] = []

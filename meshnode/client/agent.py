@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 
 from meshnode.base.errors import MeshError
 from meshnode.client.answer import AgentUnreachable, Answer
-from meshnode.client.endpoint import tls_context
 from meshnode.client.settings import ApiSettings, Query
+from meshnode.client.shared import SharedWatches
+from meshnode.client.tls import RenewedContext
 from meshnode.client.wire import StaleConnection, Wire, request_bytes
 
 if TYPE_CHECKING:
@@ -66,13 +67,14 @@ class AgentClient:
         self._endpoint = settings.endpoint()
         self._headers = tuple(settings.headers().items())
         self._settings = settings
-        self._context: ssl.SSLContext | None = None
+        self._tls = RenewedContext(settings.tls()) if self._endpoint.secure else None
         self._clock = clock
         self._sleep = sleep
         self._rng = rng or random.Random()
         self._idle: list[Wire] = []
         self._calls = asyncio.Semaphore(MAX_CALLS)
         self._closed = False
+        self._shared = SharedWatches(self.watch)
 
     def __repr__(self) -> str:
         """Where it is; nothing secret."""
@@ -123,45 +125,42 @@ class AgentClient:
         asked for every ten seconds. While the agent is away, or answers with an error, it is asked again with a growing
         pause; the log has one line for it, and one at the end.
         """
-        position, failures = "", 0
+        position, outage = "", _Outage(path, self._rng)
         while True:
             asked_at = self._clock()
             try:
                 # After a failure another agent may answer, whose index is about another state: don't wait on the old.
-                answer = await self._ask(path, query, by, "" if failures else position)
+                answer = await self._ask(path, query, by, "" if outage.failures else position)
                 value = answer.json()
             except MeshError as error:
-                failures += 1
-                if failures == 1:
-                    _log.warning("%s is not followed for now, what is known holds: %s", path, error)
-                await self._sleep(self._back_off(failures))
+                await self._sleep(outage.failed(error))
                 continue
             before, position = position, _position(answer, by)
-            if failures:
-                _log.info("%s is followed again", path)
-            if failures or position != before or not position:
+            if outage.over() or position != before or not position:
                 yield value
-            failures = 0
             if not position:
                 await self._sleep(POLL_INTERVAL * self._rng.uniform(0.9, 1.1))
             elif (pause := asked_at + MIN_WATCH_INTERVAL - self._clock()) > 0:
                 await self._sleep(pause)
 
+    def follow(self, path: str, query: Query = ()) -> AsyncGenerator[Any, None]:
+        """As :meth:`watch`, but asked once for all who follow the same: each begins with the last known answer."""
+        return self._shared.follow((path, tuple(_pairs(query))))
+
+    def known(self, path: str, query: Query = ()) -> Any:
+        """The last answer while somebody follows ``path``; ``None`` when there is none."""
+        return self._shared.known((path, tuple(_pairs(query))))
+
     async def poll(self, path: str, query: Query, interval: float) -> AsyncGenerator[Any, None]:
         """The decoded body of ``path`` every ``interval`` seconds, if it can't be waited on; else as :meth:`watch`."""
-        failures = 0
+        outage = _Outage(path, self._rng)
         while True:
             try:
                 value = await self.get_json(path, query)
             except MeshError as error:
-                failures += 1
-                if failures == 1:
-                    _log.warning("%s is not followed for now, what is known holds: %s", path, error)
-                await self._sleep(self._back_off(failures))
+                await self._sleep(outage.failed(error))
                 continue
-            if failures:
-                _log.info("%s is followed again", path)
-            failures = 0
+            outage.over()
             yield value
             await self._sleep(interval * self._rng.uniform(0.9, 1.1))
 
@@ -171,10 +170,6 @@ class AgentClient:
             pairs += [(by, position), ("wait", f"{WATCH_WAIT:g}s")]
         async with self._in_time(WATCH_WAIT + _WATCH_SLACK):
             return (await self._exchange("GET", path, pairs, None)).checked()
-
-    def _back_off(self, failures: int) -> float:
-        longest = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(failures - 1, 16))
-        return float(longest * self._rng.uniform(0.5, 1.0))
 
     # Connections
 
@@ -191,10 +186,12 @@ class AgentClient:
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = request_bytes(self._endpoint, method, target, self._headers, content)
         while True:
-            wire = self._kept()
+            context = self._tls.current() if self._tls is not None else None
+            wire = self._kept(context)
             fresh = wire is None
             if wire is None:
-                wire = await Wire.open(self._endpoint, self._tls(), self._settings.tls_server_name)
+                wire = await Wire.open(self._endpoint, context, self._settings.tls_server_name)
+                wire.context = context
             try:
                 answer = await wire.exchange(request)
             except StaleConnection:
@@ -204,13 +201,13 @@ class AgentClient:
             self._put_aside(wire)
             return answer
 
-    def _kept(self) -> Wire | None:
+    def _kept(self, context: ssl.SSLContext | None) -> Wire | None:
         if self._closed:
             raise AgentUnreachable("the client is closed")
         now = self._clock()
         while self._idle:
             wire = self._idle.pop()
-            if wire.usable and now - wire.idle_since < MAX_IDLE_AGE:
+            if wire.usable and wire.context is context and now - wire.idle_since < MAX_IDLE_AGE:
                 return wire
             wire.close()
         return None
@@ -222,10 +219,29 @@ class AgentClient:
         wire.idle_since = self._clock()
         self._idle.append(wire)
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._endpoint.secure and self._context is None:
-            self._context = tls_context(self._settings.tls())
-        return self._context
+
+class _Outage:
+    """The failures in a row of one question that is asked again and again: told once, and once when they are over."""
+
+    def __init__(self, path: str, rng: random.Random) -> None:
+        self._path = path
+        self._rng = rng
+        self.failures = 0
+
+    def failed(self, error: MeshError) -> float:
+        """Seconds until it is asked again."""
+        self.failures += 1
+        if self.failures == 1:
+            _log.warning("%s is not followed for now, what is known holds: %s", self._path, error)
+        longest = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(self.failures - 1, 16))
+        return float(longest * self._rng.uniform(0.5, 1.0))
+
+    def over(self) -> bool:
+        """There is an answer; whether it ends an outage."""
+        failed, self.failures = self.failures > 0, 0
+        if failed:
+            _log.info("%s is followed again", self._path)
+        return failed
 
 
 def _pairs(query: Query) -> Sequence[tuple[str, str]]:

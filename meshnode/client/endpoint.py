@@ -12,7 +12,18 @@ from meshnode.client.answer import AgentUnreachable
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Endpoint", "TlsFiles", "parse_endpoint", "tls_context", "unreachable"]
+    from meshnode.base.http_answer import MalformedAnswer
+
+__all__ = [
+    "Endpoint",
+    "TlsFiles",
+    "broken_off",
+    "not_an_agent",
+    "oversized",
+    "parse_endpoint",
+    "tls_context",
+    "unreachable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,22 @@ def unreachable(endpoint: Endpoint, error: Exception, *, connected: bool) -> Age
             "Is it running there? Set -http-addr or CONSUL_HTTP_ADDR to its address."
         )
     return AgentUnreachable(f"TLS with the agent at {where} failed: {reason}. {_tls_advice(str(reason))}")
+
+
+def not_an_agent(endpoint: Endpoint, error: MalformedAnswer) -> AgentUnreachable:
+    """What came from there is not HTTP."""
+    hint = "" if endpoint.secure else ": does it speak TLS? Then write https://"
+    return AgentUnreachable(f"what answers at {endpoint.text} {error}{hint}")
+
+
+def oversized(endpoint: Endpoint, most: int) -> AgentUnreachable:
+    """The answer has more than ``most`` bytes, which no agent sends."""
+    return AgentUnreachable(f"{endpoint.text} answers with more than {most} bytes: is it an agent?")
+
+
+def broken_off(endpoint: Endpoint) -> AgentUnreachable:
+    """The connection ended in the middle of an answer."""
+    return AgentUnreachable(f"the agent at {endpoint.text} closed the connection before its answer was whole")
 
 
 def _tls_advice(reason: str) -> str:

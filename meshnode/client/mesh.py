@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from meshnode.base.errors import MeshError
 from meshnode.client.agent import AgentClient
-from meshnode.client.catalog import instances_of_query, instances_of_service
+from meshnode.client.answer import ApiError
+from meshnode.client.request_rules import EXPLAIN, with_rules
+from meshnode.client.routing import Routing, UnsupportedRoutingError
 from meshnode.client.settings import path_segment
+from meshnode.intentions.model import ServiceName
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.balance import Instance
 from meshnode.proxy.config import DestinationType, Upstream
 from meshnode.proxy.decision_cache import Decision
+from meshnode.proxy.instances import instances_of_query, instances_of_service
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
@@ -30,6 +34,9 @@ QUERY_INTERVAL: Final = 10.0
 
 _ROOTS: Final = "/v1/agent/connect/ca/roots"
 _RULE: Final = re.compile(r"\(ID: ([0-9A-Za-z-]{1,64})")
+
+#: Statuses of an agent that doesn't explain, and won't when it is asked again.
+_UNTOLD: Final = frozenset({403, 404, 405})
 
 _log: Final = logging.getLogger("meshnode.client")
 
@@ -79,6 +86,24 @@ class AgentAuthorizer:
         rule = _RULE.search(because)
         return Decision(answer.get("Authorized") is True, because, rule[1] if rule else "")
 
+    async def decide_requests(self, source: Identity) -> Decision:
+        """As ``decide``, with rules about requests where an intention has permissions; raises as ``decide`` does.
+
+        An agent that explains nothing (Consul's, or one that forbids it) leaves it at the decision about connections,
+        which is a denial where there are permissions.
+        """
+        decision = await self.decide(source)
+        ends = ServiceName(source.service.service, source.service.namespace), ServiceName(self._service)
+        query = {"source": str(ends[0]), "destination": str(ends[1])}
+        try:
+            answer = await self._client.get_json(EXPLAIN, query)
+        except ApiError as error:
+            if error.status not in _UNTOLD:
+                raise
+            _log.debug("requests of %s are decided about like connections: %s", source.uri, error)
+            return decision
+        return with_rules(decision, answer, *ends)
+
     async def changes(self) -> AsyncGenerator[None, None]:
         """One item at once, and one for each change of the service's intentions, of the roots and of revoked leafs."""
         about = [("by", "destination"), ("name", self._service)]
@@ -103,13 +128,25 @@ class AgentDiscovery:
         #: What the answers mean, until one of them or the trust domain is another.
         self._instances: dict[tuple[str, str, str], Sequence[Instance]] = {}
         self._watches: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        self._routing = Routing(client)
 
     async def instances(self, upstream: Upstream) -> Sequence[Instance]:
-        """Every instance of the destination, the failing ones too. Raises while the agent never answered."""
+        """Every instance of the destination, the failing ones too. Raises while the agent never answered.
+
+        Raises :class:`~meshnode.client.routing.UnsupportedRoutingError` where config entries lead elsewhere.
+        """
         if not self._trust_domain:
-            self._learn_trust_domain(await self._client.get_json(_ROOTS))
+            roots = self._client.known(_ROOTS) or await self._client.get_json(_ROOTS)
+            self._learn_trust_domain(roots)
             self._roots = self._roots or spawn(self._follow_roots(), name="client trust domain")
         key = (upstream.destination_type.value, upstream.destination, upstream.datacenter)
+        if upstream.destination_type is DestinationType.SERVICE and (
+            fault := await self._routing.fault(*key[1:])
+        ):
+            if key in self._known:
+                # After an error the last list would be used on.
+                return ()
+            raise UnsupportedRoutingError(fault)
         if key not in self._known:
             answer = await self._client.get_json(*_question(key))
             self._learn(key, answer)
@@ -130,6 +167,7 @@ class AgentDiscovery:
         self._watches.clear()
         self._known.clear()
         await cancel_and_wait(*tasks)
+        await self._routing.close()
 
     def _interpret(self, key: tuple[str, str, str], answer: Any) -> Sequence[Instance]:
         kind, destination, datacenter = key
@@ -151,7 +189,7 @@ class AgentDiscovery:
                 _log.error("%s: %s; the last list stays", path, error)
 
     async def _follow_roots(self) -> None:
-        async for answer in self._client.watch(_ROOTS):
+        async for answer in self._client.follow(_ROOTS):
             try:
                 self._learn_trust_domain(answer)
             except MeshError as error:
@@ -171,6 +209,7 @@ class AgentDiscovery:
         while len(self._known) > MAX_WATCHED:
             key, _ = self._known.popitem(last=False)
             self._instances.pop(key, None)
+            self._routing.forget(*key[1:])
             if task := self._watches.pop(key, None):
                 task.cancel()
 
@@ -183,7 +222,7 @@ async def _followed(
     changed = asyncio.Event()
 
     async def follow(path: str, query: Sequence[tuple[str, str]]) -> None:
-        async for answer in client.watch(path, query):
+        async for answer in client.follow(path, query):
             latest[path] = answer
             changed.set()
 
@@ -211,11 +250,16 @@ def _material(leaf: Any, roots: Any) -> TlsMaterial:
     rows = _mapping(roots, "the roots").get("Roots")
     if not isinstance(rows, list) or not rows:
         raise MeshError("the agent trusts no root: is Connect enabled on the servers (connect.enabled)?")
+    # Agents of Consul's don't tell them.
+    revoked = roots.get("RevokedSerialNumbers") or []
+    if not isinstance(revoked, list) or not all(isinstance(serial, str) for serial in revoked):
+        raise MeshError("the roots: RevokedSerialNumbers of the agent's answer is not a list of texts")
     return TlsMaterial(
         _field(leaf, "CertPEM", "the leaf"),
         _field(leaf, "PrivateKeyPEM", "the leaf"),
         "".join(_field(row, "RootCert", "a root").rstrip() + "\n" for row in rows),
         tuple(row["Name"] for row in rows if isinstance(row.get("Name"), str)),
+        frozenset(serial.lower() for serial in revoked),
     )
 
 

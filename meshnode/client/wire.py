@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, cast
 
-from meshnode.client.answer import MAX_ANSWER_BYTES, AgentUnreachable, Answer, AnswerReader, MalformedAnswer
-from meshnode.client.endpoint import Endpoint, unreachable
+from meshnode.base.http_answer import AnswerReader, MalformedAnswer
+from meshnode.client.answer import MAX_ANSWER_BYTES, AgentUnreachable, Answer
+from meshnode.client.endpoint import Endpoint, broken_off, not_an_agent, oversized, unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -46,7 +47,8 @@ class Wire(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._size = 0
         self._served = 0
-        #: Seconds of the owner's clock when it was last put aside.
+        #: The owner's: TLS context that it was opened with, and seconds of its clock when it was last put aside.
+        self.context: ssl.SSLContext | None = None
         self.idle_since = 0.0
 
     @classmethod
@@ -121,18 +123,13 @@ class Wire(asyncio.Protocol):
         try:
             reader.feed(data)
         except MalformedAnswer as error:
-            hint = "" if self._endpoint.secure else ": does it speak TLS? Then write https://"
-            self._fail(AgentUnreachable(f"what answers at {self._endpoint.text} {error}{hint}"))
+            self._fail(not_an_agent(self._endpoint, error))
             return
         self._size += sum(map(len, reader.pieces))
         self._pieces += reader.pieces
         reader.pieces.clear()
         if self._size > MAX_ANSWER_BYTES:
-            self._fail(
-                AgentUnreachable(
-                    f"{self._endpoint.text} answers with more than {MAX_ANSWER_BYTES} bytes: is it an agent?"
-                )
-            )
+            self._fail(oversized(self._endpoint, MAX_ANSWER_BYTES))
         elif reader.complete:
             self._succeed(reader)
 
@@ -149,9 +146,7 @@ class Wire(asyncio.Protocol):
         elif exc is not None or (self._endpoint.secure and not reader.status):
             self._fail(unreachable(self._endpoint, exc or EOFError(), connected=True))
         else:
-            self._fail(
-                AgentUnreachable(f"the agent at {where} closed the connection before its answer was whole")
-            )
+            self._fail(broken_off(self._endpoint))
 
     def _succeed(self, reader: AnswerReader) -> None:
         if self._answer is not None and not self._answer.done():

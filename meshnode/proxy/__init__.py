@@ -10,6 +10,7 @@ orders of attempts, lists of what to cut and what to restart. ``meshnode.runtime
 ``balance``         which instance to try, in which order; memory of those that failed
 ``config``          what a proxy listens on and leads to; what a change of it restarts
 ``definition``      that, read from flags, from a service's registration, from a file
+``instances``       whom to dial, in what health and prepared queries answer
 ``report``          what is told to the agent, of one process or of several
 """
 

@@ -2,21 +2,20 @@
 
 OpenSSL has verified the chain and the extended key usage before this is asked. Here: exactly one URI among the
 subject alternative names, a service's SPIFFE ID of our trust domain, the expected datacenter and service, a leaf
-and not an authority, and valid at this instant (a resumed TLS session is not verified again by OpenSSL).
+and not an authority, valid at this instant (a resumed TLS session is not verified again by OpenSSL), and not revoked.
 SPIFFE-X509-SVID 2 and 4.1.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
+from meshnode.base.certificates import BAD_X509, parse_certificate_der
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import ServiceId, parse_spiffe_id
 
@@ -35,16 +34,7 @@ __all__ = [
 MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 #: Names that are quoted in a refusal.
 _MAX_SHOWN: Final = 3
-
-_BAD_CERTIFICATE: Final = (
-    Warning,
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
+_UNREADABLE: Final[tuple[type[Exception], ...]] = (RemoteProtocolError, *BAD_X509)
 
 
 class RefusalCode(StrEnum):
@@ -61,6 +51,7 @@ class RefusalCode(StrEnum):
     OTHER_SERVICE = "other_service"
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +77,14 @@ class Identity:
 class Expectation:
     """Whom we talk to: any service of ``trust_domain`` in one of ``datacenters`` (none named: in any).
 
-    ``uris``, when given, are the only identities that will do: those of the instance that was dialled.
+    ``uris``, when given, are the only identities that will do: those of the instance that was dialled. ``revoked`` are
+    serial numbers (``ab:cd:...``) of certificates that won't do although their time is not over.
     """
 
     trust_domain: str
     datacenters: frozenset[str] = field(default_factory=frozenset)
     uris: frozenset[str] = field(default_factory=frozenset)
+    revoked: frozenset[str] = field(default_factory=frozenset)
 
 
 def identify(der: bytes | None, expected: Expectation, at: datetime) -> Identity | Refusal:
@@ -110,15 +103,12 @@ def read_peer(der: bytes) -> Identity | Refusal:
             f"the certificate has {len(der)} bytes, more than {MAX_CERTIFICATE_BYTES}",
         )
     try:
-        with warnings.catch_warnings():
-            # cryptography only warns of what RFC 5280 forbids: a serial number of 0 or less, for one.
-            warnings.simplefilter("error")
-            certificate = x509.load_der_x509_certificate(der)
+        certificate = parse_certificate_der(der)
         authority = _is_authority(certificate)
         names = _uris(certificate)
         serial = certificate.serial_number
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except _BAD_CERTIFICATE as error:
+    except _UNREADABLE as error:
         return Refusal(RefusalCode.UNREADABLE, f"the certificate can't be read: {error!s:.200}")
     if authority:
         return Refusal(RefusalCode.IS_AUTHORITY, "the certificate is an authority's (CA:TRUE), not a leaf")
@@ -170,6 +160,8 @@ def judge(found: Identity, expected: Expectation, at: datetime) -> Identity | Re
             RefusalCode.EXPIRED,
             f"the certificate of {found.uri} expired at {found.not_after.isoformat()}",
         )
+    if found.serial in expected.revoked:
+        return Refusal(RefusalCode.REVOKED, f"the certificate {found.serial} of {found.uri} is revoked")
     return found
 
 

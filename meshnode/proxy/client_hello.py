@@ -1,17 +1,37 @@
-"""What a TLS client offers in its first message, as far as it decides who answers (RFC 8446 4.1.2, 4.2.1, 4.2.11).
+"""What a TLS client offers in its first message, as far as it decides who answers.
+
+RFC 8446 4.1.2, 4.2.1, 4.2.11; RFC 6066 3.
 
 Read before the handshake and by nobody's word: whoever lies here gets a full handshake instead of a short one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ClientOffer", "read_client_offer"]
+from meshnode.base.errors import RemoteProtocolError
 
-_HANDSHAKE_RECORD: Final = 22
+__all__ = [
+    "MAX_CLIENT_HELLO_BYTES",
+    "TLS_ALERT_BYTES",
+    "TLS_HANDSHAKE",
+    "ClientOffer",
+    "read_client_offer",
+    "read_server_name",
+]
+
+#: A client's first message with its records; Envoy's bound too.
+MAX_CLIENT_HELLO_BYTES: Final = 64 * 1024
+
+#: First byte of a client that speaks TLS.
+TLS_HANDSHAKE: Final = 22
+#: What one is told that does not: fatal, protocol_version.
+TLS_ALERT_BYTES: Final = b"\x15\x03\x01\x00\x02\x02\x46"
 _CLIENT_HELLO: Final = 1
+_SERVER_NAME: Final = 0
+_HOST_NAME: Final = 0
 _SUPPORTED_VERSIONS: Final = 43
 _PRE_SHARED_KEY: Final = 41
 _TLS_1_3: Final = b"\x03\x04"
@@ -62,26 +82,78 @@ def read_client_offer(data: bytes) -> ClientOffer | None:
         record = _Fields(data)
         kind, _ = record.number(1), record.take(2)
         message = _Fields(record.vector(2))
-        if kind != _HANDSHAKE_RECORD or message.number(1) != _CLIENT_HELLO:
+        if kind != TLS_HANDSHAKE or message.number(1) != _CLIENT_HELLO:
             return None
         return _offer(_Fields(message.vector(3)))
     except _ShortError:
         return None
 
 
-def _offer(hello: _Fields) -> ClientOffer:
+def read_server_name(data: bytes) -> str | None:
+    """The name that a client asks for (SNI), in lower case; empty when it names none. ``None``: there is more to come.
+
+    ``data`` are the first bytes of a connection; the message may be cut into records in any way. Raises
+    :class:`RemoteProtocolError` when they are no ClientHello, or one of more than ``MAX_CLIENT_HELLO_BYTES``.
+    """
+    message = _handshake_message(data[:MAX_CLIENT_HELLO_BYTES])
+    if message is None:
+        if len(data) >= MAX_CLIENT_HELLO_BYTES:
+            raise RemoteProtocolError(f"its ClientHello is longer than {MAX_CLIENT_HELLO_BYTES} bytes")
+        return None
+    try:
+        names = [body for kind, body in _extensions(_Fields(message)) if kind == _SERVER_NAME]
+        return _host_name(_Fields(names[0].vector(2))) if names else ""
+    except _ShortError:
+        raise RemoteProtocolError("its ClientHello is cut off inside") from None
+
+
+def _handshake_message(data: bytes) -> bytes | None:
+    """The body of the ClientHello that the records in ``data`` hold; ``None`` while it isn't whole."""
+    records, message = _Fields(data), b""
+    while records.left:
+        if data[len(data) - records.left] != TLS_HANDSHAKE:
+            raise RemoteProtocolError("it does not speak TLS")
+        if records.left < 5:
+            break
+        records.take(3)
+        length = records.number(2)
+        if not length:
+            raise RemoteProtocolError("it sends an empty record before its ClientHello is whole")
+        message += records.take(min(length, records.left))
+        if message and message[0] != _CLIENT_HELLO:
+            raise RemoteProtocolError("its first message is no ClientHello")
+        if len(message) >= 4 and len(message) - 4 >= int.from_bytes(message[1:4]):
+            return message[4 : 4 + int.from_bytes(message[1:4])]
+    return None
+
+
+def _host_name(names: _Fields) -> str:
+    while names.left:
+        kind, name = names.number(1), names.vector(2)
+        if kind == _HOST_NAME:
+            if not (name.isascii() and name) or b"\0" in name:
+                raise RemoteProtocolError("it asks for something that is no host name")
+            return name.decode("ascii").lower()
+    return ""
+
+
+def _extensions(hello: _Fields) -> Iterator[tuple[int, _Fields]]:
     hello.take(2 + 32)  # legacy version, random
     hello.vector(1)  # legacy session id
     hello.vector(2)  # cipher suites
     hello.vector(1)  # compression
-    tls13, ticket_bytes = False, 0
     if hello.left:
         extensions = _Fields(hello.vector(2))
         while extensions.left:
-            kind, body = extensions.number(2), _Fields(extensions.vector(2))
-            if kind == _SUPPORTED_VERSIONS:
-                versions = body.vector(1)
-                tls13 = _TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
-            elif kind == _PRE_SHARED_KEY:
-                ticket_bytes = len(_Fields(body.vector(2)).vector(2))
+            yield extensions.number(2), _Fields(extensions.vector(2))
+
+
+def _offer(hello: _Fields) -> ClientOffer:
+    tls13, ticket_bytes = False, 0
+    for kind, body in _extensions(hello):
+        if kind == _SUPPORTED_VERSIONS:
+            versions = body.vector(1)
+            tls13 = _TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
+        elif kind == _PRE_SHARED_KEY:
+            ticket_bytes = len(_Fields(body.vector(2)).vector(2))
     return ClientOffer(tls13, ticket_bytes)

@@ -22,6 +22,7 @@ __all__ = [
     "ProxyConfig",
     "PublicListener",
     "Upstream",
+    "clash",
     "diff",
     "public_listener",
 ]
@@ -33,6 +34,8 @@ MAX_TIMEOUT: Final = 3600.0
 DEFAULT_MAX_CONNECTIONS: Final = 16_384
 #: Handshakes under way at once; a further client takes the place of the one that has been silent longest.
 DEFAULT_MAX_HANDSHAKES: Final = 1024
+#: Connections to one instance that wait for an application.
+MAX_PREWARM: Final = 64
 PROTOCOLS: Final = ("tcp", "http", "http2", "grpc")
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
@@ -110,7 +113,10 @@ class PublicListener:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A local listener that leads to a service, or to what a prepared query finds, in ``datacenter`` (empty: ours)."""
+    """A local listener that leads to a service, or to what a prepared query finds, in ``datacenter`` (empty: ours).
+
+    ``prewarm``: connections to each of its instances that are made before an application asks for one.
+    """
 
     bind: Endpoint
     destination: str
@@ -120,12 +126,15 @@ class Upstream:
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     protocol: str = "tcp"
+    prewarm: int = 0
 
     def __post_init__(self) -> None:
         if not self.destination:
             raise ConfigError("the upstream has no destination: name a service or a prepared query")
         _timeout("connect_timeout", self.connect_timeout)
         _count("max_connections", self.max_connections)
+        if not 0 <= self.prewarm <= MAX_PREWARM:
+            raise ConfigError(f"prewarm: {self.prewarm} is not from 0 to {MAX_PREWARM} connections")
         _protocol(self.protocol)
 
     @property
@@ -151,7 +160,7 @@ class ProxyConfig:
         for listener in self.listeners():
             bind = listener.bind
             for taken, name in seen.items():
-                if _clash(bind, taken):
+                if clash(bind, taken):
                     raise ConfigError(
                         f"{listener.name} wants {bind}, which {name} has: give each its own port"
                     )
@@ -286,7 +295,8 @@ def _protocol(value: str) -> None:
         raise ConfigError(f'protocol: "{value:.40}" is not one of {", ".join(PROTOCOLS)}', key="protocol")
 
 
-def _clash(one: Endpoint, other: Endpoint) -> bool:
+def clash(one: Endpoint, other: Endpoint) -> bool:
+    """Whether nothing can listen on both at once."""
     if one.path or other.path:
         return one == other
     if one.port != other.port:

@@ -8,10 +8,19 @@ about, the answer is no.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-__all__ = ["MAX_AGE", "MAX_ENTRIES", "REFRESH_AFTER", "Decision", "DecisionCache", "SourceKey"]
+__all__ = [
+    "MAX_AGE",
+    "MAX_ENTRIES",
+    "REFRESH_AFTER",
+    "Decision",
+    "DecisionCache",
+    "RequestRules",
+    "SourceKey",
+]
 
 #: Seconds that a decision is used without asking, and those after which it doesn't hold without an answer either.
 REFRESH_AFTER: Final = 30.0
@@ -23,13 +32,27 @@ MAX_ENTRIES: Final = 8192
 SourceKey: TypeAlias = tuple[str, str]
 
 
+class RequestRules(Protocol):
+    """What decides about each HTTP request of a source, where an intention has permissions."""
+
+    def judge(self, method: str, path: str, headers: Sequence[tuple[str, str]]) -> Decision:
+        """Whether the request may be made; ``path`` with its query, ``headers`` as they are passed on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a source may connect. ``because`` is a sentence; ``rule`` names what decided, if a rule did."""
+    """Whether a source may connect. ``because`` is a sentence; ``rule`` names what decided, if a rule did.
+
+    ``requests``, where it is there, decides about each HTTP request instead: ``allowed`` is about a connection whose
+    requests nobody looks at. ``audited``: it would have been denied, is let through, and is to be reported.
+    """
 
     allowed: bool
     because: str
     rule: str = ""
+    requests: RequestRules | None = None
+    audited: bool = False
 
 
 class DecisionCache:

@@ -12,6 +12,7 @@ from meshnode.base.errors import ConfigError
 from meshnode.proxy.config import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_MAX_CONNECTIONS,
+    MAX_PREWARM,
     MAX_TIMEOUT,
     DestinationType,
     Endpoint,
@@ -25,6 +26,7 @@ __all__ = [
     "KIND",
     "MAX_UPSTREAMS",
     "listen_flag",
+    "one_sidecar",
     "parse_file",
     "parse_managed",
     "parse_service",
@@ -56,8 +58,9 @@ _FIELDS: Final = {
 
 
 def parse_upstream_flag(text: str) -> tuple[str, Upstream]:
-    """``db:8181``, ``db:127.0.0.10:8282``, ``geo.query:8181``: the address as it was written, and the upstream.
+    """``db:8181``, ``db:127.0.0.10:8282``, ``geo.query:8181``, ``db.service.dc2:8181`` for another datacenter.
 
+    Gives the address as it was written, and the upstream.
     Raises :class:`ConfigError`.
     """
     name, colon, address = text.partition(":")
@@ -67,10 +70,15 @@ def parse_upstream_flag(text: str) -> tuple[str, Upstream]:
         )
     host, _, port = address.rpartition(":")
     named, dot, kind = name.rpartition(".")
+    datacenter = ""
+    if dot and kind not in _TYPES and "." in named:
+        datacenter = kind.lower()
+        named, dot, kind = named.rpartition(".")
     if dot and kind not in _TYPES:
         raise ConfigError(f"Upstream type must be blank, 'service', or 'query' in {text!r:.120}")
     bind = _bind(host.removeprefix("[").removesuffix("]") or DEFAULT_BIND, _port(port, text), text)
-    return f"{host}:{port}", Upstream(bind, named if dot else name, _TYPES[kind] if dot else _TYPES[""])
+    found = _TYPES[kind] if dot else _TYPES[""]
+    return f"{host}:{port}", Upstream(bind, named if dot else name, found, datacenter)
 
 
 def listen_flag(listen: str, application: str) -> PublicListener:
@@ -99,6 +107,29 @@ def sidecar_ids(services: Mapping[str, Any], service_id: str) -> list[str]:
         and one.get("Kind") == KIND
         and str(_object(one, "Proxy").get("DestinationServiceID", "")).lower() == service_id.lower()
     )
+
+
+def one_sidecar(services: Any, service_id: str, *, starting: str) -> str:
+    """Id of the one proxy of ``service_id`` in an answer of ``/v1/agent/services``; ``starting`` names the program.
+
+    Raises :class:`ConfigError` for none, for several, and for an answer that no agent gives.
+    """
+    if not isinstance(services, Mapping):
+        raise ConfigError("what answers is no agent: /v1/agent/services is not an object")
+    found = sidecar_ids(services, service_id)
+    if not found:
+        raise ConfigError(
+            f"No sidecar proxy registered for {service_id}\n"
+            f'    Put "connect": {{"sidecar_service": {{}}}} into the definition of {service_id} and reload the agent, '
+            "or name a proxy with -proxy-id"
+            + ("" if service_id in services else f"; this agent has no service with the ID {service_id}")
+        )
+    if len(found) > 1:
+        raise ConfigError(
+            f"More than one sidecar proxy registered for {service_id}.\n"
+            f"    Start {starting} with -proxy-id and one of the following IDs: {', '.join(found)}"
+        )
+    return found[0]
 
 
 def parse_service(body: Mapping[str, Any]) -> ProxyConfig:
@@ -189,6 +220,7 @@ def _upstream(part: Any, where: str) -> Upstream:
             max_connections=_whole(settings.get("max_connections") or 0, "max_connections")
             or DEFAULT_MAX_CONNECTIONS,
             protocol=_text(settings, ("protocol",), where) or "tcp",
+            prewarm=_whole(settings.get("prewarm") or 0, "prewarm", MAX_PREWARM),
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}", key=where) from None

@@ -9,12 +9,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Ledger, Refused
+from meshnode.proxy.authorize import Identity
+from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Direction, Ledger, Refused
 
-__all__ = ["MAX_LIVE", "closed_body", "connection_body", "ledger_body", "merge", "refused_body", "substance"]
+__all__ = [
+    "MAX_LIVE",
+    "closed_body",
+    "connection_body",
+    "ledger_body",
+    "ledger_counters",
+    "merge",
+    "refused_body",
+    "report_body",
+    "substance",
+]
 
 #: Live connections in one report, the newest, as many as an agent keeps; the counters know of all.
 MAX_LIVE: Final = 4096
+#: Words of Consul's metrics.
+_DIRECTIONS: Final[tuple[tuple[str, Direction], ...]] = (("inbound", "inbound"), ("upstream", "outbound"))
 
 
 def connection_body(entry: Connection, now: float) -> dict[str, Any]:
@@ -61,6 +74,47 @@ def ledger_body(ledger: Ledger, now: float) -> dict[str, Any]:
         "Connections": [connection_body(entry, now) for entry in ledger.newest(MAX_LIVE)],
         "Closed": [closed_body(entry, now) for entry in ledger.closed],
         "Refused": [refused_body(entry, now) for entry in ledger.refused],
+    }
+
+
+def ledger_counters(ledger: Ledger) -> dict[str, int]:
+    """What the metrics show: names as Consul's (``inbound.conns``, ``upstream.rx_bytes``).
+
+    ``rx`` is what came from the mesh's side, ``tx`` what went there.
+    """
+    found = {}
+    for name, direction in _DIRECTIONS:
+        totals = ledger.totals(direction)
+        found[f"{name}.conns"] = totals.opened - totals.closed
+        found[f"{name}.conns_total"] = totals.opened
+        found[f"{name}.rx_bytes"] = totals.received
+        found[f"{name}.tx_bytes"] = totals.sent
+    return found
+
+
+def report_body(
+    identity: Identity,
+    *,
+    service: str,
+    roots: Sequence[str],
+    listeners: Iterable[tuple[str, str]],
+    pid: int,
+    counters: Mapping[str, int],
+    ledger: Ledger,
+    now: float,
+) -> dict[str, Any]:
+    """The whole report of one process that stands for ``service`` as ``identity``; ``listeners``: name and address."""
+    return {
+        "Service": service,
+        "Identity": identity.uri,
+        "Serial": identity.serial,
+        "Roots": list(roots),
+        "Listeners": [
+            {"Name": name, "Address": address, "Serial": identity.serial} for name, address in listeners
+        ],
+        "Pid": pid,
+        "Counters": dict(counters),
+        **ledger_body(ledger, now),
     }
 
 

@@ -9,7 +9,6 @@ whether a peer may connect. A guide is in ``docs/sdk.md``.
 ``httpx_transport``  URLs of the mesh for httpx (extra ``sdk``); imported by that name, since httpx may be missing
 ``contexts``         TLS contexts that renew themselves and judge their peer
 ``material``         the leaf, key and roots of the moment
-``decisions``        cached answers, and what follows when they change
 ``dialer``           instances tried one after another
 ``live``             connections that are cut when their source is denied
 ``registration``     the service in the agent's catalog

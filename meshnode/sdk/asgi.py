@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshnode.base.errors import MeshError
 from meshnode.proxy.authorize import Identity
+from meshnode.runtime.proxy.host import peer_name
 from meshnode.sdk.errors import PeerUnknownError
+from meshnode.sdk.live import Live
 from meshnode.sdk.material import MAX_CHAIN
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ EXTENSION: Final = "mesh"
 _POLICY_VIOLATION: Final = 1008
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _END: Final = "-----END CERTIFICATE-----"
+
+#: What the ledger calls it.
+LISTENER: Final = "asgi"
 
 _log: Final = logging.getLogger("meshnode.sdk")
 
@@ -60,11 +65,11 @@ class MeshMiddleware:
             raise MeshError(
                 f"MeshMiddleware knows http and websocket, not {kind!r:.40}: nothing says who it is from"
             )
-        answer = _Answer(str(kind), send)
+        answer, peer = _Answer(str(kind), send), _peer(scope)
         try:
             identity = self._identity(scope)
         except PeerUnknownError as error:
-            await self._refuse(answer, "a client", str(error))
+            await self._refuse(answer, peer, str(error), kind="identity")
             return
         task = asyncio.current_task()
         reasons: list[str] = []
@@ -74,9 +79,9 @@ class MeshMiddleware:
                 reasons.append(because)
                 task.cancel()
 
-        with self._service.live.entered(identity, cut):
+        with self._service.live.entered(identity, cut) as live:
             try:
-                await self._decided(scope, receive, answer, identity)
+                await self._decided(scope, receive, answer, live)
                 if reasons and task is not None:
                     task.uncancel()  # the application took our cancellation for its own end
                 return
@@ -84,13 +89,16 @@ class MeshMiddleware:
                 # As asyncio.timeout does: was it us, and only us?
                 if not reasons or task is None or task.uncancel() > 0:
                     raise
-        await self._refuse(answer, identity.uri, reasons[0])
+        await self._refuse(answer, peer, reasons[0], kind="cut", source=identity.uri)
 
-    async def _decided(self, scope: Scope, receive: Receive, answer: _Answer, identity: Identity) -> None:
-        decision = await self._service.authorize(identity)
+    async def _decided(self, scope: Scope, receive: Receive, answer: _Answer, live: Live) -> None:
+        identity, service, peer = live.identity, self._service, _peer(scope)
+        decision = await service.authorize(identity)
         if not decision.allowed:
-            await self._refuse(answer, identity.uri, decision.because)
+            why, rule = decision.because, decision.rule
+            await self._refuse(answer, peer, why, kind="denied", source=identity.uri, rule=rule)
             return
+        service.live.allow(live, decision, own=service.identity.uri, listener=LISTENER, peer=peer)
         known = {"identity": identity, "because": decision.because}
         extensions = {**(scope.get("extensions") or {}), EXTENSION: known}
         await self._app({**scope, "extensions": extensions}, receive, answer.send)
@@ -113,9 +121,19 @@ class MeshMiddleware:
             "or to put its transport into scope['transport']"
         )
 
-    async def _refuse(self, answer: _Answer, peer: str, because: str) -> None:
-        self._service.refusals.tell(peer, because)
+    async def _refuse(
+        self, answer: _Answer, peer: str, because: str, *, kind: str, source: str = "", rule: str = ""
+    ) -> None:
+        shown = f"{source}: {because}" if source else because
+        self._service.refusals.tell(peer, shown, kind=kind, listener=LISTENER, source=source, rule=rule)
         await answer.refuse(because)
+
+
+def _peer(scope: Scope) -> str:
+    """The client's address, if the server tells it."""
+    client = scope.get("client")
+    known = isinstance(client, list | tuple) and len(client) == 2
+    return peer_name(tuple(client)) if known else "a client"  # type: ignore[arg-type]
 
 
 class _Answer:

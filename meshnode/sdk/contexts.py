@@ -38,14 +38,35 @@ class PeerRefusedError(ssl.SSLCertVerificationError):
 
 
 class MeshSslObject(ssl.SSLObject):
-    """What asyncio speaks TLS with; its handshake ends with a look at the peer's identity."""
+    """What asyncio speaks TLS with; its handshake ends with a look at the peer's identity.
+
+    ``received`` and ``sent`` count the bytes inside the TLS.
+    """
 
     owner: MeshContext
+    received = 0
+    sent = 0
 
     def do_handshake(self) -> None:
         """As in the base class; raises :class:`PeerRefusedError` as well."""
         with self.owner.judged(self):
             super().do_handshake()
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  the name of the base class
+        """As in the base class, counted."""
+        found: Any = super().read(len, buffer)
+        self.received += found if buffer is not None else _size(found)
+        return found
+
+    def write(self, data: Any) -> int:
+        """As in the base class, counted."""
+        count = super().write(data)
+        self.sent += count
+        return count
+
+
+def _size(data: bytes) -> int:
+    return len(data)
 
 
 class MeshSslSocket(ssl.SSLSocket):

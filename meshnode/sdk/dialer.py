@@ -7,9 +7,9 @@ import random
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.errors import MeshError
 from meshnode.proxy.balance import Balancer, Instance
 from meshnode.proxy.config import DestinationType, Endpoint, Upstream
 from meshnode.runtime.proxy.host import handshake_failure
@@ -17,11 +17,15 @@ from meshnode.runtime.proxy.interfaces import Discovery
 from meshnode.sdk.contexts import MeshContext
 from meshnode.sdk.errors import DialError
 
-__all__ = ["MAX_DESTINATIONS", "Dialer", "MakeContext"]
+__all__ = ["MAX_DESTINATIONS", "Dialer", "Enter", "MakeContext"]
 
 #: Destinations, and identities of instances, that are remembered.
 MAX_DESTINATIONS: Final = 1024
 MAX_CONTEXTS: Final = 256
+#: Told of each connection that is made: transport, name of the upstream, address of the instance. What it returns is
+#: called at the end of the connection, with what broke it. Raises :class:`MeshError` when it must not be used.
+Enter: TypeAlias = Callable[[asyncio.Transport, str, str], Callable[[Exception | None], None]]
+
 #: An upstream says where it listens; nothing listens here.
 _NOWHERE: Final = Endpoint("127.0.0.1", 0)
 
@@ -34,6 +38,28 @@ class MakeContext(Protocol):
         ...
 
 
+class _Dialled(asyncio.StreamReaderProtocol):
+    """What :func:`asyncio.open_connection` uses, and tells the end of the connection."""
+
+    _ended: Callable[[Exception | None], None] | None = None
+    _lost: tuple[Exception | None] | None = None
+
+    def follow(self, ended: Callable[[Exception | None], None]) -> None:
+        """Call ``ended`` at the end, which may have been already."""
+        if self._lost is not None:
+            ended(*self._lost)
+        else:
+            self._ended = ended
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        super().connection_lost(exc)
+        self._lost = (exc,)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(exc)
+
+
 class Dialer:
     """``clock`` gives monotonic seconds."""
 
@@ -41,12 +67,14 @@ class Dialer:
         self,
         discovery: Discovery,
         make_context: MakeContext,
+        enter: Enter,
         *,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._discovery = discovery
         self._make_context = make_context
+        self._enter = enter
         self._clock = clock
         self._rng = rng
         self._balancers: OrderedDict[Upstream, Balancer] = OrderedDict()
@@ -74,8 +102,8 @@ class Dialer:
         failures = []
         for instance in tried:
             try:
-                found = await self._connect(instance, timeout, limit)
-            except (OSError, ConfigError) as error:
+                found = await self._connect(upstream.name, instance, timeout, limit)
+            except (OSError, MeshError) as error:
                 balancer.failed(instance, self._clock())
                 failures.append(f"{instance.address}:{instance.port}: {_reason(error, timeout)}")
                 continue
@@ -84,16 +112,25 @@ class Dialer:
         raise DialError(f"{upstream.name}: {'; '.join(failures)}")
 
     async def _connect(
-        self, instance: Instance, timeout: float, limit: int
+        self, name: str, instance: Instance, timeout: float, limit: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=limit, loop=loop)
+        protocol = _Dialled(reader, loop=loop)
         async with asyncio.timeout(timeout):
-            return await asyncio.open_connection(
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
                 instance.address,
                 instance.port,
                 ssl=self._context(instance.spiffe_id),
                 server_hostname="",
-                limit=limit,
             )
+        try:
+            protocol.follow(self._enter(transport, name, f"{instance.address}:{instance.port}"))
+        except BaseException:
+            transport.abort()
+            raise
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     def _context(self, spiffe_id: str) -> MeshContext:
         context = self._contexts.get(spiffe_id)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from meshnode.base.errors import ConfigError
+from meshnode.base.certificates import is_issued_by, parse_certificate_der
+from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.proxy.authorize import MAX_CERTIFICATE_BYTES, Identity
-from meshnode.runtime.proxy.contexts import make_contexts
+from meshnode.runtime.proxy.contexts import Contexts, make_contexts
+from meshnode.runtime.proxy.following import follow_certificates
 from meshnode.runtime.proxy.interfaces import CertificateProvider, TlsMaterial
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.sdk.errors import PeerUnknownError
@@ -21,8 +22,6 @@ __all__ = ["MAX_CHAIN", "CurrentMaterial"]
 
 #: Certificates of a chain that are looked at, the leaf included.
 MAX_CHAIN: Final = 5
-#: Seconds until a broken subscription is tried again.
-_RETRY_INTERVAL: Final = 1.0
 
 _log: Final = logging.getLogger("meshnode.sdk")
 
@@ -35,7 +34,16 @@ class CurrentMaterial:
     #: Names of the trusted roots.
     roots: tuple[str, ...]
 
-    def __init__(self, provider: CertificateProvider, service: str) -> None:
+    def __init__(
+        self,
+        provider: CertificateProvider,
+        service: str,
+        *,
+        on_revoked: Callable[[frozenset[str]], object] = lambda serials: None,
+    ) -> None:
+        """``on_revoked`` is told the serial numbers of leafs that are revoked now and were not before."""
+        self._on_revoked = on_revoked
+        self._contexts: Contexts | None = None
         self._provider = provider
         self._service = service
         self._authorities: tuple[x509.Certificate, ...] = ()
@@ -44,7 +52,8 @@ class CurrentMaterial:
     async def start(self) -> None:
         """Wait for the first material, and follow it; raises :class:`ConfigError` when that can't be used."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._following = spawn(self._follow(ready), name="sdk certificates")
+        following = follow_certificates(self._provider, self._use, ready, _log)
+        self._following = spawn(following, name="sdk certificates")
         try:
             await ready
         except BaseException:
@@ -55,32 +64,18 @@ class CurrentMaterial:
         """Follow it no more; the last one stays."""
         await cancel_and_wait(self._following)
 
-    async def _follow(self, ready: asyncio.Future[None]) -> None:
-        while True:
-            try:
-                async for material in self._provider.watch():
-                    try:
-                        self._use(material)
-                    except ConfigError as error:
-                        if not ready.done():
-                            ready.set_exception(error)
-                            return
-                        _log.error("the new certificate is not used, the old one stays: %s", error)
-                    else:
-                        if not ready.done():
-                            ready.set_result(None)
-            except Exception as error:  # noqa: BLE001  the provider is another's code; what we have goes on
-                _log.warning("certificates are not followed for %g s: %s", _RETRY_INTERVAL, error)
-            await asyncio.sleep(_RETRY_INTERVAL)
-
     def _use(self, material: TlsMaterial) -> None:
-        contexts = make_contexts(material)
+        before, contexts = self._contexts, make_contexts(material, self._contexts)
         if contexts.identity.service.service != self._service:
             raise ConfigError(f"the certificate is that of {contexts.identity.uri}, not of {self._service}")
+        self._contexts = contexts
         self._authorities = tuple(x509.load_pem_x509_certificates(material.roots_pem.encode()))
         self.identity, self.roots = contexts.identity, contexts.roots
         self.material = material
-        _log.info("%s is %s, serial %s", self._service, contexts.identity.uri, contexts.identity.serial)
+        if before is None or contexts.client is not before.client:
+            _log.info("%s is %s, serial %s", self._service, contexts.identity.uri, contexts.identity.serial)
+        if gone := material.revoked - (before.material.revoked if before is not None else frozenset()):
+            self._on_revoked(gone)
 
     def verify(self, chain: Sequence[bytes]) -> None:
         """Each of ``chain`` (DER, leaf first) is signed by the next, and the last that is needed by a trusted root.
@@ -93,25 +88,17 @@ class CurrentMaterial:
         try:
             if len(chain) > MAX_CHAIN or any(len(der) > MAX_CERTIFICATE_BYTES for der in chain):
                 raise PeerUnknownError(f"the chain has more than {MAX_CHAIN} certificates, or too long ones")
-            certificates = [x509.load_der_x509_certificate(der) for der in chain]
-        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-            raise PeerUnknownError(f"the peer's certificates can't be read: {error!s:.200}") from None
+            certificates = [parse_certificate_der(der) for der in chain]
+        except RemoteProtocolError as error:
+            raise PeerUnknownError(f"the peer's certificates can't be read: {error}") from None
         for place, certificate in enumerate(certificates):
             if place and not _may_sign(certificate):
                 break
-            if any(_is_issued_by(certificate, root) for root in self._authorities):
+            if any(is_issued_by(certificate, root) for root in self._authorities):
                 return
-            if place + 1 < len(certificates) and not _is_issued_by(certificate, certificates[place + 1]):
+            if place + 1 < len(certificates) and not is_issued_by(certificate, certificates[place + 1]):
                 break
         raise PeerUnknownError("the peer's certificate leads to no root that is trusted now")
-
-
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

@@ -1,10 +1,13 @@
-"""Who was not let in: counted, and told in the log, a bounded number of lines a second."""
+"""Who was not let in: in the ledger, counted, and told in the log, a bounded number of lines a second."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
+
+from meshnode.proxy.ledger import Ledger
 
 __all__ = ["MAX_LINES", "Refusals"]
 
@@ -15,19 +18,35 @@ _log: Final = logging.getLogger("meshnode.sdk")
 
 
 class Refusals:
-    """``clock`` gives monotonic seconds; ``total`` counts all of them."""
+    """``clock`` gives monotonic seconds; ``total`` counts all of them, ``kinds`` those of each kind."""
 
-    def __init__(self, service: str, clock: Callable[[], float]) -> None:
+    def __init__(self, service: str, clock: Callable[[], float], ledger: Ledger) -> None:
         self._service = service
         self._clock = clock
+        self._ledger = ledger
+        self.kinds: Counter[str] = Counter()
         self._second = -1
         self._lines = 0
         self.total = 0
 
-    def tell(self, peer: str, because: str) -> None:
-        """``peer`` is an address, or an identity."""
+    def tell(
+        self,
+        peer: str,
+        because: str,
+        *,
+        kind: str,
+        listener: str = "native",
+        source: str = "",
+        rule: str = "",
+    ) -> None:
+        """``peer`` is an address, or words for one; ``source`` its SPIFFE ID, if known; ``kind`` is for programs."""
         self.total += 1
-        second = int(self._clock())
+        self.kinds[kind] += 1
+        now = self._clock()
+        self._ledger.refuse(
+            listener=listener, peer=peer, kind=kind, because=because, now=now, source=source, rule=rule
+        )
+        second = int(now)
         if second != self._second:
             self._second, self._lines = second, 0
         self._lines += 1

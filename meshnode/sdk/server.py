@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshnode.base.errors import ConfigError
+from meshnode.runtime.proxy.decider import Decider
 from meshnode.runtime.proxy.host import peer_name
-from meshnode.sdk.decisions import Decisions
 from meshnode.sdk.errors import PeerUnknownError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from meshnode.sdk.service import Service
 
-__all__ = ["HANDSHAKE_TIMEOUT", "MAX_CONNECTIONS", "MeshServer", "Serve"]
+__all__ = ["HANDSHAKE_TIMEOUT", "LISTENER", "MAX_CONNECTIONS", "MeshServer", "Serve"]
 
 #: What is called for each connection, as :func:`asyncio.start_server` does.
 Serve: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object] | None]
@@ -30,15 +30,18 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 #: Connections at once past the handshake, unless the caller gives ``max_connections``.
 MAX_CONNECTIONS: Final = 16_384
 
+#: What the ledger calls it.
+LISTENER: Final = "native"
+
 _log: Final = logging.getLogger("meshnode.sdk")
 
 
 class MeshServer:
     """A running server; an async context manager, as :class:`asyncio.Server` is."""
 
-    def __init__(self, service: Service, decisions: Decisions, callback: Serve, max_connections: int) -> None:
+    def __init__(self, service: Service, decider: Decider, callback: Serve, max_connections: int) -> None:
         self._service = service
-        self._decisions = decisions
+        self._decider = decider
         self._callback = callback
         self._max_connections = max_connections
         self._connections = 0
@@ -48,7 +51,7 @@ class MeshServer:
     async def start(
         cls,
         service: Service,
-        decisions: Decisions,
+        decider: Decider,
         callback: Serve,
         host: str | Sequence[str] | None,
         port: int,
@@ -58,7 +61,7 @@ class MeshServer:
         if "ssl" in options:
             raise ConfigError("ssl: the TLS context is the service's own: leave it out")
         settings = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT, **options}
-        self = cls(service, decisions, callback, settings.pop("max_connections", MAX_CONNECTIONS))
+        self = cls(service, decider, callback, settings.pop("max_connections", MAX_CONNECTIONS))
         self._server = await asyncio.start_server(
             self._connected, host, port, ssl=service.server_context(), **settings
         )
@@ -111,7 +114,8 @@ class MeshServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_name(writer.get_extra_info("peername"))
         if self._connections >= self._max_connections:
-            self._refuse(writer, peer, f"{self._max_connections} connections are the most (max_connections)")
+            because = f"{self._max_connections} connections are the most (max_connections)"
+            self._refuse(writer, peer, because, kind="too_many")
             return
         self._connections += 1
         try:
@@ -122,15 +126,20 @@ class MeshServer:
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         transport = writer.transport
         try:
-            identity = self._service.identify(writer.get_extra_info("ssl_object"))
+            meter = writer.get_extra_info("ssl_object")
+            identity = self._service.identify(meter)
         except PeerUnknownError as error:
-            self._refuse(writer, peer, str(error))
+            self._refuse(writer, peer, str(error), kind="identity")
             return
-        with self._service.live.entered(identity, lambda because: transport.abort()):
-            decision = await self._decisions.decide(identity)
+        live = self._service.live
+        with live.entered(identity, lambda because: transport.abort()) as connection:
+            decision = await self._decider.decide(identity)
             if not decision.allowed:
-                self._refuse(writer, peer, f"{identity.uri}: {decision.because}")
+                because = f"{identity.uri}: {decision.because}"
+                self._refuse(writer, peer, because, kind="denied", source=identity.uri, rule=decision.rule)
             elif not transport.is_closing():
+                own = self._service.identity.uri
+                live.allow(connection, decision, own=own, listener=LISTENER, peer=peer, meter=meter)
                 await self._serve(reader, writer, identity.uri)
             # The callback may have handed the connection on: it is watched until it ends.
             with contextlib.suppress(OSError):
@@ -150,6 +159,15 @@ class MeshServer:
             )
             writer.transport.abort()
 
-    def _refuse(self, writer: asyncio.StreamWriter, peer: str, because: str) -> None:
-        self._service.refusals.tell(peer, because)
+    def _refuse(
+        self,
+        writer: asyncio.StreamWriter,
+        peer: str,
+        because: str,
+        *,
+        kind: str,
+        source: str = "",
+        rule: str = "",
+    ) -> None:
+        self._service.refusals.tell(peer, because, kind=kind, listener=LISTENER, source=source, rule=rule)
         writer.transport.abort()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import os
 import random
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +20,35 @@ from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
 from meshnode.client.agent import AgentClient
 from meshnode.client.mesh import AgentAuthorizer, AgentCertificates, AgentDiscovery
+from meshnode.client.reporter import Reporter
 from meshnode.client.settings import ApiSettings
 from meshnode.proxy.authorize import Expectation, Identity, Refusal, identify
-from meshnode.proxy.decision_cache import Decision
+from meshnode.proxy.decision_cache import Decision, DecisionCache
+from meshnode.proxy.report import ledger_counters, report_body
 from meshnode.runtime.proxy.contexts import make_contexts
+from meshnode.runtime.proxy.decider import Decider
+from meshnode.runtime.proxy.enforcer import Enforcer
+from meshnode.runtime.proxy.host import peer_name
 from meshnode.runtime.proxy.interfaces import Authorizer, CertificateProvider, Discovery
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.sdk.contexts import MeshContext, is_mesh_peer
-from meshnode.sdk.decisions import Decisions
 from meshnode.sdk.dialer import Dialer
 from meshnode.sdk.errors import PeerUnknownError
 from meshnode.sdk.live import LiveConnections
 from meshnode.sdk.material import CurrentMaterial
 from meshnode.sdk.refusals import Refusals
 from meshnode.sdk.registration import Registration
-from meshnode.sdk.server import MeshServer, Serve
+from meshnode.sdk.server import LISTENER, MeshServer, Serve
 
 __all__ = ["DIAL_TIMEOUT", "START_TIMEOUT", "Service", "Surroundings"]
 
 #: Seconds to the first certificate, and for one instance to be connected to.
 START_TIMEOUT: Final = 30.0
 DIAL_TIMEOUT: Final = 5.0
+
+_log: Final = logging.getLogger("meshnode.sdk")
+#: Several services of one name may run in one process.
+_numbers: Final = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +93,18 @@ class Service:
         self._client: AgentClient | None = None
         self._own_discovery: AgentDiscovery | None = None
         self._material: CurrentMaterial | None = None
-        self._decisions: Decisions | None = None
+        self._enforcer: Enforcer | None = None
         self._dialer: Dialer | None = None
         self._registration: Registration | None = None
         self._servers: list[MeshServer] = []
         #: Connections that are cut when their source is denied.
-        self.live = LiveConnections()
+        self.live = LiveConnections(clock)
         #: Who was not let in.
-        self.refusals = Refusals(name, clock)
+        self.refusals = Refusals(name, clock, self.live.ledger)
+        self._report_id = f"{name}-native-{os.getpid()}-{next(_numbers)}"
+        self._reporting: asyncio.Task[None] | None = None
+        self._thread = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         """Name and identity; nothing secret."""
@@ -121,14 +137,28 @@ class Service:
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 surroundings = self._given or await self._agent()
-                material = CurrentMaterial(surroundings.certificates, self.name)
+                certificates, revoked = surroundings.certificates, self.live.cut_serials
+                material = CurrentMaterial(certificates, self.name, on_revoked=revoked)
                 await material.start()
         except TimeoutError:
             raise MeshError(f"{self.name} got no certificate within {START_TIMEOUT:g} s") from None
         self._material = material
-        self._decisions = Decisions(surroundings.authorizer, self.live, clock=self._clock)
-        self._decisions.start()
-        self._dialer = Dialer(surroundings.discovery, self._judging, clock=self._clock, rng=self._rng)
+        self._enforcer = Enforcer(
+            surroundings.authorizer,
+            DecisionCache(),
+            self._clock,
+            live=self.live.identities,
+            enforce=self.live.enforce,
+            log=_log,
+        )
+        self._enforcer.start()
+        self._dialer = Dialer(
+            surroundings.discovery, self._judging, self._dialled, clock=self._clock, rng=self._rng
+        )
+        self._thread, self._loop = threading.get_ident(), asyncio.get_running_loop()
+        if self._client is not None:
+            reporter = Reporter(self._client, self._report_id, self._report)
+            self._reporting = spawn(reporter.run(), name="sdk report")
 
     async def _agent(self) -> Surroundings:
         settings = self._settings.with_environment(os.environ) if self._from_environment else self._settings
@@ -147,9 +177,10 @@ class Service:
             await self._registration.end()
         for server in self._servers:
             server.close()
+        await cancel_and_wait(self._reporting)
         self.live.cut_all(f"the service {self.name} ends")
-        if self._decisions is not None:
-            await self._decisions.close()
+        if self._enforcer is not None:
+            await self._enforcer.close()
         if self._own_discovery is not None:
             await self._own_discovery.close()
         if self._material is not None:
@@ -176,10 +207,10 @@ class Service:
         return self._material
 
     @property
-    def _deciding(self) -> Decisions:
-        if self._decisions is None:
+    def _decider(self) -> Decider:
+        if self._enforcer is None:
             raise ConfigError(f"the service {self.name} is not running: use 'async with'")
-        return self._decisions
+        return self._enforcer.decider
 
     # Contexts
 
@@ -208,13 +239,12 @@ class Service:
         current = self._running
 
         def judge(der: bytes | None) -> Refusal | None:
-            expected = Expectation(current.identity.service.trust_domain, uris=uris)
-            found = identify(der, expected, self._wall_clock())
+            found = identify(der, self._expected(uris), self._wall_clock())
             return found if isinstance(found, Refusal) else None
 
         def refused(because: str) -> None:
             if server:
-                self.refusals.tell("a client", because)
+                self._on_our_thread(lambda: self.refusals.tell("a client", because, kind="handshake"))
 
         return MeshContext.make(lambda: current.material, judge, server=server, on_refused=refused)
 
@@ -235,11 +265,22 @@ class Service:
 
     def identify_certificate(self, der: bytes | None) -> Identity:
         """The identity in a certificate whose chain *you* have verified; raises :class:`PeerUnknownError`."""
-        expected = Expectation(self.identity.service.trust_domain)
-        found = identify(der, expected, self._wall_clock())
+        found = identify(der, self._expected(), self._wall_clock())
         if isinstance(found, Refusal):
             raise PeerUnknownError(found.because)
         return found
+
+    def _expected(self, uris: frozenset[str] = frozenset()) -> Expectation:
+        current = self._running
+        return Expectation(current.identity.service.trust_domain, uris=uris, revoked=current.material.revoked)
+
+    def _on_our_thread(self, call: Callable[[], None]) -> None:
+        """Contexts are used in any thread, and what is reported is not made for that."""
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            call()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(call)
 
     def identify_chain(self, chain: Sequence[bytes]) -> Identity:
         """The identity of a chain (DER, the leaf first) that leads to a root which is trusted now.
@@ -255,7 +296,7 @@ class Service:
         Kept for half a minute, forgotten when an intention, a root or a revoked certificate changes; when nobody
         answers, what was said within the last five minutes holds, and then it is no.
         """
-        return await self._deciding.decide(identity)
+        return await self._decider.decide(identity)
 
     # Connections
 
@@ -280,6 +321,20 @@ class Service:
             destination, datacenter=datacenter, prepared_query=prepared_query, timeout=timeout, limit=limit
         )
 
+    def _dialled(
+        self, transport: asyncio.Transport, name: str, peer: str
+    ) -> Callable[[Exception | None], None]:
+        meter = transport.get_extra_info("ssl_object")
+        return self.live.dialled(
+            # Once more: it may have been revoked since its handshake.
+            self.identify(meter),
+            lambda because: transport.abort(),
+            own=self.identity.uri,
+            listener=name,
+            peer=peer,
+            meter=meter,
+        )
+
     async def start_server(
         self, callback: Serve, host: str | Sequence[str] | None = None, port: int = 0, **options: Any
     ) -> MeshServer:
@@ -289,10 +344,33 @@ class Service:
         source is denied, or its certificate revoked, later. ``options`` are those of :func:`asyncio.start_server`
         (``limit``, ``backlog``, ``ssl_handshake_timeout``, ``reuse_port``, ...), and ``max_connections`` (16384).
         """
-        server = await MeshServer.start(self, self._deciding, callback, host, port, options)
+        server = await MeshServer.start(self, self._decider, callback, host, port, options)
         self._servers = [known for known in self._servers if known.is_serving()]
         self._servers.append(server)
         return server
+
+    # Telling
+
+    async def _report(self) -> Mapping[str, Any]:
+        """What the agent is told; see ``/v1/agent/connect/connections``."""
+        current, ledger = self._running, self.live.ledger
+        self.live.measure()
+        kinds = self.refusals.kinds
+        return report_body(
+            current.identity,
+            service=self.name,
+            roots=current.roots,
+            listeners=[
+                (LISTENER, peer_name(sock.getsockname()))
+                for server in self._servers
+                if server.is_serving()
+                for sock in server.sockets
+            ],
+            pid=os.getpid(),
+            counters={**ledger_counters(ledger), **{f"refused.{kind}": kinds[kind] for kind in kinds}},
+            ledger=ledger,
+            now=self._clock(),
+        )
 
     async def register(
         self,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cryptography import x509
@@ -27,13 +27,15 @@ from meshnode.proxy.client_hello import read_client_offer
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.runtime.tls_ciphers import openssl_ciphers
 
-__all__ = ["Contexts", "Sessions", "make_contexts"]
+__all__ = ["ALPN", "Contexts", "Sessions", "load_pair", "make_contexts"]
 
 #: Seconds that a session is used before a newer one replaces it, and after which it is not used at all.
 SESSION_REFRESH: Final = 60.0
 MAX_SESSION_AGE: Final = 3600.0
 MAX_SESSIONS: Final = 1024
 MAX_ROOTS: Final = 100
+#: What clients of a listener that speaks HTTP may choose from.
+ALPN: Final = ("h2", "http/1.1")
 #: Times in a row that an instance does not resume a session before it is forgotten: each of its workers has its own.
 MAX_MISSES: Final = 8
 #: Sessions kept for clients at once, and seconds until one more may be: OpenSSL forgets each after two hours.
@@ -110,7 +112,7 @@ class _Budget:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Both directions of one leaf. ``roots`` are the names of what is trusted, for the log.
+    """Both directions of one leaf, made of ``material``. ``roots`` are the names of what is trusted, for the log.
 
     ``server`` gives sealed tickets, ``keeping`` numbers of sessions that it keeps: :meth:`server_for` says which.
     """
@@ -120,9 +122,18 @@ class Contexts:
     keeping: ssl.SSLContext
     client: ssl.SSLContext
     roots: tuple[str, ...]
+    material: TlsMaterial
     sessions: Sessions = field(default_factory=Sessions)
+    _offered: list[str] = field(default_factory=list)
     _new: _Budget = field(default_factory=_Budget)
     _renewed: _Budget = field(default_factory=_Budget)
+
+    def offer(self, protocols: tuple[str, ...]) -> None:
+        """What clients that ask (ALPN) are told that is spoken here; nothing where nobody looks at the bytes."""
+        if self._offered != [*protocols]:
+            self._offered[:] = protocols
+            for context in (self.server, self.keeping):
+                context.set_alpn_protocols(self._offered)
 
     def server_for(self, first: bytes, now: float) -> ssl.SSLContext:
         """The context that answers a client whose first bytes are ``first``; to be used for it at once, and only once.
@@ -141,8 +152,14 @@ class Contexts:
         return self.keeping
 
 
-def make_contexts(material: TlsMaterial) -> Contexts:
-    """Raises :class:`ConfigError`, which never quotes the key, when the material can't be used."""
+def make_contexts(material: TlsMaterial, before: Contexts | None = None) -> Contexts:
+    """Raises :class:`ConfigError`, which never quotes the key, when the material can't be used.
+
+    When only the revoked leafs are other than those of ``before``, its contexts go on, sessions and all: a resumed
+    session shows the certificate that it began with, so it is judged like any other.
+    """
+    if before is not None and replace(material, revoked=before.material.revoked) == before.material:
+        return replace(before, material=material)
     try:
         leaf = x509.load_pem_x509_certificate(material.chain_pem.encode())
         roots = x509.load_pem_x509_certificates(material.roots_pem.encode())
@@ -163,7 +180,7 @@ def make_contexts(material: TlsMaterial) -> Contexts:
     # A bundle from elsewhere may hold more certificates than the agent has names for.
     named = len(material.root_names) >= len(roots)
     names = material.root_names if named else tuple(_name(root) for root in roots)
-    return Contexts(identity, server, keeping, client, names)
+    return Contexts(identity, server, keeping, client, names, material)
 
 
 def _name(root: x509.Certificate) -> str:
@@ -180,16 +197,19 @@ def _context(protocol: int, material: TlsMaterial) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     try:
         context.load_verify_locations(cadata=material.roots_pem)
-        _load_pair(context, material)
+        load_pair(context, material.chain_pem, material.key_pem)
     except (ssl.SSLError, OSError) as error:
         reason = getattr(error, "reason", None) or "not PEM"
         raise ConfigError(f"the leaf, its key and the roots don't make a TLS identity ({reason})") from None
     return context
 
 
-def _load_pair(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    """Python's ssl reads a key from a file only: this one is in memory and has no name."""
-    text = material.chain_pem.rstrip() + "\n" + material.key_pem
+def load_pair(context: ssl.SSLContext, chain_pem: str, key_pem: str) -> None:
+    """Give ``context`` a certificate and its key; raises ``ssl.SSLError`` and ``OSError``.
+
+    Python's ssl reads a key from a file only: this one is in memory and has no name.
+    """
+    text = chain_pem.rstrip() + "\n" + key_pem
     descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as stream:

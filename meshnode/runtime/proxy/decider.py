@@ -12,7 +12,7 @@ from typing import Final
 
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
-from meshnode.runtime.proxy.interfaces import Authorizer
+from meshnode.runtime.proxy.interfaces import Authorizer, RequestAuthorizer
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["ANSWER_TIMEOUT", "PATIENCE", "Decider"]
@@ -42,6 +42,8 @@ class Decider:
         self._on_silence = on_silence
         self._limit = asyncio.Semaphore(MAX_QUESTIONS)
         self._asking: dict[tuple[SourceKey, int], asyncio.Task[Decision | str]] = {}
+        #: Requests are looked at: decisions have to say what they know of them.
+        self.about_requests = False
         #: The last question had no answer: who has a decision to fall back on doesn't wait for the next.
         self._silent = False
 
@@ -87,7 +89,12 @@ class Decider:
         done, _ = await asyncio.wait([task], timeout=patience)
         if not done:
             return "no answer yet"
-        return "the proxy stops" if task.cancelled() else task.result()
+        return "it was stopped meanwhile" if task.cancelled() else task.result()
+
+    async def _decide(self, source: Identity) -> Decision:
+        if self.about_requests and isinstance(self._authorizer, RequestAuthorizer):
+            return await self._authorizer.decide_requests(source)
+        return await self._authorizer.decide(source)
 
     async def _question(self, source: Identity) -> Decision | str:
         failure = f"no answer within {ANSWER_TIMEOUT:g} s"
@@ -95,7 +102,7 @@ class Decider:
             async with self._limit, asyncio.timeout(ANSWER_TIMEOUT):
                 # Under this one it is asked: what changed while it waited for its turn is in the answer.
                 generation = self._cache.generation
-                decision = await self._authorizer.decide(source)
+                decision = await self._decide(source)
         except TimeoutError:
             pass
         except Exception as error:  # noqa: BLE001  whatever went wrong, it says nothing about the source

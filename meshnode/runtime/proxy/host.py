@@ -9,11 +9,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from meshnode.proxy.authorize import Expectation, Identity, Refusal, judge, read_peer
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
-from meshnode.proxy.ledger import Direction, Ledger
+from meshnode.proxy.ledger import Connection, Direction, Ledger
 from meshnode.runtime.proxy.contexts import Contexts
 from meshnode.runtime.proxy.deadlines import Deadlines
 from meshnode.runtime.proxy.decider import Decider
@@ -21,7 +21,7 @@ from meshnode.runtime.proxy.flow import Flow, TlsEnd
 from meshnode.runtime.proxy.interfaces import Discovery
 from meshnode.runtime.proxy.reactor import Faulty, Reactor
 
-__all__ = ["CLOSED_EARLY", "ProxyHost", "guarded", "handshake_failure", "log", "peer_name"]
+__all__ = ["CLOSED_EARLY", "Live", "ProxyHost", "Serving", "guarded", "handshake_failure", "log", "peer_name"]
 
 log: Final = logging.getLogger("meshnode.proxy")
 
@@ -77,6 +77,29 @@ def peer_name(address: object) -> str:
     return "unix"
 
 
+class Serving(Protocol):
+    """What serves the connections of a listener itself, request by request."""
+
+    def check(self, now: float) -> None:
+        """Give up what is late at ``now``."""
+        ...
+
+    def enforce(self, source: SourceKey, decision: Decision) -> tuple[int, set[int]]:
+        """End the requests of ``source`` that ``decision`` forbids: how many, and the ids of its connections here."""
+        ...
+
+
+class Live(Protocol):
+    """An established connection; ``cause`` is why it ended, empty while it lives."""
+
+    entry: Connection
+    cause: str
+
+    def end(self, cause: str, *, clean: bool = False) -> None:
+        """Close it; both sides see a reset unless ``clean``."""
+        ...
+
+
 @dataclass(slots=True)
 class ProxyHost:
     """``clock`` gives monotonic seconds, ``wall_clock`` an aware instant."""
@@ -90,10 +113,12 @@ class ProxyHost:
     decisions: DecisionCache
     ledger: Ledger
     deadlines: Deadlines = field(default_factory=Deadlines)
-    flows: dict[int, Flow] = field(default_factory=dict)
+    flows: dict[int, Live] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
+    #: Listeners that decide about requests, and those of before while connections of theirs live.
+    serving: list[Serving] = field(default_factory=list)
     #: Called at the end of every connection.
-    on_flow_end: Callable[[Flow], None] = lambda flow: None
+    on_flow_end: Callable[[Live], None] = lambda flow: None
     _peers: OrderedDict[bytes, Identity | Refusal] = field(default_factory=OrderedDict)
     _sources: dict[SourceKey, Identity] = field(default_factory=dict)
     #: Second of the clock, and lines about refusals in it.
@@ -111,8 +136,8 @@ class ProxyHost:
                 self._peers.popitem(last=False)
         if isinstance(found, Refusal):
             return found
-        trust_domain = self.contexts.identity.service.trust_domain
-        return judge(found, Expectation(trust_domain, datacenters, uris), self.wall_clock())
+        trust_domain, revoked = self.contexts.identity.service.trust_domain, self.contexts.material.revoked
+        return judge(found, Expectation(trust_domain, datacenters, uris, revoked), self.wall_clock())
 
     def identity_of(self, source: SourceKey) -> Identity | None:
         """The identity of a source with live connections."""
@@ -152,6 +177,15 @@ class ProxyHost:
         on_first_read: Callable[[], None] | None = None,
     ) -> None:
         """Enter the connection and let its bytes flow; ``on_end`` is called when it is over."""
+        entry = self.enter(direction, listener=listener, peer=peer, identity=identity, decision=decision)
+        flow = Flow(self.reactor, end, plain, entry, lambda ended: self.ended(ended, on_end), on_first_read)
+        self.flows[entry.id] = flow
+        flow.start()
+
+    def enter(
+        self, direction: Direction, *, listener: str, peer: str, identity: Identity, decision: Decision
+    ) -> Connection:
+        """Enter a connection in the ledger; what it is goes into ``flows``."""
         own = self.contexts.identity.uri
         inbound = direction == "inbound"
         entry = self.ledger.open(
@@ -164,13 +198,12 @@ class ProxyHost:
             decision=decision,
             now=self.clock(),
         )
-        flow = Flow(self.reactor, end, plain, entry, lambda ended: self._ended(ended, on_end), on_first_read)
-        self.flows[entry.id] = flow
         if inbound:
             self._sources[entry.source, entry.serial] = identity
-        flow.start()
+        return entry
 
-    def _ended(self, flow: Flow, on_end: Callable[[], None]) -> None:
+    def ended(self, flow: Live, on_end: Callable[[], None]) -> None:
+        """A connection is over, for the reason in ``cause``."""
         entry = flow.entry
         self.flows.pop(entry.id, None)
         now = self.clock()

@@ -10,16 +10,21 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from meshnode.proxy.authorize import Identity, Refusal
+from meshnode.proxy.client_hello import TLS_ALERT_BYTES, TLS_HANDSHAKE
 from meshnode.proxy.config import Endpoint, PublicListener
 from meshnode.proxy.decision_cache import Decision
+from meshnode.runtime.proxy.contexts import ALPN
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd, reset
 from meshnode.runtime.proxy.host import CLOSED_EARLY, ProxyHost, guarded, handshake_failure
 from meshnode.runtime.proxy.reactor import FAULT, READ
 from meshnode.runtime.tasks import spawn
+
+if TYPE_CHECKING:
+    from meshnode.runtime.proxy.http_inbound import HttpPublic
 
 __all__ = ["MAX_HANDSHAKE_BYTES", "Inbound"]
 
@@ -29,14 +34,13 @@ MAX_HANDSHAKE_BYTES: Final = 128 * 1024
 HELLO_BYTES: Final = 16 * 1024
 #: Addresses of a name that are tried.
 _MAX_ADDRESSES: Final = 4
-_TLS_HANDSHAKE: Final = 0x16
-_TLS_ALERT_BYTES: Final = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal, protocol_version: "this port speaks TLS"
 
 
 class Inbound:
     """A client of the public listener until its bytes flow. ``on_left(self)``: it is no longer on its way.
 
-    ``establish()`` counts it as established, and returns what counts its end.
+    ``establish()`` counts it as established, and returns what counts its end. ``http`` serves clients whose requests
+    are decided about, instead of their connections.
     """
 
     __slots__ = (
@@ -45,6 +49,7 @@ class Inbound:
         "_establish",
         "_generation",
         "_host",
+        "_http",
         "_identity",
         "_on_left",
         "_peer",
@@ -62,7 +67,9 @@ class Inbound:
         peer: str,
         on_left: Callable[[Inbound], None],
         establish: Callable[[], Callable[[], None]],
+        http: HttpPublic | None = None,
     ) -> None:
+        self._http = http
         self._establish = establish
         self._host = host
         self._settings = settings
@@ -156,10 +163,11 @@ class Inbound:
         if not first:
             self.drop(CLOSED_EARLY, "it closed the connection and had sent nothing")
             return None
-        if first[0] != _TLS_HANDSHAKE:
-            sock.send(_TLS_ALERT_BYTES)
+        if first[0] != TLS_HANDSHAKE:
+            sock.send(TLS_ALERT_BYTES)
             self.drop("plaintext", "it does not speak TLS: connect through a sidecar")
             return None
+        self._host.contexts.offer(ALPN if self._http is not None else ())
         self._end = TlsEnd(sock, self._host.contexts.server_for(first, self._host.clock()), server=True)
         self._end.incoming.write(first)
         return self._end
@@ -170,6 +178,9 @@ class Inbound:
             self.drop(f"identity.{identity.code}", identity.because)
             return
         self._identity = identity
+        if self._http is not None:
+            self._serve_http(self._http, sock, identity)
+            return
         source = (identity.uri, identity.serial)
         decision = self._host.decisions.fresh(source, self._host.clock())
         if decision is not None:
@@ -179,6 +190,13 @@ class Inbound:
         if self._sock is not None:
             # What it sends now waits until there is somebody to pass it on to.
             self._host.reactor.forget(sock)
+
+    def _serve_http(self, http: HttpPublic, sock: socket.socket, identity: Identity) -> None:
+        self._host.deadlines.remove(self, self._timeout)
+        self._host.reactor.forget(sock)
+        self._sock = None
+        self._leave()
+        http.begin(cast(TlsEnd, self._forget()), self._peer, identity, self._establish())
 
     async def _ask(self, identity: Identity) -> None:
         self._decided(await self._host.decider.decide(identity))

@@ -12,7 +12,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshnode.base.errors import ConfigError
 from meshnode.proxy.config import Endpoint, PublicListener, Upstream
@@ -22,6 +22,9 @@ from meshnode.runtime.proxy.host import ProxyHost, log, peer_name
 from meshnode.runtime.proxy.inbound import Inbound
 from meshnode.runtime.proxy.outbound import Destination, Outbound
 from meshnode.runtime.proxy.reactor import READ
+
+if TYPE_CHECKING:
+    from meshnode.runtime.proxy.http_inbound import HttpPublic
 
 __all__ = ["Listener"]
 
@@ -43,6 +46,8 @@ class Listener:
         self._shared = shared
         self._destination = Destination(host, settings, rng) if isinstance(settings, Upstream) else None
         self._rng = rng
+        self._http: HttpPublic | None = None
+        self._speak(settings)
         #: Where it listens: the port is the one that the system chose if 0 was asked for.
         self.address = settings.bind
         self._sock: socket.socket | None = None
@@ -70,6 +75,8 @@ class Listener:
             raise ConfigError(
                 f"{self._settings.name} can't listen on {bind}: {error.strerror or error}"
             ) from None
+        if self._destination is not None:
+            self._destination.warm.open()
         self._host.reactor.watch(self._sock, READ, self._accept)
         self.address = bind if bind.path else Endpoint(bind.host, self._sock.getsockname()[1])
 
@@ -80,7 +87,21 @@ class Listener:
             self._destination = Destination(self._host, settings, self._rng)
             if old is not None:
                 self._destination.balancer = old.balancer
+                old.warm.close()
+        if settings != self._settings:
+            self._speak(settings)
         self._settings = settings
+
+    def _speak(self, settings: PublicListener | Upstream) -> None:
+        """HTTP, or not; connections that speak otherwise finish what is under way."""
+        if self._http is not None:
+            self._http.leave()
+        self._http = None
+        if isinstance(settings, PublicListener) and settings.protocol != "tcp":
+            # Libraries and 3 MB that a listener of bytes has no use for.
+            from meshnode.runtime.proxy.http_inbound import HttpPublic
+
+            self._http = HttpPublic(self._host, settings)
 
     def stop(self) -> None:
         """Accept nobody any more; who is waiting is refused, who is established goes on."""
@@ -91,8 +112,12 @@ class Listener:
             if self._settings.bind.path:
                 with contextlib.suppress(OSError):
                     os.unlink(self._settings.bind.path)
+        if self._destination is not None:
+            self._destination.warm.close()
         for client in list(self._waiting):
             client.drop("", "")
+        if self._http is not None:
+            self._http.leave()
 
     def fault(self) -> None:
         """One client was too much: the next ones are accepted all the same."""
@@ -149,7 +174,7 @@ class Listener:
                     "handshakes",
                     f"{len(self._waiting)} handshakes were under way and this one was the oldest",
                 )
-            client = Inbound(self._host, settings, sock, peer, self._left, self._establish)
+            client = Inbound(self._host, settings, sock, peer, self._left, self._establish, self._http)
         else:
             if len(self._waiting) + self.established >= settings.max_connections or self._destination is None:
                 reset(sock)

@@ -20,14 +20,14 @@ from meshnode.base.errors import ConfigError
 from meshnode.base.metrics import Metrics
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener, Upstream, diff
-from meshnode.proxy.decision_cache import DecisionCache, SourceKey
-from meshnode.proxy.ledger import Direction, Ledger
-from meshnode.proxy.report import ledger_body
+from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
+from meshnode.proxy.ledger import Ledger
+from meshnode.proxy.report import ledger_counters, report_body
 from meshnode.runtime.proxy.contexts import Contexts, make_contexts
-from meshnode.runtime.proxy.decider import Decider
-from meshnode.runtime.proxy.flow import Flow
-from meshnode.runtime.proxy.host import ProxyHost, log
-from meshnode.runtime.proxy.interfaces import Authorizer, CertificateProvider, Discovery
+from meshnode.runtime.proxy.enforcer import Enforcer
+from meshnode.runtime.proxy.following import follow_certificates
+from meshnode.runtime.proxy.host import Live, ProxyHost, log
+from meshnode.runtime.proxy.interfaces import Authorizer, CertificateProvider, Discovery, TlsMaterial
 from meshnode.runtime.proxy.listener import Listener
 from meshnode.runtime.proxy.reactor import Reactor
 from meshnode.runtime.tasks import cancel_and_wait, spawn
@@ -36,10 +36,6 @@ __all__ = ["Sidecar"]
 
 #: Seconds between two looks at the deadlines.
 TICK_INTERVAL: Final = 0.1
-#: Seconds until a broken subscription is tried again.
-RETRY_INTERVAL: Final = 1.0
-#: Seconds between two questions about sources that nobody has said anything of, at most.
-MAX_ASK_INTERVAL: Final = 15.0
 
 
 class Sidecar:
@@ -64,19 +60,19 @@ class Sidecar:
         id_step: int = 1,
     ) -> None:
         self._certificates = certificates
-        self._authorizer = authorizer
         self._discovery = discovery
         self._clock = clock
         self._wall_clock = wall_clock
         self._rng = rng or random.Random()
         self._decisions = decisions or DecisionCache()
-        self._decider = Decider(authorizer, self._decisions, clock, on_silence=self._let_in_by_memory)
-        #: Sources that go on although nobody answered about them.
-        self._unanswered: dict[SourceKey, Identity] = {}
+        self._enforcer = Enforcer(
+            authorizer, self._decisions, clock, live=self._inbound_sources, enforce=self._enforce, log=log
+        )
         self._shared = shared
         self._announcing = logging.INFO if announce else logging.DEBUG
         self.ledger = Ledger(first_id=first_id, id_step=id_step)
         self.config: ProxyConfig | None = None
+        self._contexts: Contexts | None = None
         self._host: ProxyHost | None = None
         self._listeners: dict[Endpoint, Listener] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,13 +82,16 @@ class Sidecar:
 
     async def start(self, config: ProxyConfig) -> None:
         """Wait for the first certificate, then listen. Raises :class:`ConfigError`; nothing is left behind then."""
-        ready: asyncio.Future[Contexts] = asyncio.get_running_loop().create_future()
-        self._tasks.append(spawn(self._follow_certificates(ready), name="proxy certificates"))
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        following = follow_certificates(self._certificates, self._use, ready, log)
+        self._tasks.append(spawn(following, name="proxy certificates"))
         try:
-            contexts = await ready
+            await ready
+            contexts = self._contexts
+            assert contexts is not None, "ready says that there are some"
             self._host = ProxyHost(
                 Reactor(),
-                self._decider,
+                self._enforcer.decider,
                 self._discovery,
                 self._clock,
                 self._wall_clock,
@@ -102,8 +101,7 @@ class Sidecar:
                 on_flow_end=self._flow_ended,
             )
             self._tasks.append(spawn(self._tick(), name="proxy deadlines"))
-            self._tasks.append(spawn(self._follow_decisions(), name="proxy decisions"))
-            self._tasks.append(spawn(self._ask_again(), name="proxy sources without an answer"))
+            self._enforcer.start()
             started = self._change(config)
         except BaseException:
             await self.stop(drain_timeout=0.0)
@@ -153,6 +151,10 @@ class Sidecar:
             self._listeners[settings.bind].update(settings)
         self._listeners |= started
         if config.public is not None:
+            about_requests = config.public.protocol != "tcp"
+            if about_requests != self._enforcer.decider.about_requests:
+                self._enforcer.decider.about_requests = about_requests
+                self._decisions.invalidate()
             ages = config.public.decision_refresh, config.public.decision_max_age
             self._decisions.limit(refresh_after=ages[0], max_age=ages[1])
         self.config = config
@@ -199,7 +201,7 @@ class Sidecar:
             for flow in list(host.flows.values()):
                 flow.end("the proxy stops")
         await cancel_and_wait(*self._tasks)
-        await self._decider.close()
+        await self._enforcer.close()
         self._tasks.clear()
         if host is not None:
             host.reactor.close()
@@ -234,35 +236,23 @@ class Sidecar:
 
         ``rx`` is what came from the mesh's side, ``tx`` what went there.
         """
-        found = dict(self._host.counters) if self._host else {}
-        directions: tuple[tuple[str, Direction], ...] = (("inbound", "inbound"), ("upstream", "outbound"))
-        for name, direction in directions:
-            totals = self.ledger.totals(direction)
-            found[f"{name}.conns"] = totals.opened - totals.closed
-            found[f"{name}.conns_total"] = totals.opened
-            found[f"{name}.rx_bytes"] = totals.received
-            found[f"{name}.tx_bytes"] = totals.sent
-        return found
+        return {**(self._host.counters if self._host else {}), **ledger_counters(self.ledger)}
 
     def report(self) -> dict[str, Any]:
         """What the agent is told: the body of ``PUT /v1/agent/connect/report/:id``; empty before it runs."""
         host, config = self._host, self.config
         if host is None or config is None:
             return {}
-        identity = host.contexts.identity
-        return {
-            "Service": config.service,
-            "Identity": identity.uri,
-            "Serial": identity.serial,
-            "Roots": list(host.contexts.roots),
-            "Listeners": [
-                {"Name": item.settings.name, "Address": str(item.address), "Serial": identity.serial}
-                for item in self._listeners.values()
-            ],
-            "Pid": os.getpid(),
-            "Counters": self.counters(),
-            **ledger_body(self.ledger, self._clock()),
-        }
+        return report_body(
+            host.contexts.identity,
+            service=config.service,
+            roots=host.contexts.roots,
+            listeners=[(item.settings.name, str(item.address)) for item in self._listeners.values()],
+            pid=os.getpid(),
+            counters=self.counters(),
+            ledger=self.ledger,
+            now=self._clock(),
+        )
 
     def record(self, metrics: Metrics, now: float) -> None:
         """Set each counter as a gauge ``consul.proxy.<service>.<counter>``."""
@@ -284,46 +274,24 @@ class Sidecar:
     def cut_serials(self, serials: Iterable[str]) -> int:
         """End the connections whose peer showed one of these certificates, which are revoked. Returns how many."""
         entries = self.ledger.with_serials(serials)
-        return sum(self.cut(entry.id, f"certificate {entry.serial} is revoked") for entry in entries)
+        return sum(self.cut(entry.id, f"Certificate {entry.serial} is revoked") for entry in entries)
 
     async def recheck(self) -> int:
-        """Ask again about every source with live connections, and cut what is denied. Returns how many were cut.
+        """Ask again about every source with live connections, and cut what is denied. Returns how many were cut."""
+        return await self._enforcer.recheck()
 
-        When nobody answers about a source its connections go on: they were allowed, new ones are refused in time, and
-        it is asked about until somebody answers.
-        """
-        self._decisions.invalidate()
-        return sum(await asyncio.gather(*map(self._enforce, self.ledger.inbound_sources())))
+    def _inbound_sources(self) -> list[Identity]:
+        known = map(self._ready_host().identity_of, self.ledger.inbound_sources())
+        return [identity for identity in known if identity is not None]
 
-    async def _enforce(self, source: SourceKey) -> int:
-        identity = self._unanswered.get(source) or self._ready_host().identity_of(source)
-        if identity is None:
-            return 0
-        answer = await self._decider.ask(identity)
-        if isinstance(answer, str):
-            if source not in self._unanswered:
-                self._unanswered[source] = identity
-                log.warning("connections of %s go on: nobody could be asked: %s", source[0], answer)
-            return 0
-        self._unanswered.pop(source, None)
-        return sum(self.cut(entry.id, answer.because) for entry in self.ledger.forbidden_by(source, answer))
-
-    def _let_in_by_memory(self, source: Identity) -> None:
-        """Whatever is said of it later has to end its connections too."""
-        if (source.uri, source.serial) not in self._unanswered:
-            self._unanswered[source.uri, source.serial] = source
-            log.warning("%s is let in by the last decision: nobody answers", source.uri)
-
-    async def _ask_again(self) -> None:
-        pause = RETRY_INTERVAL
-        while True:
-            await asyncio.sleep(pause)
-            now = self._clock()
-            for source in list(self._unanswered):
-                if not (self.ledger.has_source(source) or self._decisions.holds(source, now)):
-                    del self._unanswered[source]
-            await asyncio.gather(*map(self._enforce, list(self._unanswered)))
-            pause = min(MAX_ASK_INTERVAL, pause * 2) if self._unanswered else RETRY_INTERVAL
+    def _enforce(self, source: SourceKey, decision: Decision) -> int:
+        cut, served = 0, set[int]()
+        for each in self._ready_host().serving:
+            ended, connections = each.enforce(source, decision)
+            cut += ended
+            served |= connections
+        forbidden = [entry.id for entry in self.ledger.forbidden_by(source, decision)]
+        return cut + sum(self.cut(number, decision.because) for number in forbidden if number not in served)
 
     # Following
 
@@ -331,46 +299,27 @@ class Sidecar:
         """Give up handshakes and connects that are late at ``now``."""
         if self._host is not None:
             self._host.deadlines.expire(now)
+            for each in list(self._host.serving):
+                each.check(now)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_INTERVAL)
             self.expire(self._clock())
 
-    async def _follow_certificates(self, ready: asyncio.Future[Contexts]) -> None:
-        while True:
-            try:
-                async for material in self._certificates.watch():
-                    try:
-                        contexts = make_contexts(material)
-                    except ConfigError as error:
-                        if not ready.done():
-                            ready.set_exception(error)
-                            return
-                        log.error("the new certificate is not used, the old one stays: %s", error)
-                        continue
-                    if not ready.done():
-                        ready.set_result(contexts)
-                    elif self._host is not None:
-                        self._host.contexts = contexts
-                        self._say_identity(contexts)
-            except Exception as error:  # noqa: BLE001  the provider is another's code; what we have goes on
-                log.warning("certificates are not followed for %g s: %s", RETRY_INTERVAL, error)
-            await asyncio.sleep(RETRY_INTERVAL)
+    def _use(self, material: TlsMaterial) -> None:
+        before = self._contexts
+        self._contexts = contexts = make_contexts(material, before)
+        if self._host is None or before is None:
+            return
+        self._host.contexts = contexts
+        if contexts.client is not before.client:
+            self._say_identity(contexts)
+        self.cut_serials(material.revoked - before.material.revoked)
 
-    async def _follow_decisions(self) -> None:
-        while True:
-            try:
-                async for _ in self._authorizer.changes():
-                    await self.recheck()
-            except Exception as error:  # noqa: BLE001  the authorizer is another's code; cached decisions grow old
-                log.warning("decisions are not followed for %g s: %s", RETRY_INTERVAL, error)
-            await asyncio.sleep(RETRY_INTERVAL)
-            # What changed meanwhile was not told.
-            await self.recheck()
-
-    def _flow_ended(self, flow: Flow) -> None:
-        if not self._ready_host().flows:
+    def _flow_ended(self, flow: Live) -> None:
+        # The last ones may end after the proxy did.
+        if self._host is None or not self._host.flows:
             self._idle.set()
 
     def _ready_host(self) -> ProxyHost:

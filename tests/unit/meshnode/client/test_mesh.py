@@ -133,6 +133,46 @@ async def test_the_same_material_is_not_given_twice_and_bad_answers_are_passed_o
 
 
 @asynchronous
+async def test_revoked_leafs_are_part_of_the_material() -> None:
+    ca = Ca()
+    async with running() as (client, agent, _):
+        agent.set(LEAF, leaf(ca))
+        agent.set(ROOTS, roots(ca))
+        async with contextlib.aclosing(AgentCertificates(client, "web").watch()) as materials:
+            assert (await following(materials)).revoked == frozenset(), "an agent of Consul's tells none"
+            agent.set(ROOTS, {**roots(ca), "RevokedSerialNumbers": ["1F:02", "03"]})
+            assert (await following(materials)).revoked == {"1f:02", "03"}
+        for wrong in ({"a": 1}, [1], "1f:02"):
+            agent.set(ROOTS, {**roots(ca), "RevokedSerialNumbers": wrong})
+            with pytest.raises(MeshError, match="RevokedSerialNumbers"):
+                await AgentCertificates(client, "web").fetch()
+
+
+@asynchronous
+async def test_one_watch_of_the_roots_serves_certificates_decisions_and_discovery() -> None:
+    ca = Ca()
+    async with running() as (client, agent, _):
+        agent.set(LEAF, leaf(ca))
+        agent.set(ROOTS, roots(ca))
+        agent.set(MATCH, {"web": []})
+        agent.set(HEALTH, [instance(1)])
+        discovery = AgentDiscovery(client, "dc1")
+        async with (
+            contextlib.aclosing(AgentCertificates(client, "web").watch()) as materials,
+            contextlib.aclosing(AgentAuthorizer(client, "web").changes()) as changes,
+        ):
+            await following(materials)
+            await following(changes)
+            assert len(await discovery.instances(upstream("db"))) == 1
+            asked = [one for one in agent.asked if one.path == ROOTS]
+            assert len([one for one in asked if not one.query]) == 1, "the first question of the one watch"
+            agent.set(ROOTS, {**roots(ca), "RevokedSerialNumbers": ["01"]})
+            assert (await following(materials)).revoked == {"01"}
+            await following(changes)
+        await discovery.close()
+
+
+@asynchronous
 async def test_why_there_is_no_certificate_is_told_by_a_fetch() -> None:
     ca = Ca()
     async with running() as (client, agent, server):

@@ -92,6 +92,17 @@ def test_a_certificate_is_valid_from_its_first_instant_until_before_its_last() -
     assert outcomes == [False, True, True, False]
 
 
+def test_a_revoked_certificate_is_refused_and_no_other() -> None:
+    one, other = der([WEB]), der([WEB])
+    serial = identify(one, Expectation(TRUST_DOMAIN), now())
+    assert isinstance(serial, Identity)
+    expected = Expectation(TRUST_DOMAIN, revoked=frozenset({serial.serial}))
+    refused = identify(one, expected, now())
+    assert isinstance(refused, Refusal)
+    assert (refused.code, serial.serial in refused.because) == (RefusalCode.REVOKED, True)
+    assert isinstance(identify(other, expected, now()), Identity)
+
+
 def test_no_certificate_is_refused() -> None:
     assert isinstance(identify(None, Expectation(TRUST_DOMAIN), now()), Refusal)
 

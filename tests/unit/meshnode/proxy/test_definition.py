@@ -13,6 +13,7 @@ from meshnode.proxy.config import DestinationType, Endpoint, ProxyConfig, Public
 from meshnode.proxy.definition import (
     MAX_UPSTREAMS,
     listen_flag,
+    one_sidecar,
     parse_file,
     parse_managed,
     parse_service,
@@ -62,6 +63,24 @@ def test_an_upstream_flag_is_a_name_and_an_address(text: str, shown: str, bind: 
 
 
 @pytest.mark.parametrize(
+    ("text", "destination", "kind", "datacenter"),
+    [
+        ("db.service.dc2:8181", "db", "service", "dc2"),
+        ("geo.query.DC-2:8181", "geo", "prepared_query", "dc-2"),
+        ("a.b.service.dc2:8181", "a.b", "service", "dc2"),
+        # As ever: what comes last is the type if it is one.
+        ("a.service.query:8181", "a.service", "prepared_query", ""),
+    ],
+)
+def test_an_upstream_flag_may_name_a_datacenter(
+    text: str, destination: str, kind: str, datacenter: str
+) -> None:
+    _, upstream = parse_upstream_flag(text)
+    found = upstream.destination, upstream.destination_type, upstream.datacenter
+    assert found == (destination, DestinationType(kind), datacenter)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("db", "Upstream value should be name:addr in 'db'"),
@@ -73,6 +92,7 @@ def test_an_upstream_flag_is_a_name_and_an_address(text: str, shown: str, bind: 
         ("db:\u0661", "is not a port"),
         ("db:here:8181", "'here' is not an IP address"),
         ("db.dc1:8181", "Upstream type must be blank, 'service', or 'query' in 'db.dc1:8181'"),
+        ("db.dc1.dc2:8181", "Upstream type must be blank, 'service', or 'query' in 'db.dc1.dc2:8181'"),
     ],
 )
 def test_a_bad_upstream_flag_says_what_is_wrong(text: str, problem: str) -> None:
@@ -128,6 +148,29 @@ def test_the_proxies_of_a_service_are_found_by_its_id() -> None:
 
 
 # Services
+
+
+@pytest.mark.parametrize(
+    ("services", "said"),
+    [
+        ([], "what answers is no agent: /v1/agent/services is not an object"),
+        ({}, "No sidecar proxy registered for web\n"),
+        ({}, "; this agent has no service with the ID web"),
+        ({"web": {}}, "or name a proxy with -proxy-id$"),
+        ({"p1": {}, "p2": {}}, "Start Envoy with -proxy-id and one of the following IDs: p1, p2$"),
+    ],
+)
+def test_no_sidecar_or_several_are_told_with_what_to_do(services: Any, said: str) -> None:
+    if isinstance(services, dict):
+        own = {"Kind": "connect-proxy", "Proxy": {"DestinationServiceID": "web"}}
+        services = {name: own if name.startswith("p") else one for name, one in services.items()}
+    with pytest.raises(ConfigError, match=said):
+        one_sidecar(services, "web", starting="Envoy")
+
+
+def test_the_one_sidecar_is_found() -> None:
+    services = {"p": {"Kind": "connect-proxy", "Proxy": {"DestinationServiceID": "Web"}}, "web": {}}
+    assert one_sidecar(services, "web", starting="proxy") == "p"
 
 
 def test_a_service_says_where_it_listens_and_what_it_leads_to() -> None:

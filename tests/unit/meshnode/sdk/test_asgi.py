@@ -96,6 +96,34 @@ async def test_a_denied_service_gets_403_with_the_reason() -> None:
 
 
 @asynchronous
+async def test_a_request_is_in_the_ledger_while_it_is_under_way_and_a_refusal_with_its_rule() -> None:
+    ca, seen = Ca(), []
+    async with native(ca, "api") as api:
+        ledger = api.service.live.ledger
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.extend(ledger.live())
+
+        middleware, web = MeshMiddleware(app, api.service), tls(leaf_of(ca))
+        await Call(client=("10.0.0.1", 5), **web).through(middleware)
+        (entry,) = seen
+        assert (entry.listener, entry.peer, entry.source) == ("asgi", "10.0.0.1:5", spiffe("web"))
+        assert (entry.destination, entry.rule) == (spiffe("api"), "allow-1")
+        assert (len(ledger), entry.close_cause) == (0, "it ended")
+        api.decisions.deny("web")
+        await until(lambda: len(api.decisions.asked) >= 1, "it was asked")
+        await api.service._enforcer.recheck()  # type: ignore[union-attr]
+        await Call(client="odd", **web).through(middleware)
+        (refused,) = ledger.refused
+        assert (refused.listener, refused.kind, refused.rule, refused.peer) == (
+            "asgi",
+            "denied",
+            "deny-1",
+            "a client",
+        )
+
+
+@asynchronous
 async def test_nobody_decides_is_403_too() -> None:
     ca, app = Ca(), App()
     async with native(ca, "api") as api:

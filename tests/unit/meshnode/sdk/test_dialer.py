@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from meshnode.proxy.balance import FIRST_BACK_OFF, Instance
 from meshnode.sdk import dialer as module
-from meshnode.sdk.errors import DialError
+from meshnode.sdk.errors import DialError, PeerUnknownError
 from tests.support.asynchronous import asynchronous
 from tests.support.proxy import free_port, spiffe
 from tests.support.sdk import pair
+from tests.support.waiting import until
 
 
 @asynchronous
@@ -25,6 +29,34 @@ async def test_an_instance_that_failed_comes_last_for_a_while() -> None:
         assert balancer.order([bad, good], now[0])[0] == good
         now[0] += FIRST_BACK_OFF + 0.1
         assert balancer.order([bad, good], now[0])[0] == bad
+
+
+@asynchronous
+async def test_a_connection_that_ended_before_it_was_entered_has_ended() -> None:
+    reader = asyncio.StreamReader()
+    protocol, ended = module._Dialled(reader, loop=asyncio.get_running_loop()), []
+    broken = ConnectionResetError()
+    protocol.connection_lost(broken)
+    protocol.follow(ended.append)
+    assert ended == [broken]
+
+
+@asynchronous
+async def test_an_instance_that_may_not_be_used_after_all_is_passed_over() -> None:
+    async with pair() as two:
+        dialer = two.web.service._dialer
+        assert dialer is not None
+        entered = []
+
+        def enter(transport: asyncio.Transport, name: str, peer: str) -> Callable[[Exception | None], None]:
+            entered.append((name, peer))
+            raise PeerUnknownError("revoked meanwhile")
+
+        dialer._enter = enter
+        with pytest.raises(DialError, match="revoked meanwhile"):
+            await two.say()
+        assert entered == [("service:default/api", f"127.0.0.1:{two.port}")]
+        await until(lambda: len(two.api.service.live) == 0, "it was closed")
 
 
 @asynchronous

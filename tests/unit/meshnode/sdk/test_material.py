@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
+from meshnode.runtime.proxy import following
 from meshnode.runtime.proxy.interfaces import TlsMaterial
-from meshnode.sdk import material as module
 from meshnode.sdk.errors import PeerUnknownError
 from meshnode.sdk.material import MAX_CHAIN, CurrentMaterial
 from tests.support.asynchronous import asynchronous
@@ -57,7 +57,7 @@ async def test_the_first_material_has_to_be_good() -> None:
 
 @asynchronous
 async def test_a_provider_that_breaks_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr(following, "RETRY_INTERVAL", 0.001)
     ca, given_so_far = Ca(), []
 
     class Breaking:
@@ -112,6 +112,7 @@ CURRENT = using(CA)
 LEAF = der(CA.leaf("web").chain_pem)[0]
 
 
+@example(b"", 15, 128)  # a serial number below 0
 @given(st.binary(max_size=200), st.integers(0, len(LEAF) - 1), st.integers(1, 255))
 def test_no_bytes_are_more_than_refused(noise: bytes, place: int, change: int) -> None:
     with pytest.raises(PeerUnknownError):

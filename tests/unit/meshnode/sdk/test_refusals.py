@@ -4,17 +4,21 @@ import logging
 
 import pytest
 
+from meshnode.proxy.ledger import Ledger
 from meshnode.sdk.refusals import MAX_LINES, Refusals
 
 
 def test_refusals_are_all_counted_and_not_all_logged(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     caplog.set_level(logging.WARNING)
-    refusals = Refusals("api", lambda: now[0])
+    refusals = Refusals("api", lambda: now[0], ledger := Ledger())
     for _ in range(MAX_LINES + 10):
-        refusals.tell("1.2.3.4:5", "because")
-    assert refusals.total == MAX_LINES + 10
+        refusals.tell("1.2.3.4:5", "because", kind="denied", source="spiffe://x", rule="12")
+    assert refusals.total == refusals.kinds["denied"] == MAX_LINES + 10
+    assert len(ledger.refused) == MAX_LINES + 10
+    last = ledger.refused[-1]
+    assert (last.peer, last.kind, last.source, last.rule) == ("1.2.3.4:5", "denied", "spiffe://x", "12")
     assert len(caplog.records) == MAX_LINES + 1
     now[0] = 1.0
-    refusals.tell("1.2.3.4:5", "because")
+    refusals.tell("1.2.3.4:5", "because", kind="denied")
     assert len(caplog.records) == MAX_LINES + 2

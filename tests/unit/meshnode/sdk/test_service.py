@@ -310,4 +310,4 @@ async def test_what_is_asked_when_the_service_ends_is_denied() -> None:
         await until(lambda: decisions.asked, "the agent is asked")
     decision = await asked
     assert not decision.allowed
-    assert "the service is closed" in decision.because
+    assert "it was stopped meanwhile" in decision.because

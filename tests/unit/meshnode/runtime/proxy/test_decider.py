@@ -6,27 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
 
-from meshnode.base.spiffe import ServiceId
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.decision_cache import Decision, DecisionCache
 from meshnode.runtime.proxy import decider as module
 from meshnode.runtime.proxy.decider import MAX_QUESTIONS, Decider
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import TRUST_DOMAIN, Decisions, spiffe
+from tests.support.proxy import Decisions, identity
 from tests.support.virtual_time import run
 
 T = TypeVar("T")
-
-
-def identity(service: str) -> Identity:
-    now = datetime.now(UTC)
-    return Identity(ServiceId(TRUST_DOMAIN, "dc1", service), spiffe(service), "0a", now, now)
 
 
 WEB = identity("web")

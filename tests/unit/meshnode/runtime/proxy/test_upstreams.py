@@ -282,7 +282,7 @@ async def test_an_error_of_ours_before_the_handshake_ends_the_connection_too(
 ) -> None:
     async with echo_server() as app, start_pair(app) as pair:
         with monkeypatch.context() as patched:
-            patched.setattr("meshnode.runtime.proxy.outbound.TlsEnd", None)
+            patched.setattr("meshnode.runtime.proxy.attempt.TlsEnd", None)
             for _ in range(2):  # the first asks for instances, the second knows them
                 assert await asyncio.wait_for(ask(pair.web), 10) == b""
         assert pair.web.handshakes() == 0

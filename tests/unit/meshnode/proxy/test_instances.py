@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import MeshError
-from meshnode.client.catalog import instances_of_query, instances_of_service
 from meshnode.proxy.balance import Instance
+from meshnode.proxy.instances import instances_of_query, instances_of_service
 from tests.support.proxy import TRUST_DOMAIN, spiffe
 
 
