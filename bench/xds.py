@@ -1,10 +1,10 @@
-"""From a changed intention to Envoy's acknowledgement, for 1 and 20 xDS clients on one agent, and what they cost.
+"""From a changed intention, or a failing instance, to Envoy's acknowledgement, for 1, 20 and 100 xDS clients.
 
-    python bench/xds.py [--clients 1 20] [--changes 50]
+    python bench/xds.py [--clients 1 20 100] [--changes 50]
 
-The clients are bare gRPC streams that acknowledge what they get, as Envoy does; all are sidecars of one service, so
-each change has to reach all of them. Beside it, in the same run, the same change by a blocking query of the HTTP API,
-which is how the built-in proxy hears of it.
+The clients are bare gRPC streams that acknowledge what they get, as Envoy does; all are sidecars of one service with
+one upstream, so each change has to reach all of them. Beside it, in the same run, the same intention by a blocking
+query of the HTTP API, which is how the built-in proxy hears of it. Memory is what the agent has more of with them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import socket
 import statistics
@@ -29,7 +30,7 @@ from grpclib.client import Channel, StreamStreamMethod  # noqa: E402
 
 from meshnode.client.agent import AgentClient  # noqa: E402
 from meshnode.client.settings import ApiSettings  # noqa: E402
-from meshnode.xds.schema import CLUSTER, LISTENER, SECRET, message  # noqa: E402
+from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, SECRET, message  # noqa: E402
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 MATCH = ("/v1/connect/intentions/match", (("by", "destination"), ("name", "web")))
@@ -52,13 +53,13 @@ def memory(pid: int) -> float:
 
 
 class Envoy:
-    """One stream: acknowledges at once, and says when listeners came."""
+    """One stream: acknowledges at once, and says when listeners and endpoints came."""
 
     def __init__(self, port: int, number: int) -> None:
         self.channel = Channel("127.0.0.1", port)
         self.node = f"web-{number}"
-        self.heard = asyncio.Event()
-        self.at = 0.0
+        self.heard = {url: asyncio.Event() for url in (LISTENER, ENDPOINTS)}
+        self.at: dict[str, float] = {}
 
     async def run(self) -> None:
         request, response = (
@@ -66,14 +67,20 @@ class Envoy:
         )
         method: Any = StreamStreamMethod(self.channel, METHOD, request, response)
         async with method.open() as stream:
-            for url, names in ((CLUSTER, ()), (SECRET, ("leaf", "roots")), (LISTENER, ())):
+            wanted = (
+                (CLUSTER, ()),
+                (ENDPOINTS, ("db.default.dc1",)),
+                (SECRET, ("leaf", "roots")),
+                (LISTENER, ()),
+            )
+            for url, names in wanted:
                 asked = request(type_url=url, node={"id": self.node}, resource_names_subscribe=names)
                 await stream.send_message(asked)
             while (found := await stream.recv_message()) is not None:
                 await stream.send_message(request(type_url=found.type_url, response_nonce=found.nonce))
-                if found.type_url == LISTENER:
-                    self.at = time.perf_counter()
-                    self.heard.set()
+                if found.type_url in self.heard:
+                    self.at[found.type_url] = time.perf_counter()
+                    self.heard[found.type_url].set()
 
 
 async def poll(client: AgentClient, times: list[float]) -> None:
@@ -86,6 +93,25 @@ async def change(client: AgentClient, action: str, identifier: str) -> None:
     await client.put_json(f"/v1/connect/intentions/{identifier}", body)
 
 
+async def reached(envoys: list[Envoy], url: str, start: float) -> float:
+    """Seconds until the last one has heard."""
+    await asyncio.wait_for(asyncio.gather(*(each.heard[url].wait() for each in envoys)), 30)
+    return max(each.at[url] for each in envoys) - start
+
+
+async def health(client: AgentClient, envoys: list[Envoy], changes: int) -> list[float]:
+    """From the report of a check to the endpoints of the last client."""
+    found = []
+    for number in range(changes):
+        await asyncio.sleep(0.02)
+        for each in envoys:
+            each.heard[ENDPOINTS].clear()
+        start = time.perf_counter()
+        await client.put_json(f"/v1/agent/check/{'pass' if number % 2 else 'fail'}/db", None)
+        found.append(await reached(envoys, ENDPOINTS, start))
+    return found
+
+
 async def measure(http: int, grpc: int, pid: int, clients: int, changes: int) -> None:
     client = AgentClient(ApiSettings(address=f"http://127.0.0.1:{http}"))
     body = {"SourceName": "api", "DestinationName": "web", "Action": "deny"}
@@ -94,23 +120,23 @@ async def measure(http: int, grpc: int, pid: int, clients: int, changes: int) ->
     before = memory(pid)
     envoys = [Envoy(grpc, number) for number in range(clients)]
     tasks = [asyncio.ensure_future(each.run()) for each in envoys]  # noqa: TID251 - a program, not the agent
-    await asyncio.gather(*(each.heard.wait() for each in envoys))
+    await asyncio.gather(*(each.heard[LISTENER].wait() for each in envoys))
     polled: list[float] = []
     watching = asyncio.ensure_future(poll(client, polled))  # noqa: TID251
     last, query = [], []
     for number in range(changes):
         await asyncio.sleep(0.02)
         for each in envoys:
-            each.heard.clear()
+            each.heard[LISTENER].clear()
         polled.clear()
         start = time.perf_counter()
         await change(client, "allow" if number % 2 else "deny", identifier)
         if number == 0:
             continue  # the same as before: nothing to send
-        await asyncio.wait_for(asyncio.gather(*(each.heard.wait() for each in envoys)), 10)
-        last.append(max(each.at for each in envoys) - start)
+        last.append(await reached(envoys, LISTENER, start))
         if polled:
             query.append(polled[0] - start)
+    failing = await health(client, envoys, changes)
     after = memory(pid)
     for task in (*tasks, watching):
         task.cancel()
@@ -119,27 +145,33 @@ async def measure(http: int, grpc: int, pid: int, clients: int, changes: int) ->
         each.channel.close()
     await client.call("DELETE", f"/v1/connect/intentions/{identifier}")
     await client.close()
-    shown = [
-        f"{1000 * value:6.1f}" for value in (statistics.median(last), max(last), statistics.median(query))
-    ]
-    print(f"{clients:7} | {shown[0]} | {shown[1]} | {shown[2]} | {after - before:6.1f}", flush=True)
+    figures = [pick(times) for times in (last, failing) for pick in (statistics.median, max)]
+    shown = " | ".join(
+        f"{1000 * value:10.1f}" for value in (*figures, statistics.median(query or [math.nan]))
+    )
+    print(f"{clients:7} | {shown} | {after - before:6.1f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 20])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 20, 100])
     parser.add_argument("--changes", type=int, default=50)
     options = parser.parse_args()
     http, grpc, server, lan, wan = free_ports(5)
     proxies = [
         {
             "id": f"web-{number}", "name": "web-proxy", "kind": "connect-proxy", "port": 30000 + number,
-            "proxy": {"destination_service_name": "web", "local_service_port": 80},
+            "proxy": {
+                "destination_service_name": "web", "local_service_port": 80,
+                "upstreams": [{"destination_name": "db", "local_bind_port": 20000 + number}],
+            },
         }
         for number in range(max(options.clients))
     ]  # fmt: skip
+    check = {"id": "db", "name": "db", "ttl": "1h", "status": "passing"}
+    proxies.append({"name": "db", "port": 5432, "connect": {"native": True}, "check": check})
     ports = {"http": http, "grpc": grpc, "server": server, "serf_lan": lan, "serf_wan": wan, "dns": -1}
     with tempfile.TemporaryDirectory() as place:
         file = Path(place, "agent.json")
@@ -149,7 +181,9 @@ def main() -> None:
         agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             asyncio.run(ready(http))
-            print("clients | all ms | max ms | HTTP ms | MiB more in the agent")
+            print(
+                "clients | intention  |        max | health     |        max | HTTP       | MiB more in the agent"
+            )
             for clients in options.clients:
                 asyncio.run(measure(http, grpc, agent.pid, clients, options.changes))
         finally:

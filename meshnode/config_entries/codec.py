@@ -20,6 +20,7 @@ from meshnode.base.duration import MAX_NANOSECONDS, format_duration, parse_durat
 from meshnode.base.errors import ConfigError
 from meshnode.base.json_fields import MAX_INTEGER, json_type
 from meshnode.base.suggest import did_you_mean
+from meshnode.intentions.model import NO_TOKENS
 
 __all__ = [
     "MAX_DEPTH",
@@ -46,10 +47,11 @@ _ACRONYMS: Final = {
     word.lower(): word for word in ("CA", "HTTP", "ID", "IP", "JSON", "SDS", "SNI", "TLS", "TTL")
 }
 #: What only Consul Enterprise, or a later release, has: harmless with these values.
-_ELSEWHERE: Final = {
+_ELSEWHERE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "namespace": (("", "default"), "namespaces are of Consul Enterprise: leave it out"),
     "partition": (("", "default"), "admin partitions are of Consul Enterprise: leave it out"),
     "samenessgroup": (("",), "sameness groups are of Consul Enterprise: leave it out"),
+    "jwt": ((), NO_TOKENS),
     "peer": (("",), "this release has no cluster peering: leave it out"),
 }
 

@@ -18,7 +18,7 @@ from meshnode.config_entries.model import (
 )
 from meshnode.config_entries.normalize import normalized
 from meshnode.config_entries.validate import entry_fault, join_faults
-from meshnode.intentions.model import DEFAULT_NAMESPACE
+from meshnode.intentions.model import DEFAULT_NAMESPACE, NO_TOKENS
 
 __all__ = ["entry_fields", "known_kind", "parse_entry"]
 
@@ -28,10 +28,24 @@ _HEAD: Final = ("Kind", "Name", "Meta", "CreateIndex", "ModifyIndex")
 _NAMESPACE: Final = "Namespace"
 
 
+#: Kinds of later releases and of Consul Enterprise, and what to do without them.
+_NO_KINDS: Final = {
+    "mesh": "there is nothing to set for the whole mesh but proxy-defaults",
+    **dict.fromkeys(
+        ("api-gateway", "http-route", "tcp-route", "inline-certificate", "bound-api-gateway"),
+        "API gateways are of Consul 1.15: use an ingress-gateway",
+    ),
+    **dict.fromkeys(("exported-services", "sameness-group"), "this release has no cluster peering"),
+    "jwt-provider": NO_TOKENS,
+}
+
+
 def known_kind(kind: str) -> str:
     """``kind`` as it is. Raises :class:`ConfigError` when there is none of this name."""
     if kind in KINDS:
         return kind
+    if reason := _NO_KINDS.get(kind):
+        raise ConfigError(f'config entry kind "{kind}" is not supported: {reason}')
     hint = did_you_mean(kind, KINDS) or f": use one of {', '.join(KINDS)}"
     raise ConfigError(f'invalid config entry kind "{kind[:80]}"{hint}')
 

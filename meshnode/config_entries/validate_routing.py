@@ -225,6 +225,8 @@ def header_faults(place: str, headers: HeaderModifiers | None) -> Iterator[str]:
     for name in (*headers.add, *headers.set, *headers.remove):
         if not _HEADER_NAME.fullmatch(name):
             yield f"{place}: {name[:80]!a} can't be the name of a header"
+        elif name.lower() == "host":
+            yield f"{place}: Envoy doesn't let the header Host be changed: leave it out"
     for name, value in (*headers.add.items(), *headers.set.items()):
         if _UNPRINTABLE.search(value):
             yield f"{place}: the value of {name[:80]} has control characters"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from meshnode.base.errors import ConfigError
 from meshnode.proxy.config import Endpoint
-from meshnode.xds.clusters import address
+from meshnode.xds.addresses import address
 from meshnode.xds.schema import duration, json_document, message, packed
 
 __all__ = ["TOKEN_METADATA", "XDS_CLUSTER", "Bootstrap", "bootstrap_document"]
 
 #: The cluster that is the agent.
 XDS_CLUSTER: Final = "meshnode_agent"
+#: The cluster that is Envoy's own administration.
+ADMIN_CLUSTER: Final = "self_admin"
 #: Key of the gRPC metadata with the ACL token.
 TOKEN_METADATA: Final = "x-consul-token"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -28,7 +31,8 @@ MAX_REGEXP_PROGRAM: Final = 1_048_576
 class Bootstrap:
     """``agent`` is the xDS port, with TLS when ``ca_pem`` is there; ``admin`` is Envoy's own API, ``None``: off.
 
-    ``delta``: the incremental protocol, which sends what has changed, and not everything of its kind.
+    ``delta``: the incremental protocol, which sends what has changed, and not everything of its kind. Without TLS and
+    for everybody, of the admin API: ``ready`` serves ``/ready``, ``prometheus`` ``/metrics``, ``stats`` ``/stats``.
     """
 
     proxy_id: str
@@ -39,10 +43,13 @@ class Bootstrap:
     ca_pem: str = ""
     server_name: str = ""
     delta: bool = True
+    ready: Endpoint | None = None
+    prometheus: Endpoint | None = None
+    stats: Endpoint | None = None
 
 
 def bootstrap_document(settings: Bootstrap) -> dict[str, Any]:
-    """The bootstrap as JSON; it holds the token."""
+    """The bootstrap as JSON; it holds the token. Raises :class:`ConfigError` for figures without an admin API."""
     metadata = [{"key": TOKEN_METADATA, "value": settings.token}] if settings.token else []
     bootstrap = message("config.bootstrap.v3.Bootstrap")(
         node={"id": settings.proxy_id, "cluster": settings.service},
@@ -62,7 +69,62 @@ def bootstrap_document(settings: Bootstrap) -> dict[str, Any]:
     )
     if settings.admin is not None:
         bootstrap.admin.address.CopyFrom(address(settings.admin))
+    _show(bootstrap, settings)
     return json_document(bootstrap)
+
+
+def _show(bootstrap: Any, settings: Bootstrap) -> None:
+    """Listeners that show one page of the admin API each."""
+    pages = [
+        (name, where, path, page)
+        for name, where, path, page in (
+            ("ready", settings.ready, "/ready", "/ready"),
+            ("envoy_prometheus_bind_addr", settings.prometheus, "/metrics", "/stats/prometheus"),
+            ("envoy_stats_bind_addr", settings.stats, "/stats", "/stats"),
+        )
+        if where is not None
+    ]
+    if not pages:
+        return
+    if settings.admin is None:
+        raise ConfigError(
+            f"{pages[0][0]} shows a page of Envoy's administration, which is off: set -admin-bind"
+        )
+    own = {"endpoint": {"address": address(settings.admin)}}
+    bootstrap.static_resources.clusters.add(
+        name=ADMIN_CLUSTER,
+        type="STATIC",
+        connect_timeout=duration(CONNECT_TIMEOUT),
+        load_assignment={"cluster_name": ADMIN_CLUSTER, "endpoints": [{"lb_endpoints": [own]}]},
+    )
+    for name, where, path, page in pages:
+        bootstrap.static_resources.listeners.append(_page_listener(name, where, path, page))
+
+
+def _page_listener(name: str, where: Endpoint, path: str, page: str) -> Any:
+    manager = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    match = {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+    routes = [{"match": match, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": page}}]
+    router = message("extensions.filters.http.router.v3.Router")()
+    config = message(manager)(
+        stat_prefix=name,
+        route_config={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
+        http_filters=[{"name": "envoy.filters.http.router", "typed_config": packed(router)}],
+    )
+    return message("config.listener.v3.Listener")(
+        name=name,
+        address=address(where),
+        filter_chains=[
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": packed(config),
+                    }
+                ]
+            }
+        ],
+    )
 
 
 def _runtime() -> Any:

@@ -7,13 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshnode.config_entries.defaults import Upstream
+from meshnode.config_entries.protocol import is_http_like
 from meshnode.intentions.model import ServiceName
-from meshnode.xds.clusters import assignment, local_app, upstream_cluster
-from meshnode.xds.listeners import is_http, public_listener, public_routes, upstream_listener
+from meshnode.xds.clusters import LOCAL_APP, leg_assignments, leg_clusters, local_app
+from meshnode.xds.gateways import ingress_resources, terminating_resources
+from meshnode.xds.legs import leg_of
+from meshnode.xds.listeners import (
+    PUBLIC_ROUTES,
+    guarded_routes,
+    public_listener,
+    upstream_listener,
+    upstream_routes,
+)
 from meshnode.xds.rbac import compile_rules
 from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, packed, type_url
-from meshnode.xds.state import ProxyState
-from meshnode.xds.tls import secrets
+from meshnode.xds.state import IngressState, ProxyState, State, TerminatingState
+from meshnode.xds.tls import leaf_secret, roots_secret
 
 __all__ = ["Resource", "Snapshot", "compile_snapshot", "version_of"]
 
@@ -37,14 +47,19 @@ def version_of(resources: Iterable[Resource]) -> str:
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
-def compile_snapshot(state: ProxyState) -> Snapshot:
+def compile_snapshot(state: State) -> Snapshot:
     """All resources of the proxy; the same state always gives the same versions."""
     found: dict[str, dict[str, Resource]] = {
         url: {} for url in (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
     }
-    for one in (*_public(state), *_upstreams(state)):
-        _add(found, one)
-    for one in secrets(state.certificate_pem, state.key_pem, state.roots_pem):
+    match state:
+        case ProxyState():
+            resources = [*_public(state), *_upstreams(state), *_secrets(state)]
+        case IngressState():
+            resources = ingress_resources(state)
+        case TerminatingState():
+            resources = terminating_resources(state)
+    for one in resources:
         _add(found, one)
     return found
 
@@ -56,6 +71,10 @@ def _add(found: dict[str, dict[str, Resource]], one: Any) -> None:
     found[type_url(one)][name] = Resource(name, digest, body)
 
 
+def _secrets(state: ProxyState) -> list[Any]:
+    return [leaf_secret(state.certificate_pem, state.key_pem), roots_secret(state.roots_pem)]
+
+
 def _public(state: ProxyState) -> list[Any]:
     public = state.config.public
     if public is None:
@@ -65,18 +84,25 @@ def _public(state: ProxyState) -> list[Any]:
         ServiceName(state.config.service),
         state.default,
         trust_domain=state.trust_domain,
-        http=is_http(public),
+        http=is_http_like(public.protocol),
     )
-    found = [local_app(public), public_listener(public, rules, trust_domain=state.trust_domain)]
-    return [*found, public_routes(rules)] if is_http(public) else found
+    listener = public_listener(public, rules, trust_domain=state.trust_domain, logs=state.logs)
+    if not is_http_like(public.protocol):
+        return [local_app(public), listener]
+    routes = guarded_routes(PUBLIC_ROUTES, LOCAL_APP, rules, timeout=state.local_request_timeout)
+    return [local_app(public), listener, routes]
 
 
 def _upstreams(state: ProxyState) -> list[Any]:
     found = []
     for one in state.config.upstreams:
-        instances = state.instances.get(one.name, ())
-        cluster = upstream_cluster(
-            one, instances, trust_domain=state.trust_domain, datacenter=state.datacenter
+        defaults = state.defaults.get(one.name, Upstream())
+        leg = leg_of(one, state.chains, state.datacenter, defaults)
+        found += leg_clusters(
+            leg, state.instances, trust_domain=state.trust_domain, datacenter=state.datacenter
         )
-        found += [cluster, assignment(one.name, instances), upstream_listener(one)]
+        found += leg_assignments(leg, state.instances)
+        found.append(upstream_listener(one.bind, leg, state.logs))
+        if leg.is_http:
+            found.append(upstream_routes(leg))
     return found

@@ -1,7 +1,8 @@
 """What of a snapshot one Envoy may be sent now: make before break (Envoy, "xDS protocol", eventual consistency).
 
-Clusters and endpoints go first, then secrets, listeners and routes, each once the ones before it were answered. A
-cluster that is gone stays until the listeners that led to it are replaced.
+Clusters and endpoints go first, then secrets, listeners and routes, each once the ones before it were answered, and
+once Envoy has asked for the endpoints of every cluster that it took: until then nothing can be sent there. A cluster
+that is gone stays until the listeners and routes that led to it are replaced.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from meshnode.xds.compile import Resource, Snapshot, version_of
+from meshnode.xds.compile import Resource, Snapshot
 from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 __all__ = ["MAX_NACK_CHARS", "ORDER", "WILDCARD_TYPES", "Pending", "Subscription", "held", "wanted"]
@@ -23,7 +24,7 @@ WILDCARD_TYPES: Final = frozenset({CLUSTER, LISTENER})
 MAX_NACK_CHARS: Final = 2000
 _BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
     LISTENER: (CLUSTER, ENDPOINTS, SECRET),
-    ROUTES: (CLUSTER, LISTENER),
+    ROUTES: (CLUSTER, ENDPOINTS, LISTENER),
 }
 
 
@@ -63,24 +64,35 @@ class Subscription:
         return self.wildcard or name in self.names
 
 
-def held(url: str, known: Mapping[str, Subscription]) -> bool:
+def held(url: str, snapshot: Snapshot, known: Mapping[str, Subscription]) -> bool:
     """Whether this type waits: for its own last answer, or for those of types that go first."""
-    return any(
-        found.pending is not None for each in (url, *_BEFORE.get(url, ())) if (found := known.get(each))
-    )
+    if any(found.pending is not None for each in (url, *_BEFORE.get(url, ())) if (found := known.get(each))):
+        return True
+    return url in _BEFORE and _warming(snapshot, known)
 
 
 def wanted(url: str, snapshot: Snapshot, known: Mapping[str, Subscription]) -> dict[str, Resource]:
     """The resources of this type that Envoy should have now."""
-    own, listeners = known[url], known.get(LISTENER)
+    own = known[url]
     found = {name: each for name, each in snapshot.get(url, {}).items() if own.follows(name)}
-    if url in (CLUSTER, ENDPOINTS) and listeners is not None and not _replaced(listeners, snapshot):
-        kept = {name: each for name, each in own.sent.items() if own.follows(name)}
-        return kept | found
-    return found
+    if url not in (CLUSTER, ENDPOINTS) or all(
+        _replaced(known[each], snapshot.get(each, {})) for each in (LISTENER, ROUTES) if each in known
+    ):
+        return found
+    return {name: each for name, each in own.sent.items() if own.follows(name)} | found
 
 
-def _replaced(listeners: Subscription, snapshot: Snapshot) -> bool:
-    now = snapshot.get(LISTENER, {})
-    current = version_of(each for name, each in now.items() if listeners.follows(name))
-    return listeners.settled and listeners.version == current
+def _replaced(users: Subscription, now: Mapping[str, Resource]) -> bool:
+    """Whether Envoy has applied what there is ``now`` of a type that leads to clusters."""
+    current = {name: each for name, each in now.items() if users.follows(name)}
+    sent = {name: each for name, each in users.sent.items() if users.follows(name)}
+    return users.settled and sent == current
+
+
+def _warming(snapshot: Snapshot, known: Mapping[str, Subscription]) -> bool:
+    """Whether a cluster that Envoy took is without endpoints, since it hasn't asked for them yet."""
+    clusters, endpoints = known.get(CLUSTER), known.get(ENDPOINTS)
+    if clusters is None or not clusters.version or clusters.nack:
+        return False
+    told: Mapping[str, Resource] = endpoints.sent if endpoints is not None else {}
+    return any(name not in told for name in snapshot.get(ENDPOINTS, {}))

@@ -27,6 +27,7 @@ from meshnode.intentions.model import (
     Permission,
     ServiceName,
 )
+from meshnode.xds.matching import header_condition, methods_condition
 from meshnode.xds.schema import message
 
 __all__ = ["AMBIGUOUS_PATH", "Rules", "compile_rules", "principal_pattern"]
@@ -199,9 +200,7 @@ def _request(http: HttpMatch) -> Any:
     if http.path_regex:
         conditions.append(_path({"safe_regex": {"regex": http.path_regex}}))
     if http.methods:
-        methods = "|".join(re.escape(method) for method in http.methods)
-        matcher = {"name": ":method", "string_match": {"safe_regex": {"regex": f"(?i:{methods})"}}}
-        conditions.append(permission(header=matcher))
+        conditions.append(permission(header=methods_condition(http.methods)))
     conditions += map(_header, http.header)
     if not conditions:
         return permission(any=True)
@@ -210,12 +209,6 @@ def _request(http: HttpMatch) -> Any:
 
 def _header(match: HeaderMatch) -> Any:
     permission = message("config.rbac.v3.Permission")
-    matcher: dict[str, Any] = {"name": match.name.strip().lower()}
-    kinds = {kind: getattr(match, kind) for kind in ("exact", "prefix", "suffix") if getattr(match, kind)}
-    if match.present:
-        matcher["present_match"] = True
-    else:
-        matcher["string_match"] = kinds or {"safe_regex": {"regex": match.regex}}
-    found = permission(header=matcher)
+    found = permission(header=header_condition(match))
     # Not Envoy's own inversion: absence meets an inverted condition here.
     return permission(not_rule=found) if match.invert else found

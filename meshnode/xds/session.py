@@ -25,7 +25,7 @@ from meshnode.xds.delivery import (
     held,
     wanted,
 )
-from meshnode.xds.schema import CLUSTER, ENDPOINTS, message, short_name
+from meshnode.xds.schema import CLUSTER, ENDPOINTS, message, short_name, unpacked
 
 __all__ = ["MAX_NAMES", "Session", "TypeStatus"]
 
@@ -99,7 +99,7 @@ class Session:
         responses = []
         for url in ORDER:
             known = self._known.get(url)
-            if known is None or not self._snapshot or held(url, self._known):
+            if known is None or not self._snapshot or held(url, self._snapshot, self._known):
                 continue
             target = wanted(url, self._snapshot, self._known)
             if not known.asked and _versions(target) == _versions(known.sent):
@@ -111,12 +111,11 @@ class Session:
         return responses
 
     def _warm(self, before: Mapping[str, Resource], after: Mapping[str, Resource]) -> None:
-        """A cluster that changes waits for its endpoints again."""
-        changed = [name for name, each in after.items() if name in before and before[name] != each]
-        if changed:
-            endpoints = self._known[ENDPOINTS]
-            endpoints.sent = {}
-            endpoints.asked = True
+        """A cluster that is new or changes waits for endpoints, also for ones that Envoy has for another cluster."""
+        endpoints = self._known[ENDPOINTS]
+        for name, each in after.items():
+            if before.get(name) != each and endpoints.sent.pop(_endpoints_of(each), None) is not None:
+                endpoints.asked = True
 
     def _response(self, url: str, known: Subscription, target: Mapping[str, Resource], now: float) -> Any:
         self._sent += 1
@@ -142,6 +141,12 @@ class Session:
             ],
             removed_resources=sorted({*(known.sent.keys() - target.keys()), *missing}),
         )
+
+
+def _endpoints_of(cluster: Resource) -> str:
+    """The name under which a cluster's endpoints are asked for."""
+    found = unpacked(cluster.body)
+    return str(found.eds_cluster_config.service_name or found.name)
 
 
 def _answer(known: Subscription, request: Any, now: float) -> bool:

@@ -125,6 +125,7 @@ def test_blocks_with_labels_are_one_map_unless_a_label_comes_twice() -> None:
         ({"Free": {"a": 2**64}}, "Free: has a number of more than 64 bits"),
         ({"Namespace": "ns1"}, "Namespace: namespaces are of Consul Enterprise"),
         ({"Inner": {"Partition": "p"}}, "Inner.Partition: admin partitions are of Consul Enterprise"),
+        ({"Inner": {"JWT": {}}}, "Inner.JWT: tokens in requests (JWT, of Consul 1.16) are not checked: leave it out"),
         ({"Many": [{"Peer": "p"}]}, "Many[0].Peer: this release has no cluster peering"),
     ],
 )  # fmt: skip

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from meshnode.agent.config.load import load
+from meshnode.config_entries.parse import parse_entry
 from meshnode.hcl.located import plain
 from meshnode.hcl.parse import parse_hcl
+from tests.support.config_entries import plain_of
 from tests.support.state_api import StateApi
 
 PAGE = Path(__file__).parents[4] / "docs" / "config-entries.md"
@@ -58,3 +60,12 @@ def test_the_intentions_are_those_of_the_api(api: StateApi) -> None:
 def test_the_configuration_is_taken() -> None:
     entries = load(["-dev", "-hcl", BLOCKS[-1]], {}).config.connect.bootstrap_entries
     assert [entry["kind"] for entry in entries] == ["proxy-defaults"]
+
+
+def test_the_gateways_of_the_page_about_envoy_are_taken() -> None:
+    page = PAGE.with_name("envoy.md")
+    entries = [
+        parse_entry(plain_of(block))
+        for block in re.findall(r"^```hcl\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    assert [entry.kind for entry in entries] == ["ingress-gateway", "terminating-gateway"]

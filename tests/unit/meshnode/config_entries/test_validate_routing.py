@@ -92,6 +92,7 @@ def test_resolvers(fields: dict[str, Any], because: str) -> None:
         ([{"Weight": 50, "ServiceSubset": "a"}, {"Weight": 50, "ServiceSubset": "b"}], ""),
         ([{"Weight": 100, "RequestHeaders": {"Add": {"bad name": "x"}}}], "Splits[0].RequestHeaders: 'bad name' can't"),
         ([{"Weight": 100, "ResponseHeaders": {"Set": {"x": "a\nb"}}}], "Splits[0].ResponseHeaders: the value of x has"),
+        ([{"Weight": 100, "RequestHeaders": {"Set": {"Host": "x"}}}], "Splits[0].RequestHeaders: Envoy doesn't let"),
         ([{"Weight": 100, "ResponseHeaders": {"Remove": [""]}}], "Splits[0].ResponseHeaders: '' can't be the name"),
     ],
 )  # fmt: skip

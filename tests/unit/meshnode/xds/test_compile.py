@@ -13,7 +13,7 @@ from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, un
 from meshnode.xds.state import ProxyState
 from tests.support.xds import DOMAIN, instance, public, state, upstream
 
-DB = "service:default/db"
+DB = "db.default.dc1"
 DENY = (Intention("a", "api", "web", "deny"),)
 
 
@@ -82,7 +82,7 @@ def test_the_public_listener_wants_a_service_of_the_trust_domain() -> None:
 
 def test_an_upstream_must_prove_to_be_the_service_in_its_datacenter() -> None:
     snapshot = compile_snapshot(state(upstream(datacenter="dc2")))
-    cluster = one(snapshot, CLUSTER, f"{DB}?dc=dc2:127.0.0.1:9191")
+    cluster = one(snapshot, CLUSTER, "db.default.dc2:127.0.0.1:9191")
     context = unpacked(cluster.transport_socket.typed_config)
     validation = context.common_tls_context.combined_validation_context.default_validation_context
     (matcher,) = validation.match_typed_subject_alt_names

@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from meshnode.base.errors import RemoteProtocolError
+from meshnode.config_entries.chain import compile_chain
+from meshnode.config_entries.parse import parse_entry
 from meshnode.xds.compile import compile_snapshot
 from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, short_name
 from meshnode.xds.session import MAX_NAMES, Session
 from meshnode.xds.state import ProxyState
+from tests.support.config_entries import http, table
 from tests.support.xds import Client, instance, public, state, upstream
 
-DB = "service:default/db"
+DB = "db.default.dc1"
 CLUSTER_OF_DB = f"{DB}:127.0.0.1:9191"
 
 
@@ -96,8 +99,49 @@ def test_listeners_wait_for_the_clusters_that_they_lead_to(delta: bool) -> None:
     stream = Stream(delta=delta, first=known()).connected()
     (clusters,) = stream.update(state(upstream(), upstream("api", 9192), instances={DB: (instance(),)}))
     assert clusters.type_url == CLUSTER
-    following = stream.ack(clusters)
+    assert stream.ack(clusters) == [], "Envoy hasn't asked for the endpoints of the new cluster yet"
+    assert stream.settle(stream.asks(ENDPOINTS, DB, "api.default.dc1")) == ["EDS", "LDS"]
+
+
+def test_a_cluster_that_envoy_refused_holds_nobody_up(delta: bool) -> None:
+    stream = Stream(delta=delta, first=known()).connected()
+    (clusters,) = stream.update(state(upstream(), upstream("api", 9192), instances={DB: (instance(),)}))
+    following = stream.ack(clusters, error="no")
     assert [short_name(each.type_url) for each in following] == ["LDS"]
+
+
+def test_a_second_cluster_of_the_same_service_gets_endpoints_that_envoy_has_already() -> None:
+    stream = Stream(delta=True, first=known()).connected()
+    both = state(upstream(), upstream("db", 9192), instances={DB: (instance(),)})
+    clusters, endpoints = stream.update(both)
+    assert names(clusters) == ["db.default.dc1:127.0.0.1:9192"]
+    assert names(endpoints) == [DB]
+
+
+def routed(*split: str) -> ProxyState:
+    """An HTTP upstream whose requests go to these services in equal shares."""
+    shares = [{"Weight": 100 / len(split), "Service": name} for name in split]
+    entries = table(
+        *http("db", *split),
+        parse_entry({"Kind": "service-splitter", "Name": "db", "Splits": shares}),
+    )
+    return state(upstream(), chains={"service:default/db": compile_chain(entries, "db", "dc1")})
+
+
+def test_a_cluster_goes_only_after_the_routes_to_it_are_gone(delta: bool) -> None:
+    stream = Stream(delta=delta, first=routed("a", "b"))
+    stream.settle(stream.asks(CLUSTER))
+    stream.settle(stream.asks(ENDPOINTS, "a.default.dc1", "b.default.dc1"))
+    stream.settle(stream.asks(SECRET, "leaf", "roots"))
+    stream.settle(stream.asks(LISTENER))
+    assert stream.settle(stream.asks(ROUTES, "db:127.0.0.1:9191")) == ["RDS"]
+    (clusters,) = stream.update(routed("b", "c"))
+    assert "a.default.dc1" in str(clusters) or delta, "it stays for now"
+    assert not delta or list(clusters.removed_resources) == []
+    assert stream.ack(clusters) == []
+    wanted = ("a.default.dc1", "b.default.dc1", "c.default.dc1")
+    order = stream.settle(stream.asks(ENDPOINTS, *wanted))
+    assert order[:3] == ["EDS", "RDS", "CDS"]
 
 
 def test_a_cluster_goes_only_after_its_listener_is_gone(delta: bool) -> None:
@@ -147,8 +191,8 @@ def test_one_response_of_a_type_is_under_way_at_a_time(delta: bool) -> None:
     assert stream.update(state(upstream("mail"))) == []
     (second,) = stream.ack(first)
     text = str(second)
-    assert "service:default/mail" in text
-    assert "service:default/api" not in text
+    assert "mail.default.dc1" in text
+    assert "api.default.dc1" not in text
 
 
 def test_an_answer_to_an_older_response_says_nothing(delta: bool) -> None:
@@ -173,8 +217,8 @@ def test_the_older_protocol_answers_a_longer_list_of_names_at_once() -> None:
 
 def test_delta_says_that_a_name_is_nobody_s() -> None:
     stream = Stream(delta=True, first=known())
-    (response,) = stream.asks(ENDPOINTS, "service:default/none")
-    assert list(response.removed_resources) == ["service:default/none"]
+    (response,) = stream.asks(ENDPOINTS, "none.default.dc1")
+    assert list(response.removed_resources) == ["none.default.dc1"]
 
 
 def test_an_envoy_that_comes_back_gets_only_what_differs() -> None:
