@@ -14,8 +14,12 @@
 ``flow``        the same per pair of nodes and direction; ``timeline`` is when each port spoke
 ``conclusion``  proved, failed or void, with the reasons, and what the control takes away
 ``evidence``    mesh and control to one document; ``manifest`` lists a bundle's files by digest
+``summary``     the document in short, for one value of the KV store
 ``report``      the document as a page, with the pictures of ``report_svg``
 ``excerpt``     the bytes that show it, in ``hexdump`` as ``tcpdump -X`` has it
+``exposure``    what a configuration claims about each door; ``exposure_setups`` are configurations to try
+``cost``        what a protection costs, from repeated measurements; ``cost_report`` shows it
+``tap_file``    captures that a relay writes, where nobody may capture packets
 ``budget``      the memory that all of this may hold
 """
 

@@ -14,6 +14,7 @@ from meshnode.base.errors import MeshError
 from meshnode.prove.fragments import Fragments
 from meshnode.prove.frame import LINK_TYPES, Packet, network_layer, transport_layer
 from meshnode.prove.records import Record, RecordReader
+from meshnode.prove.tap_file import PROGRAM
 
 __all__ = ["Capture", "Packet"]
 
@@ -23,7 +24,8 @@ class Capture:
     """Reads one capture; the counters are final when :meth:`packets` is exhausted.
 
     ``frames`` were read. Of these, ``skipped`` hold no TCP or UDP (such as ARP), ``damaged`` have headers that
-    can't be read, and ``lost`` IP datagrams lack a fragment. ``cut``: the file ends within a record.
+    can't be read, and ``lost`` IP datagrams lack a fragment. ``cut``: the file ends within a record. ``tapped``: a tap
+    wrote it, of what passed through sockets.
     """
 
     file: BinaryIO
@@ -32,6 +34,7 @@ class Capture:
     skipped: int = 0
     damaged: int = 0
     cut: bool = False
+    tapped: bool = False
     _fragments: Fragments = field(default_factory=Fragments)
 
     @property
@@ -52,7 +55,7 @@ class Capture:
             if packet is not None:
                 yield packet
         self._fragments.finish()
-        self.cut = reader.cut
+        self.cut, self.tapped = reader.cut, reader.program == PROGRAM
 
     def problems(self) -> list[str]:
         """What was on the wire and is not judged, a sentence each; empty when everything was."""

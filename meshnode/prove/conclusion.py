@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from meshnode.prove.verdict import PortVerdict
 
-__all__ = ["Conclusion", "Outcome", "conclude", "conclude_control", "with_control"]
+__all__ = ["Conclusion", "Outcome", "at_sockets", "conclude", "conclude_control", "with_control"]
 
 
 class Outcome(StrEnum):
@@ -103,6 +103,12 @@ def with_control(mesh: Conclusion, control: Conclusion | None) -> Conclusion:
     else:
         return mesh
     return Conclusion(Outcome.VOID, (*(mesh.reasons if mesh.outcome is Outcome.VOID else ()), reason))
+
+
+def at_sockets(conclusion: Conclusion) -> Conclusion:
+    """The same, told as what it is: a tap saw what passed through it, and nobody saw the wire."""
+    reason = "this was seen at sockets, by a tap, and not on the wire: weaker evidence, what went past it is missing"
+    return Conclusion(conclusion.outcome, (*conclusion.reasons, reason))
 
 
 def _canaries(count: int) -> str:

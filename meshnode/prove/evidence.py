@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, Final
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.capture import Capture
-from meshnode.prove.conclusion import Conclusion, Outcome, conclude, conclude_control, with_control
+from meshnode.prove.conclusion import (
+    Conclusion,
+    Outcome,
+    at_sockets,
+    conclude,
+    conclude_control,
+    with_control,
+)
 from meshnode.prove.timeline import Timeline
 from meshnode.prove.verdict import PortVerdict, judge
 
@@ -102,6 +109,7 @@ class Judged:
                     "damaged": capture.damaged,
                     "lost_fragments": capture.lost,
                     "cut": capture.cut,
+                    **({"tapped": True} if capture.tapped else {}),
                 }
                 for capture in self.captures
             ],
@@ -145,6 +153,8 @@ def document(
             against = {"outcome": counter.outcome, "reasons": list(counter.reasons), **control.as_dict()}
         if counter is not None or needs_control:
             conclusion = with_control(conclusion, counter)
+    if any(capture.tapped for capture in mesh.captures):
+        conclusion = at_sockets(conclusion)
     content = {
         "schema": SCHEMA,
         "outcome": conclusion.outcome,

@@ -31,7 +31,9 @@ _PCAP_MAGIC: Final = {
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _SECTION_MAGIC: Final = _SECTION.to_bytes(4, "big")
 _BYTE_ORDER: Final = 0x1A2B3C4D
-_TIME_RESOLUTION, _TIME_OFFSET = 9, 14
+_TIME_RESOLUTION, _TIME_OFFSET, _USER_APPLICATION = 9, 14, 4
+#: As much of a program's name is kept.
+MAX_PROGRAM_BYTES: Final = 64
 _MIN_BLOCK_BYTES: Final = 12
 
 
@@ -54,11 +56,15 @@ class _Interface:
 
 @dataclass(slots=True)
 class RecordReader:
-    """Reads the records of ``file``; ``cut`` is true afterwards when it ended within a record, or in damage."""
+    """Reads the records of ``file``; ``cut`` is true afterwards when it ended within a record, or in damage.
+
+    ``program`` is what the last section of a pcapng file says that wrote it, or empty text.
+    """
 
     file: BinaryIO
     name: str
     cut: bool = False
+    program: str = ""
     _interfaces: list[_Interface] = field(default_factory=list)
 
     def records(self) -> Iterator[Record]:
@@ -128,7 +134,9 @@ class RecordReader:
         return body[:-4]
 
     def _block(self, order: str, kind: int, body: bytes) -> Record | None:
-        if kind == _INTERFACE and len(body) >= 8 and len(self._interfaces) < MAX_INTERFACES:
+        if kind == _SECTION:
+            self.program = _program(order, body)
+        elif kind == _INTERFACE and len(body) >= 8 and len(self._interfaces) < MAX_INTERFACES:
             self._interfaces.append(_interface(order, body))
         elif kind == _ENHANCED_PACKET and len(body) >= 20:
             number, high, low, kept, length = struct.unpack_from(order + "IIIII", body)
@@ -151,18 +159,28 @@ class RecordReader:
         return Record(at, interface.link_type, data[:kept], length)
 
 
-def _interface(order: str, body: bytes) -> _Interface:
-    link_type, _, snap_length = struct.unpack_from(order + "HHI", body)
-    resolution, offset, position = 1e-6, 0, 8
+def _options(order: str, body: bytes, position: int) -> Iterator[tuple[int, bytes]]:
     while position + 4 <= len(body):
         code, length = struct.unpack_from(order + "HH", body, position)
-        value = body[position + 4 : position + 4 + length]
+        if code == 0:
+            return
+        yield code, body[position + 4 : position + 4 + length]
+        position += 4 + (length + 3) // 4 * 4
+
+
+def _program(order: str, body: bytes) -> str:
+    """Of a section's block behind its byte order: version and length come before the options."""
+    found = (value for code, value in _options(order, body, 12) if code == _USER_APPLICATION)
+    return next(found, b"")[:MAX_PROGRAM_BYTES].decode("ascii", "replace")
+
+
+def _interface(order: str, body: bytes) -> _Interface:
+    link_type, _, snap_length = struct.unpack_from(order + "HHI", body)
+    resolution, offset = 1e-6, 0
+    for code, value in _options(order, body, 8):
         if code == _TIME_RESOLUTION and len(value) == 1:
             exponent = value[0] & 0x7F
             resolution = 2.0**-exponent if value[0] & 0x80 else 10.0**-exponent
         elif code == _TIME_OFFSET and len(value) == 8:
             offset = struct.unpack(order + "q", value)[0]
-        elif code == 0:
-            break
-        position += 4 + (length + 3) // 4 * 4
     return _Interface(link_type, snap_length, resolution, offset)

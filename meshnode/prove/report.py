@@ -55,6 +55,7 @@ def render(content: Mapping[str, Any], *, has_keys: bool = False) -> str:
         f"<h1>What is on the wire? {_mark(_BADGE[outcome], outcome.upper(), 'badge')}</h1>",
         "<ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in content["reasons"]) + "</ul>",
         _warning() if has_keys else "",
+        _weaker() if any(one.get("tapped") for one in content["captures"]) else "",
         "<h2>Who spoke with whom</h2>",
         topology(_pairs(content["verdicts"]), names),
         _legend(),
@@ -83,6 +84,13 @@ def _warning() -> str:
     return (
         '<p class="warning">This bundle holds the keys of the gossip: whoever has it reads all of that gossip, in '
         "these captures and in others. It is for a lab, and not to be passed on.</p>"
+    )
+
+
+def _weaker() -> str:
+    return (
+        '<p class="warning">Weaker evidence: a tap kept what passed through sockets. Nobody saw the wire, and what '
+        "went past the tap is not here.</p>"
     )
 
 

@@ -26,6 +26,7 @@ from meshnode.gossip.memberlist.codec import encode_message
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.gossip.memberlist.messages import Dead, Suspect, UserMessage
 from meshnode.gossip.serf import messages as serf
+from meshnode.pki.leaf import Role
 from tests.support.mesh_agent import CLEAN, Mesh, MeshAgent, wait
 from tests.support.programs import needs
 
@@ -219,10 +220,10 @@ def test_a_suite_without_encryption_or_without_a_certificate_is_refused(sealed: 
     assert "CONNECTION ESTABLISHED" not in found.stderr
 
 
-def rogue(folder: Path, **client: Any) -> tuple[int, str]:
-    """What a client gets whose only server has a certificate of the right CA that is a client's."""
+def rogue(folder: Path, role: Role = "client", dc: str = "dc1", **client: Any) -> tuple[int, str]:
+    """What a client gets whose only server has a certificate of the right CA with another name."""
     with Mesh.new(folder) as mesh:
-        certificate, key = mesh.certificate("client", f"{mesh.network}.1")
+        certificate, key = mesh.certificate(role, f"{mesh.network}.1", dc)
         tolerant = {"verify_server_hostname": False}
         mesh.add("rogue", 1, server=True, bootstrap_expect=1, cert_file=certificate, key_file=key, **tolerant)
         mesh.add("client1", 2, retry_join=[f"{mesh.network}.1"], **client)
@@ -241,8 +242,11 @@ def rogue(folder: Path, **client: Any) -> tuple[int, str]:
         return asked
 
 
-def test_a_server_with_a_clients_certificate_gets_no_call(tmp_path: Path) -> None:
-    status, body = rogue(tmp_path)
+@pytest.mark.parametrize(("role", "dc"), [("client", "dc1"), ("server", "dc2")])
+def test_a_server_with_a_clients_certificate_or_another_datacenters_gets_no_call(
+    tmp_path: Path, role: Role, dc: str
+) -> None:
+    status, body = rogue(tmp_path, role, dc)
     assert status == 500, body
     assert "rpc error making call" in body
     assert "certificate" in body

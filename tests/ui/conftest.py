@@ -9,7 +9,7 @@ import pytest
 
 from meshnode.testing import Mesh
 from tests.support.browser import CHROMIUM, TIMEOUT, Visitor, visit
-from tests.support.programs import lacking
+from tests.support.programs import require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if reason := lacking("chromium"):
-        pytest.skip(reason)
+    require("chromium")
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=TIMEOUT)

@@ -28,6 +28,7 @@ WAITED = {
     "key/k": "/v1/kv/k",
     "certificates": "/v1/connect/ca/rotation",
     "events": "/v1/event/list",
+    "proof": "/v1/kv/meshnode/proof/latest",
 }
 
 

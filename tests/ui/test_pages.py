@@ -31,6 +31,7 @@ PLACES = {
     "key/config%2Fcolour": "Created at index",
     "certificates": "no rotation runs",
     "events": "deploy",
+    "proof": "Nothing has been proved yet.",
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
@@ -118,6 +119,7 @@ def test_the_navigation_leads_to_every_page_by_keyboard(visitor: Visitor) -> Non
         "Connections",
         "Key/Value",
         "Certificates",
+        "Proof",
         "Events",
         "Overview",
     ):

@@ -18,6 +18,7 @@ import { keys } from "./pages/keys.js";
 import { node } from "./pages/node.js";
 import { nodes } from "./pages/nodes.js";
 import { overview } from "./pages/overview.js";
+import { proof } from "./pages/proof.js";
 import { service } from "./pages/service.js";
 import { services } from "./pages/services.js";
 
@@ -30,6 +31,7 @@ const PAGES = {
   connections: { title: "Connections", all: connections },
   kv: { title: "Key/Value", all: keys, one: keys },
   certificates: { title: "Certificates", all: certificates },
+  proof: { title: "Proof", all: proof },
   events: { title: "Events", all: events },
   key: { under: "kv", one: key },
 };

@@ -3,6 +3,7 @@
 import { fill, h, link, name, shown } from "../core/dom.js";
 import { count, daysLeft, moment } from "../core/format.js";
 import { badge, figure, pairs, panel } from "../parts/states.js";
+import { proofInShort } from "./proof.js";
 
 /** Days before its end at which a certificate is shown as a concern. */
 const SOON = 7;
@@ -19,6 +20,7 @@ export function overview(view) {
       panel("Servers", view.polled("/v1/operator/autopilot/health", 15, servers, { label: "servers" })),
       panel("This agent", view.polled("/v1/agent/self", 30, thisAgent, { label: "the agent" })),
     ),
+    panel("Is every wire encrypted?", proofInShort(view)),
     panel(
       "Certificates of this node",
       view.polled("/v1/agent/certs", 60, certificates, { label: "certificates" }),
