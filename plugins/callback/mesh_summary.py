@@ -18,6 +18,7 @@ description:
     A row may have C(role), C(state), C(address), C(log), C(services), C(encrypted), C(gossip_key) (a fingerprint)
     and C(certificate_expires).
   - Who may talk to whom comes from C(mesh_flows) in the same data, a list of lines, and what to try from C(mesh_try).
+  - What a procedure changed comes from C(mesh_before_after), what its probes saw from C(mesh_probes), lists of lines.
   - The next commands come from C(mesh_next) in the same data, a list of lines.
   - What looks like a key, a token or a PEM block is never shown.
 requirements:
@@ -100,6 +101,8 @@ class CallbackModule(CallbackBase):
             for line in lines:
                 troubled = any(run.trouble and line.startswith(f"{host} ") for host, run in runs.items())
                 self._display.display(line, color=C.COLOR_ERROR if troubled else None)
+        self._listed("Before and after:", lines_of(stats.custom, "mesh_before_after"))
+        self._listed("Probes:", lines_of(stats.custom, "mesh_probes"))
         self._listed("Who may talk to whom:", lines_of(stats.custom, "mesh_flows"))
         if self._phases:
             ends = [started for _name, started in self._phases[1:]] + [time.monotonic()]

@@ -49,6 +49,7 @@ attributes:
       - meshnode.lab.agent
 """
 
+    #: Of the modules that ask an agent; a module says what there is to add.
     API = r"""
 options: {}
 attributes:
@@ -59,4 +60,10 @@ attributes:
     support: full
     membership:
       - meshnode.lab.api
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
 """

@@ -6,14 +6,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils._durations import parse_duration
-from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import MeshApi, MeshApiError, path_of
+from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import (
+    MeshApi,
+    MeshApiError,
+    api_from,
+    path_of,
+)
 
-__all__ = ["IDENTITY_SPEC", "Result", "bootstrap", "ensure_policy", "ensure_role", "ensure_token"]
+__all__ = [
+    "IDENTITY_SPEC",
+    "Result",
+    "bootstrap",
+    "carry_out",
+    "ensure_policy",
+    "ensure_role",
+    "ensure_token",
+]
 
 #: Suboptions of a service identity.
 IDENTITY_SPEC: dict[str, dict[str, Any]] = {
@@ -38,6 +51,21 @@ class Result:
     def changed(self) -> bool:
         """Whether anything differs."""
         return self.before != self.after
+
+
+def carry_out(module: Any, ensure: Callable[..., Result], what: str) -> tuple[Result, dict[str, Any]]:
+    """Let ``ensure`` do what the task of ``module`` says: the outcome, and the result as far as all modules have it.
+
+    A failure ends the module; ``what`` begins its message.
+    """
+    try:
+        outcome = ensure(api_from(module.params), module.params, pretend=module.check_mode)
+    except MeshApiError as error:
+        module.fail_json(msg=f"{what}: {error}")
+    result: dict[str, Any] = {"changed": outcome.changed}
+    if outcome.changed:
+        result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
+    return outcome, result
 
 
 def ensure_policy(api: MeshApi, options: Mapping[str, Any], *, pretend: bool) -> Result:

@@ -35,9 +35,13 @@ class Api:
 
     def get(self, path: str) -> Any:
         """The JSON that the agent answers with; raises ApiError."""
+        return self.call("GET", path)
+
+    def call(self, method: str, path: str) -> Any:
+        """The JSON that the agent answers that method with; raises ApiError."""
         connection = self._connection()
         try:
-            connection.request("GET", path, headers={"X-Consul-Token": self.token} if self.token else {})
+            connection.request(method, path, headers={"X-Consul-Token": self.token} if self.token else {})
             answer = connection.getresponse()
             body = answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:

@@ -22,6 +22,7 @@ UNIT_DIGEST = "MESHNODE_UNIT_DIGEST"
 CONFIG_SUFFIXES = (".json", ".hcl")
 MAX_STATE_BYTES = 64 * 1024
 NOT_RUNNING = "the agent is not running"
+OTHER_CONFIG = "the configuration on disk is not the one that the agent runs with"
 
 
 def config_files(folder: str) -> list[str]:
@@ -165,7 +166,7 @@ def drift(layout: Layout, agent: Running | None = None) -> Drift:
         return Drift(restart=[NOT_RUNNING])
     found = Drift()
     if agent.config_digest != digest_on_disk(config_files(layout.config_dir)):
-        found.restart.append("the configuration on disk is not the one that the agent runs with")
+        found.restart.append(OTHER_CONFIG)
     if agent.package_digest != package_digest_on_disk(layout):
         found.restart.append("the installed package is not the one that runs")
     if agent.unit_digest != unit_digest_on_disk(layout):

@@ -41,7 +41,10 @@ def _node(item: Mapping[str, Any], params: Mapping[str, Any], first: str) -> Nod
     return Node(
         name=item["name"],
         image=item.get("image") or params.get("image") or "",
-        addresses=((first, str(item.get("address") or "")), *sorted((item.get("addresses") or {}).items())),
+        addresses=(
+            (str(item.get("network") or first), str(item.get("address") or "")),
+            *sorted((item.get("addresses") or {}).items()),
+        ),
         hostname=item.get("hostname") or "",
         ports=ports,
         environment=_pairs(item.get("environment")),

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
     NOT_RUNNING,
+    OTHER_CONFIG,
     Drift,
     Layout,
     drift,
@@ -20,6 +21,9 @@ from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
 )
 
 POLL_INTERVAL = 0.15
+#: Seconds until another server leads, at most; the restart goes on without.
+HAND_OVER_TIMEOUT = 10.0
+TRANSFER = "/v1/operator/raft/transfer-leader"
 #: A unit that systemd had to start again this often while we waited will not come up by waiting longer.
 MAX_RESTARTS = 3
 PROPERTIES = (
@@ -52,6 +56,7 @@ class Wish:
     regain: bool = False
     node_address: str = ""
     postpone_leader: bool = False
+    hand_over: bool = False
     timeout: float = 60.0
     journal_lines: int = 30
 
@@ -66,11 +71,15 @@ class Report:
     cluster: Cluster | None = None
     postponed: bool = False
     was_leader: bool = False
+    handed_over: bool = False
     waited: float = 0.0
 
 
 def decide(wish: Wish, unit: dict[str, str], found: Drift) -> tuple[list[str], list[str]]:
-    """The systemctl verbs that are due, and why; both empty when the unit is as wanted."""
+    """The systemctl verbs that are due, and why; both empty when the unit is as wanted.
+
+    Raises RestartError when a reload was asked for and is not enough.
+    """
     if wish.when == "never":
         return [], []
     verbs: list[str] = []
@@ -87,6 +96,14 @@ def decide(wish: Wish, unit: dict[str, str], found: Drift) -> tuple[list[str], l
         return verbs, reasons
     if wish.when == "always":
         return [*verbs, "restart"], [*reasons, "asked for"]
+    if wish.when == "reload":
+        beyond = [reason for reason in found.restart if reason != OTHER_CONFIG]
+        if beyond:
+            raise RestartError(
+                f"a reload is not enough, {'; '.join(beyond)}: restart it, see playbooks/site.yml"
+            )
+        due = [*found.restart, *found.reload]
+        return ([*verbs, "reload"], [*reasons, *due]) if due else (verbs, reasons)
     if found.restart:
         return [*verbs, "restart"], [*reasons, *found.restart]
     if found.reload:
@@ -141,6 +158,7 @@ class Service:
             report.was_leader = self.look_before()
             if report.was_leader and self.wish.postpone_leader:
                 return Report(reasons=report.reasons, postponed=True, was_leader=True)
+            report.handed_over = report.was_leader and self.wish.hand_over and self.hand_over()
         if report.actions and unit["NeedDaemonReload"] == "yes":
             self.systemctl("daemon-reload")
         for verb in report.actions:
@@ -161,6 +179,24 @@ class Service:
         members, leader = max(self.wish.members, len(before.alive)), self.wish.leader and bool(before.leader)
         self.wish = replace(self.wish, members=members, leader=leader)
         return bool(self.wish.node_address) and before.leader.startswith(f"{self.wish.node_address}:")
+
+    def leads(self) -> bool:
+        """Whether this agent says that it leads."""
+        leader = look(self.api, leader=True).leader
+        return bool(self.wish.node_address) and leader.startswith(f"{self.wish.node_address}:")
+
+    def hand_over(self) -> bool:
+        """Let another server lead, so that nobody waits for this one; false where no other can, or none would."""
+        begun = self.clock()
+        try:
+            self.api.call("POST", TRANSFER)
+            while self.leads() or not look(self.api, leader=True).leader:
+                if self.clock() - begun >= HAND_OVER_TIMEOUT:
+                    return False
+                self.sleep(POLL_INTERVAL)
+        except ApiError:
+            return False  # one server, the embedded log, or Consul before 1.10: it is restarted all the same
+        return True
 
     def systemctl(self, verb: str) -> None:
         """Run one verb; a start does not wait, for the waiting here has an end and knows what it waits for."""

@@ -48,7 +48,7 @@ options:
     default: ""
   networks:
     description:
-      - Bridge networks. A node's address belongs to the first one.
+      - Bridge networks. A node's address belongs to the first one, or to the one that it names.
     type: list
     elements: dict
     default: []
@@ -81,9 +81,13 @@ options:
         type: str
         default: ""
       address:
-        description: Its address in the first network.
+        description: Its address in its network.
         type: str
         required: true
+      network:
+        description: The network of its address, when it is another than the first.
+        type: str
+        default: ""
       addresses:
         description: Its addresses in further networks, by the network's name.
         type: dict
@@ -327,6 +331,7 @@ def argument_spec() -> dict[str, Any]:
         "name": {"type": "str", "required": True},
         "hostname": {"type": "str", "default": ""},
         "address": {"type": "str", "required": True},
+        "network": {"type": "str", "default": ""},
         "addresses": {"type": "dict", "default": {}},
         "image": {"type": "str", "default": ""},
         "ports": {**strings, "default": []},

@@ -24,12 +24,9 @@ extends_documentation_fragment:
   - meshnode.lab.mesh_api
 attributes:
   check_mode:
-    support: full
     details: Says that it would ask when there is no file. Whether the cluster would answer is not known before.
   diff_mode:
     support: none
-  idempotent:
-    support: full
   action:
     description: Has a corresponding action plugin, which writes the file on the controller.
     support: full

@@ -19,13 +19,6 @@ extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   name:
     description:
@@ -87,8 +80,6 @@ id:
   type: str
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils import _acl, mesh_api
 
@@ -108,14 +99,8 @@ def main() -> None:
         required_together=mesh_api.REQUIRED_TOGETHER,
         supports_check_mode=True,
     )
-    try:
-        outcome = _acl.ensure_role(mesh_api.api_from(module.params), module.params, pretend=module.check_mode)
-    except mesh_api.MeshApiError as error:
-        module.fail_json(msg=f"role {module.params['name']}: {error}")
-    result: dict[str, t.Any] = {"changed": outcome.changed, "id": outcome.found.get("ID", "")}
-    if outcome.changed:
-        result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
-    module.exit_json(**result)
+    outcome, result = _acl.carry_out(module, _acl.ensure_role, f"role {module.params['name']}")
+    module.exit_json(id=outcome.found.get("ID", ""), **result)
 
 
 if __name__ == "__main__":

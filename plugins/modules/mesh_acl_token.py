@@ -22,13 +22,8 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details: Never shows secrets.
-  idempotent:
-    support: full
 options:
   accessor_id:
     description:
@@ -124,8 +119,6 @@ secret_id:
   type: str
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils import _acl, mesh_api
 
@@ -153,18 +146,9 @@ def main() -> None:
     )
     if module.params["reveal"] and not module.no_log:
         module.fail_json(msg="reveal=true returns the secret: set no_log: true on this task")
-    try:
-        outcome = _acl.ensure_token(
-            mesh_api.api_from(module.params), module.params, pretend=module.check_mode
-        )
-    except mesh_api.MeshApiError as error:
-        module.fail_json(msg=f"token {module.params['accessor_id'] or 'by secret_id'}: {error}")
-    result: dict[str, t.Any] = {
-        "changed": outcome.changed,
-        "accessor_id": outcome.found.get("AccessorID", ""),
-    }
-    if outcome.changed:
-        result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
+    name = module.params["accessor_id"] or "by secret_id"
+    outcome, result = _acl.carry_out(module, _acl.ensure_token, f"token {name}")
+    result["accessor_id"] = outcome.found.get("AccessorID", "")
     if module.params["reveal"]:
         module.no_log_values.discard(module.params["secret_id"])
         result["secret_id"] = outcome.found.get("SecretID", "")

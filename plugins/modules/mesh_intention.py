@@ -22,13 +22,6 @@ extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   source:
     description:

@@ -22,13 +22,8 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details: With O(sensitive=true) the keys are shown, and not their values.
-  idempotent:
-    support: full
 options:
   key:
     description:

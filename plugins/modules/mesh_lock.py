@@ -25,13 +25,10 @@ extends_documentation_fragment:
   - meshnode.lab.mesh_api
 attributes:
   check_mode:
-    support: full
     details: Says whether the lock would be taken or freed. Does not wait.
   diff_mode:
-    support: full
     details: Shows who holds the lock.
   idempotent:
-    support: full
     details: Needs O(session) or O(owner); without them each task is a holder of its own.
 options:
   key:

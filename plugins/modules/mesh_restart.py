@@ -43,12 +43,14 @@ options:
     description:
       - V(drift) restarts an agent that runs with something else than what is on disk, and reloads one that lacks
         certificates only.
+      - V(reload) reloads an agent whose configuration or certificates differ, and waits until it runs with them.
+        It fails for a change that needs a restart.
       - V(always) restarts in any case.
       - V(start) starts an agent that does not run, and leaves one that runs alone, whatever it runs with.
         See RV(pending).
       - V(never) changes nothing and waits only.
     type: str
-    choices: [drift, always, start, never]
+    choices: [drift, reload, always, start, never]
     default: drift
   enabled:
     description:
@@ -100,6 +102,11 @@ options:
   postpone_leader:
     description:
       - With O(regain), do not restart the leader, and return RV(postponed).
+    type: bool
+    default: false
+  hand_over:
+    description:
+      - With O(regain), let another server lead before the leader is restarted, where one can. See RV(handed_over).
     type: bool
     default: false
   timeout:
@@ -170,6 +177,10 @@ was_leader:
   description: Whether this was the leader before the restart, with O(regain).
   returned: success
   type: bool
+handed_over:
+  description: Whether another server was leading when this one was restarted, with O(hand_over).
+  returned: success
+  type: bool
 members:
   description: Members that are alive as this agent sees them.
   returned: success, outside check mode
@@ -207,6 +218,7 @@ ARGUMENT_SPEC = {
     "cert_file": {"type": "path"},
     "config_dir": {"type": "path", "default": "/etc/consul.d"},
     "enabled": {"type": "bool", "default": True},
+    "hand_over": {"type": "bool", "default": False},
     "install_dir": {"type": "path", "default": "/opt/meshnode"},
     "journal_lines": {"type": "int", "default": 30},
     "key_file": {"type": "path", "no_log": False},
@@ -219,7 +231,7 @@ ARGUMENT_SPEC = {
     "state_file": {"type": "path", "default": "/run/consul/state.json"},
     "timeout": {"type": "float", "default": 60.0},
     "token": {"type": "str", "no_log": True},
-    "when": {"type": "str", "choices": ["drift", "always", "start", "never"], "default": "drift"},
+    "when": {"type": "str", "choices": ["drift", "reload", "always", "start", "never"], "default": "drift"},
 }
 
 
@@ -237,6 +249,7 @@ def service_from(module: AnsibleModule) -> Service:
         "regain",
         "node_address",
         "postpone_leader",
+        "hand_over",
         "timeout",
         "journal_lines",
     )
@@ -249,6 +262,7 @@ def result_of(report: Report) -> dict[str, object]:
     result: dict[str, object] = {"changed": bool(report.actions), "waited": report.waited}
     result |= {"actions": report.actions, "reasons": report.reasons, "pending": report.pending}
     result |= {"postponed": report.postponed, "was_leader": report.was_leader}
+    result["handed_over"] = report.handed_over
     if report.cluster:
         result |= {"members": list(report.cluster.alive), "leader": report.cluster.leader}
     return result

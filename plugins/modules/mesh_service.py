@@ -24,13 +24,9 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details: Checks are shown by their ids, and their definitions by a digest.
   idempotent:
-    support: full
     details: Tags that somebody else changed are left alone with O(enable_tag_override=true).
 options:
   name:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import skip
+
 testinfra_hosts = ["ansible://mesh"]
 
 Node = dict[str, Any]
@@ -17,7 +19,7 @@ HTTP_OK = 200
 def member(node: Node, variables: Node, on_etcd: bool) -> Node:
     """What a server said of its etcd."""
     if not on_etcd or "mesh_servers" not in variables["group_names"]:
-        pytest.skip("no etcd on this node")
+        skip("no etcd")
     found: Node = node["etcd"]
     return found
 
@@ -48,7 +50,7 @@ def test_every_server_is_a_member_and_the_cluster_is_healthy(member: Node, varia
 
 def test_etcd_refuses_who_shows_no_certificate_and_who_speaks_in_clear(member: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     assert "refused" in member["without_certificate"]
     assert member["in_clear"].get("status") != HTTP_OK
 
@@ -57,7 +59,7 @@ def test_etcd_takes_the_certificate_of_a_server_and_refuses_that_of_a_client(
     node: Node, variables: Node, on_etcd: bool, tls: bool
 ) -> None:
     if not (on_etcd and tls):
-        pytest.skip("no etcd with TLS in this inventory")
+        skip("no TLS of etcd")
     server = "mesh_servers" in variables["group_names"]
     assert len(node["etcd_by_agent"]) == len(variables["groups"]["mesh_servers"])
     assert {answer.get("status") == HTTP_OK for answer in node["etcd_by_agent"]} == {server}
@@ -67,7 +69,7 @@ def test_the_certificate_names_the_address_that_calls_come_from(
     member: Node, variables: Node, tls: bool
 ) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     assert f"IP Address:{variables['mesh_address']}" in member["names"]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import skip
+
 testinfra_hosts = ["ansible://mesh"]
 
 Node = dict[str, Any]
@@ -65,7 +67,7 @@ def test_links_lead_where_they_should(node: Node, path: str, target: str) -> Non
 
 def test_the_private_key_is_the_agents_alone(node: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     key = node["entries"][node["config"]["key_file"]]
     assert (key["mode"], key["owner"]) == ("0600", "consul")
 
@@ -85,7 +87,7 @@ def test_the_configuration_says_who_the_node_is(node: Node, variables: Node) -> 
 
 def test_the_configuration_turns_every_verification_on(node: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     wanted = ("verify_incoming", "verify_outgoing", "verify_server_hostname")
     assert {name: node["config"].get(name) for name in wanted} == dict.fromkeys(wanted, True)
     gossip = ("encrypt_verify_incoming", "encrypt_verify_outgoing")
@@ -124,7 +126,7 @@ def test_plain_http_answers_exactly_where_it_is_configured(node: Node) -> None:
 
 def test_the_certificate_is_from_our_ca_and_for_our_key(node: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     code, said = node["tls"]["verify"]
     assert code == 0, said
     assert node["tls"]["certificate_key"] == node["tls"]["private_key"] != "?"
@@ -132,7 +134,7 @@ def test_the_certificate_is_from_our_ca_and_for_our_key(node: Node, tls: bool) -
 
 def test_the_certificate_names_the_role_that_the_node_has(node: Node, variables: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     server = f"DNS:server.{node['config']['datacenter']}.consul"
     assert (server in node["tls"]["names"]) is node["config"]["server"]
     assert f"IP Address:{variables['mesh_address']}" in node["tls"]["names"]
@@ -140,7 +142,7 @@ def test_the_certificate_names_the_role_that_the_node_has(node: Node, variables:
 
 def test_https_serves_who_shows_a_certificate_and_refuses_who_does_not(node: Node, tls: bool) -> None:
     if not tls:
-        pytest.skip("no TLS in this inventory")
+        skip("no TLS")
     assert node["tls"]["with_certificate"].get("status") == 200
     assert "refused" in node["tls"]["without_certificate"]
 

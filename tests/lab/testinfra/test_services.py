@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lab.testinfra.services import collect_services
+from tests.support.programs import skip
 
 testinfra_hosts = ["ansible://mesh"]
 
@@ -19,7 +20,7 @@ _ASKED: dict[str, Node] = {}
 def services(host: Any, variables: Node) -> Node:
     """What the node says of its services; skips where the inventory has none for it."""
     if not variables.get("mesh_services"):
-        pytest.skip("no services on this node")
+        skip("no services")
     name = variables["inventory_hostname"]
     if name not in _ASKED:
         _ASKED[name] = collect_services(host, str(variables.get("mesh_node_config_dir", "/etc/consul.d")))
@@ -101,6 +102,6 @@ def test_a_flow_can_be_seen_while_it_is_open(services: Node) -> None:
 
 def test_a_stranger_is_treated_as_the_intentions_say(services: Node) -> None:
     if not services["denied"]:
-        pytest.skip("no upstream on this node")
+        skip("no upstream")
     allowed = services["denied"]["explained"]["Allowed"]
     assert (services["denied"]["said"] != "closed") is allowed, services["denied"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.meshnode.lab.plugins.doc_fragments import attributes
 from ansible_collections.meshnode.lab.plugins.module_utils import mesh_api
 from ansible_collections.meshnode.lab.plugins.modules import (
     mesh_acl_bootstrap,
@@ -18,6 +19,7 @@ from ansible_collections.meshnode.lab.plugins.modules import (
     mesh_service,
 )
 
+SHARED = yaml.safe_load(attributes.ModuleDocFragment.API)
 MODULES = [
     mesh_acl_bootstrap,
     mesh_acl_policy,
@@ -49,7 +51,8 @@ def test_options_are_documented_as_they_are(module: Any) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 def test_attributes_results_and_examples_are_there(module: Any) -> None:
     documentation = yaml.safe_load(module.DOCUMENTATION)
-    assert {"check_mode", "diff_mode", "idempotent"} <= set(documentation["attributes"])
+    assert "meshnode.lab.attributes.api" in documentation["extends_documentation_fragment"]
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(SHARED["attributes"])
     name = module.__name__.split(".")[-1]
     assert documentation["module"] == name
     assert any(f"meshnode.lab.{name}" in task for task in yaml.safe_load(module.EXAMPLES))

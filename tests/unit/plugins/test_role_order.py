@@ -16,6 +16,7 @@ FOLDERS = (
     "roles/mesh_node",
     "roles/mesh_pki",
     "roles/mesh_services",
+    "roles/tls_proxy",
     "playbooks",
 )
 SOURCES = sorted(

@@ -9,7 +9,17 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).parents[3] / "roles"
-OURS = ("mesh_capture", "mesh_etcd", "mesh_gossip", "mesh_node", "mesh_pki", "mesh_services")
+OURS = (
+    "mesh_capture",
+    "mesh_etcd",
+    "mesh_gossip",
+    "mesh_node",
+    "mesh_pki",
+    "mesh_probe",
+    "mesh_procedure",
+    "mesh_services",
+    "tls_proxy",
+)
 
 
 def load(role: str, name: str) -> dict[str, Any]:

@@ -67,6 +67,19 @@ def test_who_may_talk_and_what_to_try_come_before_what_is_next() -> None:
     assert "Try:" not in run({"_run": {**CUSTOM["_run"], **more}}, failures=1)
 
 
+def test_what_a_procedure_changed_and_what_its_probes_saw_are_shown_also_after_a_failure() -> None:
+    more = {
+        "mesh_before_after": ["node  keys", "a     1f3870be"],
+        "mesh_probes": ["node  failed", "a     0 failed"],
+    }
+    for failures in (0, 1):
+        lines = run({"_run": more}, failures=failures)
+        begin = lines.index("Before and after:")
+        assert lines[begin : begin + 3] == ["Before and after:", "  node  keys", "  a     1f3870be"]
+        begin = lines.index("Probes:")
+        assert lines[begin : begin + 3] == ["Probes:", "  node  failed", "  a     0 failed"]
+
+
 def test_after_a_failure_the_row_says_so_and_nothing_comes_next() -> None:
     lines = run(CUSTOM, failures=1)
     assert any(line.split()[:3] == ["server1", "server", "FAILED"] for line in lines)

@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import NOT_RUNNING, Drift, Layout
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    NOT_RUNNING,
+    OTHER_CONFIG,
+    Drift,
+    Layout,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._restart import RestartError, Service, Wish, decide
 
 CLEAN, DRIFTED, RENEWED = Drift(), Drift(["configuration"]), Drift([], ["certificates"])
 UNREADY = Drift([NOT_RUNNING])
+RELOADABLE = Drift([OTHER_CONFIG], ["certificates"])
 TABLE = [
     # when, unit, enabled, drift -> verbs
     ("drift", "inactive", "disabled", DRIFTED, ["enable", "start"]),
@@ -23,6 +29,10 @@ TABLE = [
     ("drift", "active", "enabled", RENEWED, ["reload"]),
     ("drift", "active", "disabled", CLEAN, ["enable"]),
     ("drift", "activating", "enabled", DRIFTED, ["restart"]),
+    ("reload", "active", "enabled", RELOADABLE, ["reload"]),
+    ("reload", "active", "enabled", RENEWED, ["reload"]),
+    ("reload", "active", "enabled", CLEAN, []),
+    ("reload", "inactive", "enabled", UNREADY, ["start"]),
     ("always", "active", "enabled", CLEAN, ["restart"]),
     ("always", "inactive", "enabled", CLEAN, ["start"]),
     ("start", "active", "enabled", DRIFTED, []),
@@ -44,6 +54,13 @@ def test_what_is_done_follows_the_table(
     done, reasons = decide(Wish(when=when), {"ActiveState": state, "UnitFileState": enabled}, found)
     assert done == verbs
     assert bool(reasons) == bool(verbs)
+
+
+@pytest.mark.parametrize("more", ["the installed package is not the one that runs", NOT_RUNNING])
+def test_a_reload_that_would_not_be_enough_is_refused(more: str) -> None:
+    unit = {"ActiveState": "active", "UnitFileState": "enabled"}
+    with pytest.raises(RestartError, match=f"a reload is not enough, {more}: restart it"):
+        decide(Wish(when="reload"), unit, Drift([OTHER_CONFIG, more]))
 
 
 class Module:
@@ -136,6 +153,20 @@ def test_a_rolling_restart_waits_for_as_many_as_before_and_knows_the_leader(
     assert not other.look_before()
 
 
+@pytest.mark.parametrize(("next_leader", "handed"), [
+    (b'"192.0.2.2:8300"', True), (b'"192.0.2.1:8300"', False), (b'""', False), (None, False),
+])  # fmt: skip
+def test_leadership_is_handed_over_where_another_server_takes_it(
+    agent: tuple[str, dict[str, Any]], tmp_path: Path, next_leader: bytes | None, handed: bool
+) -> None:
+    address, answers = agent
+    answers |= {"/v1/agent/members": b"[]", "/v1/status/leader": b'"192.0.2.1:8300"'}
+    answers |= {"next": next_leader} if next_leader is not None else {}
+    turn = service(Module("active"), tmp_path, regain=True, node_address="192.0.2.1", hand_over=True)
+    turn.api = Api(address)
+    assert turn.hand_over() is handed
+
+
 def test_a_cluster_that_is_broken_raises_no_bar_for_its_repair(tmp_path: Path) -> None:
     turn = service(Module("active"), tmp_path, regain=True, node_address="192.0.2.1")
     assert not turn.look_before()
@@ -157,6 +188,12 @@ def agent() -> Iterator[tuple[str, dict[str, Any]]]:
             self.send_response(200 if self.path in answers else 500)
             self.end_headers()
             self.wfile.write(answers.get(self.path, b"No cluster leader"))
+
+        def do_POST(self) -> None:
+            answers["/v1/status/leader"] = answers.get("next", answers.get("/v1/status/leader", b'""'))
+            self.send_response(200 if "next" in answers else 500)
+            self.end_headers()
+            self.wfile.write(b'{"Success": true}' if "next" in answers else b"only one server keeps the log")
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright: the meshnode authors
+# GNU General Public License v3.0+ (see plugins/README.md or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install, use or remove a gossip key in the running cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mesh_keyring
+short_description: Install, use or remove a gossip key in the running cluster
+version_added: 0.1.0
+author:
+  - The meshnode authors (@meshnode)
+description:
+  - Changes the keyring of all members at once, through a server. Each member has to acknowledge. Otherwise the task
+    fails and names those that did not.
+  - Keys are named by fingerprints. The key to install comes from the controller's secret store, see
+    M(meshnode.lab.mesh_gossip_key), and is never an argument.
+extends_documentation_fragment:
+  - meshnode.lab.attributes
+  - meshnode.lab.attributes.api
+  - meshnode.lab.mesh_api
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+  action:
+    description: Has a corresponding action plugin, which reads the key from the secret store.
+    support: full
+options:
+  _key:
+    description: Not for users. The key, read from the store on the controller.
+    type: str
+  state:
+    description:
+      - V(present) installs the key, V(primary) seals with it, V(absent) removes it. V(listed) looks only.
+    type: str
+    choices: [listed, present, primary, absent]
+    default: listed
+  key:
+    description: Fingerprint of the key. Needed unless O(state=listed).
+    type: str
+  gossip_cluster:
+    description: Name of the cluster in the secret store.
+    type: str
+    default: dc1
+  gossip_store:
+    description: The secret store on the controller. By default C(.secrets) beside the inventory.
+    type: path
+seealso:
+  - module: meshnode.lab.mesh_gossip_key
+  - module: meshnode.lab.mesh_gossip
+"""
+
+EXAMPLES = r"""
+- name: Bring the new key to every member
+  meshnode.lab.mesh_keyring:
+    state: present
+    key: 1f3870be
+"""
+
+RETURN = r"""
+pools:
+  description: For each pool how many members there are, and how many have each key.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"pool": "dc1 (LAN)", "members": 5, "keys": {"1f3870be": 5}}]
+primary:
+  description: Fingerprint of the key that the asked server seals with.
+  returned: success
+  type: str
+failed_members:
+  description: Members that can't be reached now, so that they acknowledge nothing. They are in no count.
+  returned: success
+  type: list
+  elements: str
+lacking:
+  description: Pools in which some member lacks O(key), in words.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.meshnode.lab.plugins.module_utils import _keyring, mesh_api
+
+ARGUMENT_SPEC = mesh_api.arguments(
+    _key={"type": "str", "no_log": True},
+    gossip_cluster={"type": "str", "default": "dc1"},
+    gossip_store={"type": "path"},
+    key={"type": "str", "no_log": False},
+    state={"type": "str", "choices": ["listed", "present", "primary", "absent"], "default": "listed"},
+)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        required_if=[("state", state, ["key"]) for state in _keyring.VERBS],
+        required_together=mesh_api.REQUIRED_TOGETHER,
+        supports_check_mode=True,
+    )
+    options = module.params
+    if options["state"] == "present" and not options["_key"]:
+        module.fail_json(
+            msg="mesh_keyring works through its action plugin: call it as meshnode.lab.mesh_keyring"
+        )
+    changed = False
+    try:
+        keyring = _keyring.Keyring(mesh_api.api_from(options))
+        if options["state"] == "listed":
+            pools = keyring.look()
+        else:
+            changed, pools = keyring.ensure(
+                options["state"], options["key"], options["_key"], pretend=module.check_mode
+            )
+        primary, failed_members = keyring.primary(), keyring.failed_members()
+    except mesh_api.MeshApiError as error:
+        module.fail_json(msg=f"mesh_keyring: {error}")
+    module.no_log_values.update(keyring.secrets())
+    module.exit_json(
+        changed=changed,
+        pools=[pool.told() for pool in pools],
+        primary=primary,
+        failed_members=failed_members,
+        lacking=_keyring.lacking(pools, options["key"]) if options["key"] else [],
+    )
+
+
+if __name__ == "__main__":
+    main()

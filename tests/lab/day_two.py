@@ -1,0 +1,90 @@
+"""What the tests of procedures on a running mesh look at."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.lab.labs import Lab, Run, private_copy
+
+__all__ = [
+    "BACK",
+    "CA",
+    "ENCRYPT",
+    "NODES",
+    "ROTATE",
+    "fresh_mesh",
+    "keys",
+    "no_lock_is_left",
+    "no_request_failed",
+    "one_new_key",
+    "phases",
+    "processes",
+]
+
+NODES = ("server1", "client1", "client2")
+ROTATE, ENCRYPT, CA = (f"playbooks/{name}.yml" for name in ("gossip_rotate", "gossip_encrypt", "ca_rotate"))
+BACK = ("-e", "gossip_encrypt_state=absent")
+PROBES = re.compile(r"^\s+(\w+)\s+(http|tcp|kv) .*?\s+(\d+)\s+(\d+) failed\s", re.MULTILINE)
+
+
+def fresh_mesh(checkout: Path, name: str, network: str, port: int) -> Iterator[Lab]:
+    """A quickstart of its own, made by site.yml and taken down at the end."""
+    lab = private_copy(checkout, "quickstart", name, network, port)
+    lab.fresh()
+    lab.play()
+    yield lab
+    lab.down()
+
+
+def told(lab: Lab, node: str) -> dict[str, Any]:
+    """What the node's agent says of itself."""
+    said: dict[str, Any] = json.loads(lab.on(node, "curl", "-s", "http://127.0.0.1:8500/v1/agent/self"))
+    return said
+
+
+def keys(lab: Lab) -> dict[str, list[str]]:
+    """Fingerprints of each node's keys, the primary first."""
+    return {node: told(lab, node)["Meshnode"]["GossipKeyFingerprints"] for node in NODES}
+
+
+def one_new_key(lab: Lab, before: dict[str, list[str]]) -> None:
+    """Every node has the same key and no other, which is not the one of before."""
+    found = {tuple(of_node) for of_node in keys(lab).values()}
+    assert len(found) == 1
+    assert len(next(iter(found))) == 1
+    assert found != {tuple(of_node) for of_node in before.values()}
+
+
+def phases(lab: Lab) -> set[tuple[bool, bool, bool]]:
+    """Of all nodes: has a key, refuses clear, sends sealed."""
+    found = set()
+    for node in NODES:
+        said = told(lab, node)
+        gossip = said["DebugConfig"]["gossip"]
+        has_key = bool(said["Meshnode"]["GossipKeyFingerprints"])
+        found.add((has_key, gossip["verify_incoming"], gossip["verify_outgoing"]))
+    return found
+
+
+def processes(lab: Lab) -> dict[str, str]:
+    """The process of each agent."""
+    return {node: lab.process(node) for node in NODES}
+
+
+def no_request_failed(run: Run) -> None:
+    """The table of the probes is there, has requests of every kind, and not one that failed."""
+    rows = PROBES.findall(run.output)
+    assert {kind for _node, kind, *_ in rows} == {"http", "tcp", "kv"}, run.output[-4000:]
+    assert all(int(requests) > 0 and failed == "0" for *_, requests, failed in rows), rows
+
+
+def no_lock_is_left(lab: Lab) -> None:
+    """Nobody's turn, and no probe."""
+    assert (lab.store / "procedure.json").read_text().strip() == ""
+    for node in NODES:
+        assert lab.said(node, "systemctl", "is-active", "mesh-probe").strip() == "inactive"
+        assert "No such file" in lab.said(node, "ls", "/run/mesh-probe")
