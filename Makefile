@@ -7,6 +7,7 @@ NODE ?= server1
 NODES ?= 10000
 CASES ?= 1000000
 CHAOS_SECONDS ?= 10
+ROUNDS ?= 5
 
 BIN       := .venv/bin
 PLAYBOOK  := $(BIN)/ansible-playbook -i inventories/$(LAB)
@@ -18,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MESH_REQUIRE_PROGRAMS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove image sanity env engine programs clean fuzz drill etcd chaos bench ui
+.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove overhead tls-modes exposure bench-encryption image sanity env engine programs clean fuzz drill etcd chaos bench ui gossip-rotate gossip-encrypt ca-rotate connect-ca-rotate roll backup restore day-two-test
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -50,8 +51,37 @@ capture: env ## Record the mesh's traffic and judge it: is every wire encrypted?
 prove: env ## Evidence in one bundle: this lab, and its twin in clear as the negative control (both have to be up)
 	scripts/prove.sh $(LAB) $(ARGS)
 
+overhead: env ## What encryption costs here: this lab and its twin in clear, measured in turns (both have to be up; ROUNDS=5)
+	scripts/overhead.sh $(LAB) $(ROUNDS) $(ARGS)
+
+tls-modes: env engine ## The four TLS modes in containers: ask each, compare, judge the wire (ARGS="-e tls_data_plane=builtin")
+	$(BIN)/ansible-playbook -i inventories/envoy_tls playbooks/tls_modes.yml $(ARGS)
+
 image: env engine ## Make the node image only
 	$(PLAYBOOK) playbooks/lab_image.yml $(ARGS)
+
+# A mesh that runs is changed, under probes: docs/day-two.md
+
+gossip-rotate: env ## A new gossip key for the running mesh
+	$(PLAYBOOK) playbooks/gossip_rotate.yml $(ARGS)
+
+gossip-encrypt: env ## Gossip of the running mesh from clear to encrypted (back: ARGS="-e gossip_encrypt_state=absent")
+	$(PLAYBOOK) playbooks/gossip_encrypt.yml $(ARGS)
+
+ca-rotate: env ## A new private CA for the nodes of the running mesh
+	$(PLAYBOOK) playbooks/ca_rotate.yml $(ARGS)
+
+connect-ca-rotate: env ## A new root for Connect, the CA of the services
+	$(PLAYBOOK) playbooks/connect_ca_rotate.yml $(ARGS)
+
+roll: env ## A new package or configuration for the running mesh, in turns and under probes
+	$(PLAYBOOK) playbooks/roll.yml $(ARGS)
+
+backup: env ## The servers' state and this controller's secrets in one folder, inventories/LAB/.backups
+	$(PLAYBOOK) playbooks/backup.yml $(ARGS)
+
+restore: env ## The servers' state as it was (ARGS="-e mesh_backup=DIRECTORY")
+	$(PLAYBOOK) playbooks/restore.yml $(ARGS)
 
 # The tests
 
@@ -86,9 +116,12 @@ ui: env programs ## The web page in a real browser; pictures of every page are l
 	$(PYTEST) -q tests/ui $(ARGS)
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
-	$(PYTEST) -q tests/lab $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore tests/lab/test_day_two_long.py $(ARGS)
 
 # Drills that take longer
+
+day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
+	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py $(ARGS)
 
 fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for each)
 	MESH_FUZZ_CASES=$(CASES) $(PYTEST) -q --timeout=3600 -k "fuzz or mutated or garbage" tests/unit $(ARGS)
@@ -97,7 +130,7 @@ drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 	$(BIN)/python -m tests.sim.drill --nodes $(NODES) --kills 5
 
 etcd: env programs ## The replicated log on real etcd members, killed and cut off under load
-	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd.py tests/interop/test_log_etcd_failures.py $(ARGS)
+	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd*.py $(ARGS)
 
 docs: env ## Write the generated pages of docs/ again: configuration and compatibility
 	$(BIN)/python -m meshnode.agent.config.document
@@ -105,6 +138,12 @@ docs: env ## Write the generated pages of docs/ again: configuration and compati
 
 chaos: env programs ## Killed, frozen, cut off, out of disk, in another time: does the cluster's state survive? (CHAOS_SECONDS=10)
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(PYTEST) -q -s --timeout=1800 tests/chaos $(ARGS)
+
+exposure: env ## The whole exposure matrix: every combination of what decides about an agent's doors (540 agents, a quarter of an hour)
+	$(BIN)/meshnode exposure -matrix=full
+
+bench-encryption: env ## What encryption costs on this machine, layer by layer: artifacts/encryption/report.html
+	$(BIN)/python bench/encryption.py $(ARGS)
 
 bench: env ## Every benchmark beside its peer; the machine should be idle
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done

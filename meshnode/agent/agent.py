@@ -23,8 +23,9 @@ from meshnode.agent.leaving import leave_pools
 from meshnode.agent.perform import Performer
 from meshnode.agent.plan import gossip_plan, http_listeners, http_settings, metric_names, web_page
 from meshnode.agent.pool import Pool
+from meshnode.agent.pool_events import PoolEvents
 from meshnode.agent.reload import reloaded
-from meshnode.agent.retry_join import RetryJoin
+from meshnode.agent.retry_join import begin_joining
 from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.server_role import ServerRole
 from meshnode.agent.services_role import ServicesRole
@@ -37,15 +38,6 @@ from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
 from meshnode.control.servers import ServerInfo
 from meshnode.control.token_bucket import TokenBucket
-from meshnode.gossip.serf.events import (
-    MemberFailed,
-    MemberJoined,
-    MemberLeft,
-    MemberReaped,
-    MemberUpdated,
-    NameConflictLost,
-    UserEventReceived,
-)
 from meshnode.http.api import Api
 from meshnode.http.view import HttpSettings
 from meshnode.runtime.http_server import HttpServer
@@ -53,24 +45,12 @@ from meshnode.runtime.logs import LogHub, parse_level
 from meshnode.runtime.rpc_client import RpcClient
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
-from meshnode.runtime.tls_certificate import summarize
-from meshnode.runtime.tls_channel import PeerCertificates
-from meshnode.runtime.tls_explain import Side, explain
 
 __all__ = ["Agent"]
 
 _log = logging.getLogger("meshnode.agent")
-_serf_log = logging.getLogger("meshnode.serf")
 #: Seconds given to requests in progress when the agent stops.
 STOP_TIMEOUT = 3.0
-
-_MEMBERSHIP = {
-    MemberJoined: "EventMemberJoin",
-    MemberLeft: "EventMemberLeave",
-    MemberFailed: "EventMemberFailed",
-    MemberUpdated: "EventMemberUpdate",
-    MemberReaped: "EventMemberReap",
-}
 
 
 class Agent:
@@ -89,9 +69,10 @@ class Agent:
         self.tls = TlsContexts(config.tls_settings())
         self._clock = asyncio.get_running_loop().time
         self.metrics = Metrics(self._clock(), metric_names(config))
-        self.lan = self._pool(wan=False)
-        self.wan = self._pool(wan=True) if identity.server and config.ports.serf_wan > 0 else None
         self.events = UserEvents(identity.node_name, lambda: self.services.tags())  # noqa: PLW0108 - made below
+        told = PoolEvents(self.events.receive, self._membership_changed, self._give_up)
+        self.lan = self._pool(told.lan, wan=False)
+        self.wan = self._pool(told.wan, wan=True) if identity.server and config.ports.serf_wan > 0 else None
         self.client = RpcClient(tls=self.tls)
         self.calls = self._make_calls()
         self.server = self._server() if identity.server else None
@@ -109,7 +90,7 @@ class Agent:
         self._performer = self._make_performer()
         api = Api(self.view, self._rng, proxies=self.services.proxies.tokens, page=web_page(self.config))
         self.http = HttpServer(
-            api, self._performer.perform, explain=self._explain_https, begin=self._performer.begin
+            api, self._performer.perform, explain=self.tls.explain_https, begin=self._performer.begin
         )
         self._automation = Automation(
             config,
@@ -153,23 +134,13 @@ class Agent:
             await self.http.listen(*http_listeners(self.config, self._https_context))
             self.services.run_proxies()
             await self.dns.start()
-            await self._join_at_start()
+            for pool, join in ((self.lan, self.config.join.lan), (self.wan, self.config.join.wan)):
+                if pool is not None and (task := await begin_joining(pool, join, self._give_up)) is not None:
+                    self._joining.append(task)
             await self._automation.start(self.config)
         except BaseException:
             await self.stop()
             raise
-
-    async def _join_at_start(self) -> None:
-        for pool, join in ((self.lan, self.config.join.lan), (self.wan, self.config.join.wan)):
-            if pool is None:
-                continue
-            if join.start:
-                result = await pool.shell.join(list(join.start))
-                if result.joined == 0:
-                    raise MeshError(f"failed to join {', '.join(join.start)}: {'; '.join(result.errors)}")
-            if join.retry:
-                retry = RetryJoin(pool, join.retry, join.interval, join.max_attempts, self._give_up)
-                self._joining.append(spawn(retry.run(), name=f"retry-join {pool.title}"))
 
     def _give_up(self, reason: str) -> None:
         _log.error("%s", reason)
@@ -207,11 +178,11 @@ class Agent:
         """Read the configuration again and apply what may change; a bad one is an error and changes nothing."""
         async with self._reloading:
             loaded = await asyncio.to_thread(self._load)
-            config, settings = reloaded(self.config, loaded.config), http_settings(loaded.config)
+            config, served = reloaded(self.config, loaded.config, self.lan.keys), http_settings(loaded.config)
             self.services.check_reload(config)
             await asyncio.to_thread(self.tls.reload, config.tls_settings())
             # From here on nothing can fail.
-            self._apply(config, replace(settings, pretty=config.dev))
+            self._apply(config, replace(served, pretty=config.dev))
             await self._automation.reload(config)
             kept = compare(config, loaded.config).needs_restart
             for key in kept:
@@ -250,6 +221,7 @@ class Agent:
             metrics=self.metrics,
             fire=lambda name, payload: self.lan.shell.user_event(name, payload, coalesce=False),
             acl_settings=lambda: self.access.settings(),  # noqa: PLW0108 - made below
+            replication_token=lambda: self.access.tokens["replication"],
             halt=self._give_up,
             rng=self._rng,
         )
@@ -340,9 +312,9 @@ class Agent:
         rate = -1.0 if config.identity.server else limits.rpc_rate
         return TokenBucket(rate, limits.rpc_max_burst, self._clock())
 
-    def _pool(self, *, wan: bool) -> Pool:
+    def _pool(self, hear: Callable[[object], None], *, wan: bool) -> Pool:
         plan = gossip_plan(self.config, self.node_id, wan=wan, names_by_id=lambda: pool.names_by_id)
-        shell = gossip_shell(plan, self._pool_event if wan else self._lan_event)
+        shell = gossip_shell(plan, hear)
         pool = Pool(shell, wan=wan)
         return pool
 
@@ -360,34 +332,12 @@ class Agent:
             raise MeshError("HTTPS needs cert_file and key_file")
         return profile.context
 
-    def _explain_https(self, tls: ssl.SSLObject | None, error: Exception, peer: str) -> str:
-        profile = self.tls.incoming_https()
-        side = profile.side if profile is not None else Side(server=True, expected=(), own=None)
-        shown = tls.shown() if isinstance(tls, PeerCertificates) else ()
-        return str(explain(error, peer, side, summarize(shown[0]) if shown else None, presented=bool(shown)))
-
     # Gossip
 
-    def _lan_event(self, event: object) -> None:
-        if isinstance(event, UserEventReceived):
-            self.events.receive(event)
-        else:
-            self._pool_event(event)
-
-    def _pool_event(self, event: object) -> None:
-        kind = _MEMBERSHIP.get(type(event))
-        if kind is not None:
-            for member in getattr(event, "members", ()):
-                _serf_log.info("%s: %s %s", kind, member.name, member.address.host)
-            self._membership_changed()
-        elif isinstance(event, NameConflictLost):
-            _log.error(
-                "another node is called %s and the cluster sides with it: change node_name", event.name
-            )
-            self.stopped.set()
-
     def _membership_changed(self) -> None:
-        alive = frozenset(server.rpc for server in self.lan.servers if server.alive)
+        own, wan = self.config.identity.datacenter, self.wan.servers if self.wan is not None else ()
+        others = (server for server in wan if server.datacenter != own)
+        alive = frozenset(server.rpc for server in (*self.lan.servers, *others) if server.alive)
         if alive - self._servers_seen:
             self.services.servers_changed()
         for address in self._servers_seen - alive:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from meshnode.agent.term import Term
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
 from meshnode.control.autopilot import AutopilotConfig
@@ -15,7 +16,6 @@ from meshnode.control.endpoints.operator import ServerHealth
 from meshnode.control.log import LogError
 from meshnode.control.server_health import LogStats, Peer, failure_tolerance, is_healthy, replaced
 from meshnode.runtime.cluster_state import ClusterState
-from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["Autopilot", "log_stats"]
 
@@ -61,8 +61,7 @@ class Autopilot:
         self._clock = clock
         self._wall = wall
         self._pause = pause
-        self._epoch = 0
-        self._term: asyncio.Task[None] | None = None
+        self._term = Term(lambda epoch: {f"autopilot of epoch {epoch}": self._care(epoch)})
         #: Node id -> whether it was healthy at the last look, and since when that is so.
         self._known: dict[str, tuple[bool, float]] = {}
 
@@ -70,17 +69,11 @@ class Autopilot:
 
     def lead(self, epoch: int) -> None:
         """Begin to care for the servers, or end it with 0."""
-        if epoch == self._epoch:
-            return
-        self._epoch = epoch
-        if self._term is not None:
-            self._term.cancel()
-        self._term = spawn(self._care(epoch), name=f"autopilot of epoch {epoch}") if epoch else None
+        self._term.lead(epoch)
 
     async def stop(self) -> None:
         """End it and wait for the end."""
-        term, self._term, self._epoch = self._term, None, 0
-        await cancel_and_wait(*filter(None, (term,)))
+        await self._term.stop()
 
     async def _care(self, epoch: int) -> None:
         looks = 0

@@ -29,6 +29,7 @@ from meshnode.control.command import ConnectCaSet
 from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of, time_text
 from meshnode.control.log import LogError
 from meshnode.control.method import Body, boolean, mapping, text
+from meshnode.control.primary import NOT_PRIMARY
 from meshnode.control.token_bucket import TokenBucket
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.pki import connect_ca
@@ -54,8 +55,9 @@ _WAKES: Final = frozenset({CONNECT_ROOTS, CONNECT_CONFIG, CONNECT_TRUST, EVERYTH
 class ConnectCa:
     """``settings`` are those of the configuration, for the first root only; ``None``: Connect is off.
 
-    ``alive`` gives the names of nodes that are up, in lower case. ``wall`` is unix seconds, ``entropy`` a cryptographic
-    generator, ``new_id`` a fresh UUID.
+    ``alive`` gives the names of nodes that are up, in lower case, and of datacenters (``datacenter_node``). ``wall`` is
+    unix seconds, ``entropy`` a cryptographic generator, ``new_id`` a fresh UUID. In a ``secondary`` datacenter it signs
+    leaves only: what with comes from the primary, see ``agent/connect_secondary``.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class ConnectCa:
         wall: Callable[[], float],
         entropy: Callable[[int], bytes],
         new_id: Callable[[], str],
+        secondary: bool = False,
     ) -> None:
         self._state = state
         self._settings = settings
+        self._secondary = secondary
         self._datacenter = datacenter
         self._alive = alive
         self._wall = wall
@@ -88,6 +92,7 @@ class ConnectCa:
         """The methods by their names."""
         return {
             "ConnectCA.Sign": self.sign,
+            "ConnectCA.SignIntermediate": self.sign_intermediate,
             "ConnectCA.ConfigurationSet": self.configure,
             "ConnectCA.RotationSet": self.rotate,
         }
@@ -108,7 +113,7 @@ class ConnectCa:
             self._wake.set()
 
     def _duties(self, epoch: int) -> Mapping[str, Coroutine[Any, Any, None]]:
-        if self._settings is None:
+        if self._settings is None or self._secondary:
             return {}
         return {"Connect CA": self._run(epoch), "upkeep of the Connect CA": self._keep_up(epoch)}
 
@@ -231,6 +236,22 @@ class ConnectCa:
             "ModifyIndex": index,
             "RootID": active.id,
         }
+
+    async def sign_intermediate(self, body: Body, token: str) -> str:
+        """``CSR`` of a secondary datacenter's CA -> its certificate, PEM. Source: Consul 1.4, several datacenters."""
+        state = self._enabled()
+        require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
+        if self._secondary:
+            raise RpcError(NOT_PRIMARY)
+        config, ca = config_of(state.machine), state.machine.connect.ca
+        try:
+            signed = await self._signers.active(ca).sign_intermediate(
+                text(body, "CSR"), trust_domain=config.trust_domain
+            )
+        except MeshError as error:
+            raise RpcError(str(error)) from None
+        _log.info("Connect's root signed the intermediate of a secondary datacenter")
+        return signed
 
     async def configure(self, body: Body, token: str) -> dict[str, Any]:
         """``Config`` with ``Provider`` and its ``Config``: other settings, or another root, which starts a rotation.

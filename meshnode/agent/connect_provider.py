@@ -12,7 +12,7 @@ from cryptography import x509
 from meshnode.base.errors import MeshError
 from meshnode.connect.model import CaRoot, CaState, RootKey
 from meshnode.connect.provider import NewRoot, SignedLeaf
-from meshnode.pki import connect_ca, keys
+from meshnode.pki import connect_ca, connect_intermediate, keys
 from meshnode.pki.authority import Authority
 from meshnode.pki.keys import KeyType
 
@@ -80,7 +80,8 @@ class BuiltInCa:
         return connect_ca.cross_sign(self._authority(), certificate, at=self._at(), entropy=self._entropy)
 
     async def sign(self, request_pem: str, *, trust_domain: str, datacenter: str, ttl: float) -> SignedLeaf:
-        """With the active root's key."""
+        """With the active root's key, or that of our intermediate of it."""
+        row = self._row()
         leaf = connect_ca.sign_leaf(
             self._authority(),
             connect_ca.parse_leaf_request(request_pem),
@@ -97,6 +98,17 @@ class BuiltInCa:
             str(leaf.identity),
             leaf.not_before.timestamp(),
             leaf.not_after.timestamp(),
+            (row.intermediate,) if row is not None and row.intermediate else (),
+        )
+
+    async def sign_intermediate(self, request_pem: str, *, trust_domain: str) -> str:
+        """With the active root's key."""
+        return connect_intermediate.sign_intermediate(
+            self._authority(),
+            connect_intermediate.parse_intermediate_request(request_pem, trust_domain),
+            trust_domain=trust_domain,
+            at=self._at(),
+            entropy=self._entropy,
         )
 
     async def upkeep(self) -> RootKey | None:
@@ -104,11 +116,13 @@ class BuiltInCa:
         return None
 
     def _authority(self) -> Authority:
-        root = self._ca.active
-        key = self._ca.key_of(root.id) if root is not None else ""
-        if root is None or not key:
+        root, row = self._ca.active, self._row()
+        if root is None or row is None or not row.pem:
             raise MeshError("the CA has no root with a key: it can sign nothing")
-        return Authority.parse(root.root_cert, key)
+        return Authority.parse(row.intermediate or root.root_cert, row.pem)
+
+    def _row(self) -> RootKey | None:
+        return self._ca.row_of(self._ca.active.id) if self._ca.active is not None else None
 
     def _at(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)

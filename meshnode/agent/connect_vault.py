@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from meshnode.agent.connect_provider import root_row
 from meshnode.agent.vault_client import VaultClient, VaultError
+from meshnode.base.certificates import is_issued_by
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import AuthorityId
@@ -26,6 +26,7 @@ from meshnode.connect.model import CaRoot, RootKey
 from meshnode.connect.provider import NewRoot, SignedLeaf
 from meshnode.connect.vault import VaultKey
 from meshnode.pki import connect_ca, keys
+from meshnode.pki.connect_intermediate import parse_intermediate_request
 from meshnode.pki.leaf import MAX_COMMON_NAME_LENGTH
 
 __all__ = ["ROLE", "VaultCa"]
@@ -153,7 +154,7 @@ class VaultCa:
         if "BEGIN CERTIFICATE" not in pem:
             return ""
         certificate = keys.parse_certificate(pem, self._at(path))
-        if not _is_issued_by(certificate, certificate):
+        if not is_issued_by(certificate, certificate):
             raise ConfigError(
                 f"{self._at(path)} has a CA that is no root, as another one signed it: "
                 "write the path of a mount with a root, or of an empty one"
@@ -190,20 +191,8 @@ class VaultCa:
             f"{path}/intermediate/generate/internal",
             **self._subject(f"{root.name} Intermediate", trust_domain),
         )
-        signed = await self._client.write(
-            f"{_issuer_path(root_path, root_issuer)}/sign-intermediate",
-            csr=self._field(asked, "csr", path),
-            use_csr_values=True,
-            format="pem",
-            ttl=f"{max(1.0, min(INTERMEDIATE_LIFE, root.not_after - now - MARGIN)):.0f}s",
-        )
-        pem = self._field(signed, "certificate", root_path) + "\n"
+        pem = await self._signed(root, root_issuer, self._field(asked, "csr", path))
         certificate = keys.parse_certificate(pem, self._at(root_path))
-        if not _is_issued_by(certificate, keys.parse_certificate(root.root_cert)):
-            raise MeshError(
-                f"{self._at(root_path)} signs with another root than {root.name}, which Connect trusts: "
-                "make that one the default issuer of the mount, or write another RootPKIPath"
-            )
         life = certificate.not_valid_after_utc.timestamp() - now
         if life < 2 * self._leaf_ttl:
             raise ConfigError(
@@ -213,6 +202,31 @@ class VaultCa:
         done = await self._client.write(f"{path}/intermediate/set-signed", certificate=pem)
         issuers = done.get("imported_issuers") or done.get("existing_issuers") or [""]
         return VaultKey(self._settings, root_issuer, str(issuers[0]), pem)
+
+    async def _signed(self, root: CaRoot, root_issuer: str, request_pem: str) -> str:
+        """PEM of an intermediate for that request, signed by the root."""
+        root_path = self._settings.root_path
+        signed = await self._client.write(
+            f"{_issuer_path(root_path, root_issuer)}/sign-intermediate",
+            csr=request_pem,
+            use_csr_values=True,
+            format="pem",
+            ttl=f"{max(1.0, min(INTERMEDIATE_LIFE, root.not_after - self._wall() - MARGIN)):.0f}s",
+        )
+        pem = self._field(signed, "certificate", root_path).strip() + "\n"
+        certificate = keys.parse_certificate(pem, self._at(root_path))
+        if not is_issued_by(certificate, keys.parse_certificate(root.root_cert)):
+            raise MeshError(
+                f"{self._at(root_path)} signs with another root than {root.name}, which Connect trusts: "
+                "make that one the default issuer of the mount, or write another RootPKIPath"
+            )
+        return pem
+
+    async def sign_intermediate(self, request_pem: str, *, trust_domain: str) -> str:
+        """By the root's ``sign-intermediate``; Vault takes names and key from the request, which is checked before."""
+        parse_intermediate_request(request_pem, trust_domain)
+        root, key = self._own()
+        return await self._signed(root, key.root_issuer, request_pem)
 
     async def _write_role(self) -> None:
         await self._client.write(f"{self._settings.intermediate_path}/roles/{ROLE}", **_ROLE)
@@ -228,7 +242,7 @@ class VaultCa:
         )
         pem = self._field(signed, "certificate", path)
         certificate = keys.parse_certificate(pem, self._at(path))
-        if not _is_issued_by(certificate, keys.parse_certificate(own.root_cert)):
+        if not is_issued_by(certificate, keys.parse_certificate(own.root_cert)):
             raise MeshError(f"{self._at(path)} signs with another root than {own.name}")
         return pem.strip() + "\n"
 
@@ -278,7 +292,7 @@ class VaultCa:
         self, leaf: x509.Certificate, issuer: x509.Certificate, request: connect_ca.LeafRequest, uri: str
     ) -> None:
         where = self._at(self._settings.intermediate_path)
-        if not _is_issued_by(leaf, issuer):
+        if not is_issued_by(leaf, issuer):
             raise MeshError(
                 f"{where} signs with another intermediate than Connect's: write the settings of the CA again"
             )
@@ -364,14 +378,6 @@ def _issuer_path(mount: str, issuer: str) -> str:
 def _leaf_path(mount: str, issuer: str) -> str:
     """Of an intermediate: for its ``sign``."""
     return f"{mount}/issuer/{issuer}" if issuer else mount
-
-
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return True
 
 
 def _seconds(value: Any) -> float:

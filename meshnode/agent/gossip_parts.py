@@ -13,7 +13,7 @@ from meshnode.gossip.serf.serf import Serf
 from meshnode.runtime.gossip_shell import GossipShell
 from meshnode.runtime.keyring_file import open_keyring
 
-__all__ = ["gossip_shell"]
+__all__ = ["first_key", "gossip_shell"]
 
 
 def gossip_shell(plan: GossipPlan, on_event: Callable[[object], None]) -> GossipShell:
@@ -25,7 +25,7 @@ def gossip_shell(plan: GossipPlan, on_event: Callable[[object], None]) -> Gossip
             address=address,
             tags=plan.tags,
             config=plan.serf,
-            keyring=open_keyring(plan.keyring_path, plan.encrypt),
+            keyring=open_keyring(plan.keyring_path, first_key(plan)),
             rng=random.Random(secrets.randbits(64)),
             entropy=secrets.token_bytes,
             refuse_member=plan.refuse_member,
@@ -40,3 +40,10 @@ def gossip_shell(plan: GossipPlan, on_event: Callable[[object], None]) -> Gossip
         on_event=on_event,
         logger=logging.getLogger("meshnode.serf.wan" if plan.wan else "meshnode.serf.lan"),
     )
+
+
+def first_key(plan: GossipPlan) -> bytes | None:
+    """``encrypt`` is the LAN's. The WAN's begins with it, unless a keyring is there, which datacenters share."""
+    if plan.wan and plan.keyring_path is not None and plan.keyring_path.exists():
+        return None
+    return plan.encrypt

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshnode.base.errors import ConfigError
+from meshnode.runtime.private_file import write_private
 
 __all__ = ["LogOwner", "OwnerMemory"]
 
@@ -42,10 +42,9 @@ class OwnerMemory:
         self.owner = owner
         if self._path is None:
             return
-        temporary = self._path.with_suffix(".tmp")
+        content = json.dumps({"id": owner.node_id, "name": owner.name}) + "\n"
         try:
-            temporary.write_text(json.dumps({"id": owner.node_id, "name": owner.name}) + "\n")
-            os.replace(temporary, self._path)
+            write_private(self._path, content.encode())
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error.strerror)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
 from pathlib import Path
 
 from meshnode.base.errors import ConfigError
+from meshnode.runtime.private_file import write_private
 
 __all__ = ["load_node_id"]
 
@@ -40,9 +40,7 @@ def _keep(path: Path | None, node_id: str) -> None:
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(node_id)
-        os.replace(temporary, path)
+        write_private(path, node_id.encode())
     except OSError as error:
         raise ConfigError(
             f"data_dir: can't write {path}: {error.strerror}: give the directory to the agent's user",

@@ -24,7 +24,7 @@ from meshnode.control.servers import parse_server
 from meshnode.control.wire import from_wire
 from meshnode.http.view import MemberInfo, MemberStatus
 from meshnode.rpc.method import RpcError
-from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.cluster_state import ClusterState, held
 from meshnode.runtime.rpc_client import RpcClient
 
 __all__ = ["OperatorMethods", "ask_stats", "peers_of", "remove_server"]
@@ -121,9 +121,7 @@ class OperatorMethods:
         raise RpcError("no other server is alive, so there is nobody to lead in place of this one")
 
     def _allowed(self, token: str, access: Access) -> ClusterState:
-        state = self._state()
-        if state is None:
-            raise RpcError("this server has no copy of the state")
+        state = held(self._state())
         require(state.authorizer(token), Resource.OPERATOR, "", access)
         return state
 

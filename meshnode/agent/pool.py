@@ -30,6 +30,12 @@ class Pool:
         """``LAN`` or ``WAN``."""
         return "WAN" if self.wan else "LAN"
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Gossip keys in force, the primary first; none where gossip is in clear."""
+        keyring = self.shell.serf.keyring
+        return keyring.keys if keyring is not None else ()
+
     async def start(self) -> None:
         """Start to gossip; raises :class:`MeshError` when a port or a file can't be had."""
         await self.shell.start()

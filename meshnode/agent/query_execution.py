@@ -20,8 +20,7 @@ from meshnode.control.endpoints.prepared_execute import (
     execute_remote,
 )
 from meshnode.control.method import Body
-from meshnode.rpc.method import RpcError
-from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.cluster_state import ClusterState, held
 
 __all__ = ["QueryExecution"]
 
@@ -48,7 +47,7 @@ class QueryExecution:
         self.methods: dict[str, LeaderMethod] = {EXECUTE: self._execute, EXECUTE_REMOTE: self._execute_remote}
 
     async def _execute(self, body: Body, token: str) -> dict[str, Any]:
-        state = self._held()
+        state = held(self._state())
         steps = execute(state.machine, {**body, "Token": token}, state.authorizer, self._rng, self._here())
         try:
             step = next(steps)
@@ -65,7 +64,7 @@ class QueryExecution:
             return None
 
     async def _execute_remote(self, body: Body, token: str) -> dict[str, Any]:
-        state = self._held()
+        state = held(self._state())
         reply = execute_remote(
             state.machine, {**body, "Token": token}, state.authorizer, self._rng, self._here()
         )
@@ -73,9 +72,3 @@ class QueryExecution:
 
     def _here(self) -> Here:
         return Here(self._datacenter, tuple(datacenters(self._wan, self._datacenter)))
-
-    def _held(self) -> ClusterState:
-        state = self._state()
-        if state is None:
-            raise RpcError("this server has no copy of the state")
-        return state

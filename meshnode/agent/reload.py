@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from meshnode.agent.config.model import AgentConfig
@@ -9,13 +10,17 @@ from meshnode.agent.config.model import AgentConfig
 __all__ = ["reloaded"]
 
 
-def reloaded(old: AgentConfig, new: AgentConfig) -> AgentConfig:
-    """The configuration that an agent started with ``old`` runs with after it has read ``new``."""
+def reloaded(old: AgentConfig, new: AgentConfig, gossip_keys: Collection[bytes] = ()) -> AgentConfig:
+    """The configuration that an agent started with ``old`` runs with after it has read ``new``.
+
+    ``gossip_keys`` are those of its keyring: ``encrypt`` names one of them, and a start with it gives the same ring.
+    """
     return replace(
         old,
         identity=replace(old.identity, node_meta=new.identity.node_meta),
         gossip=replace(
             old.gossip,
+            encrypt=new.gossip.encrypt if new.gossip.encrypt in gossip_keys else old.gossip.encrypt,
             verify_incoming=new.gossip.verify_incoming,
             verify_outgoing=new.gossip.verify_outgoing,
         ),

@@ -5,15 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
+from meshnode.agent.config.model import JoinPool
 from meshnode.agent.pool import Pool
+from meshnode.base.errors import MeshError
+from meshnode.runtime.tasks import spawn
 
-__all__ = ["RetryJoin"]
+__all__ = ["RetryJoin", "begin_joining"]
 
 _log = logging.getLogger("meshnode.agent")
 #: Seconds before the second look within one attempt.
 FIRST_PAUSE: Final = 0.25
+
+
+async def begin_joining(
+    pool: Pool, join: JoinPool, give_up: Callable[[str], None]
+) -> asyncio.Task[Any] | None:
+    """Join what ``start_join`` names, raising :class:`MeshError` if nobody is there; then try ``retry_join`` in a task.
+
+    ``give_up`` gets the reason when that one is tried no more. ``None``: nothing is to be tried.
+    """
+    if join.start:
+        result = await pool.shell.join(list(join.start))
+        if result.joined == 0:
+            raise MeshError(f"failed to join {', '.join(join.start)}: {'; '.join(result.errors)}")
+    if not join.retry:
+        return None
+    retry = RetryJoin(pool, join.retry, join.interval, join.max_attempts, give_up)
+    return spawn(retry.run(), name=f"retry-join {pool.title}")
 
 
 class RetryJoin:

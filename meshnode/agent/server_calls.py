@@ -15,6 +15,7 @@ from meshnode.agent.wan_map import datacenter_coordinates, datacenters
 from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
 from meshnode.control.method import Body, block_time, text
+from meshnode.control.primary import NOT_PRIMARY, place_of
 from meshnode.control.servers import ServerInfo
 from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler, parse_status
 from meshnode.control.token_bucket import TokenBucket
@@ -35,12 +36,14 @@ from meshnode.runtime.rpc_server import PeerInfo
 __all__ = ["ServerCalls", "ServerEndpoints", "text_field"]
 
 _log = logging.getLogger("meshnode.agent")
+#: Field of a body: a secondary datacenter takes us for the primary.
+_FOR_PRIMARY: Final = "ForPrimary"
 #: Servers tried before giving up on a call that was not executed.
 MAX_SERVERS_TRIED: Final = 3
 
 
 class ServerEndpoints:
-    """What this server does on each RPC. ``fire`` sends a user event to the LAN pool."""
+    """What this server does on each RPC. ``fire`` sends a user event to the LAN pool; ``primary`` is a datacenter."""
 
     def __init__(
         self,
@@ -53,10 +56,12 @@ class ServerEndpoints:
         rights: Callable[[str], Authorizer],
         stats: Callable[[], Awaitable[dict[str, Any]]],
         wan: Pool | None,
+        primary: str = "",
     ) -> None:
         self._view = view
         self._fire = fire
         self._datacenter = datacenter
+        self._primary = primary or datacenter
         self._gateway = gateway
         self._calls = calls
         self._rights = rights
@@ -83,26 +88,42 @@ class ServerEndpoints:
 
     def begin(self, method: str, body: Body) -> Begun | None:
         """See :meth:`StateGateway.begin`."""
-        if body.get("Datacenter", "") not in ("", self._datacenter):
+        if self.place_of(method, body.get("Datacenter", "")) != self._datacenter:
             return None
         return self._gateway.begin(method, body)
+
+    def place_of(self, method: str, wanted: str) -> str:
+        """The datacenter that answers when ``wanted`` (empty: ours) was asked for."""
+        return place_of(method, wanted, self._datacenter, self._primary)
 
     async def call(self, method: str, body: Any) -> Any:
         """Answer a call; raises :class:`RpcError` with the text for the caller."""
         try:
             if method in self._gateway:
-                wanted = text(body, "Datacenter")
-                if wanted not in ("", self._datacenter):
-                    return await self._calls.call(
-                        method, body, wanted, repeatable=False, wait=block_time(body)
-                    )
-                return await self._gateway.call(method, body)
+                return await self._carried_out(method, body)
             answer = self._methods.find(method)(body)
             return await answer if inspect.isawaitable(answer) else answer
         except RpcError:
             raise
         except MeshError as error:
             raise RpcError(str(error)) from None
+
+    async def _carried_out(self, method: str, body: Body) -> Any:
+        wanted = text(body, "Datacenter")
+        place = self.place_of(method, wanted)
+        if place == self._datacenter:
+            return await self._gateway.call(method, body)
+        if body.get(_FOR_PRIMARY):
+            # Two that name each other would pass it to and fro.
+            raise RpcError(f"{NOT_PRIMARY}: {self._datacenter} has primary_datacenter {place}")
+        ours = {_FOR_PRIMARY: True} if wanted in ("", self._datacenter) else {}
+        return await self._calls.call(
+            method,
+            {**body, "Datacenter": place, **ours},
+            place,
+            repeatable=self._gateway.is_read(method),
+            wait=block_time(body),
+        )
 
     def _list_datacenters(self, body: Any) -> list[str]:
         """The datacenters that the WAN pool knows, ours first, the others by their distance."""
@@ -113,14 +134,20 @@ class ServerEndpoints:
         del body
         return datacenter_coordinates(self._wan, self._datacenter)
 
-    def _fire_event(self, body: Any) -> dict[str, str]:
+    async def _fire_event(self, body: Any) -> Any:
         name, payload = text_field(body, "Name"), bytes_field(body, "Payload")
         if not name:
             raise RpcError("Must provide event name")
-        require(self._rights(text_field(body, "Token")), Resource.EVENT, name, Access.WRITE)
         wanted = text_field(body, "Datacenter")
         if wanted and wanted != self._datacenter:
-            raise RpcError(f"No path to datacenter {wanted}")
+            passed = {
+                "Datacenter": wanted,
+                "Name": name,
+                "Payload": payload,
+                "Token": text_field(body, "Token"),
+            }
+            return await self._calls.call("Internal.EventFire", passed, wanted, repeatable=False)
+        require(self._rights(text_field(body, "Token")), Resource.EVENT, name, Access.WRITE)
         self._fire(EVENT_PREFIX + name, payload)
         return {"Datacenter": self._datacenter}
 
@@ -184,7 +211,7 @@ class ServerCalls:
                 answer = await self._client.call(
                     server.rpc, method, body, timeout=self._timeout * 2 + wait, datacenter=wanted
                 )
-                return parse_status(method, answer) if method in STATUS_METHODS else from_wire(answer)
+                return parse_status(method, answer) if method in STATUS_METHODS else _answer(answer)
             except RpcError as error:
                 if str(error) != NO_LEADER:
                     raise ServerCallError(str(error)) from None
@@ -197,6 +224,13 @@ class ServerCalls:
                 if not (repeatable or isinstance(error, not_executed)):
                     break
         raise ServerCallError("; ".join(dict.fromkeys(failures)))
+
+
+def _answer(reply: Any) -> Any:
+    answer = from_wire(reply)
+    if isinstance(answer, dict):
+        answer.pop("FromMemory", None)  # it was that server's memory, which nobody here watches
+    return answer
 
 
 def text_field(body: Any, name: str) -> str:

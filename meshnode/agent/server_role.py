@@ -22,6 +22,7 @@ from meshnode.agent.log_owner import OwnerMemory
 from meshnode.agent.operator_role import OperatorRole
 from meshnode.agent.pool import Pool
 from meshnode.agent.query_execution import QueryExecution
+from meshnode.agent.secondary_role import SecondaryRole
 from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
 from meshnode.agent.state_gateway import LeaderMethod, StateGateway
 from meshnode.agent.state_owner import LOG_TAG, StateOwner
@@ -29,6 +30,7 @@ from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.config_entries.parse import parse_entry
+from meshnode.connect.secondary import datacenter_node
 from meshnode.connect.settings import parse_ca_settings
 from meshnode.control.endpoints.acl import bootstrap_methods
 from meshnode.control.endpoints.intention import intention_methods
@@ -70,6 +72,7 @@ class ServerRole:
         metrics: Metrics,
         fire: Callable[[str, bytes], None],
         acl_settings: Callable[[], AclSettings],
+        replication_token: Callable[[], str],
         halt: Callable[[str], None],
         rng: random.Random,
     ) -> None:
@@ -99,6 +102,7 @@ class ServerRole:
             config, node_id, owner=self.owner, lan=lan, wan=wan, client=client, metrics=metrics
         )
         self.connect = self._connect_ca()
+        self._secondary = self._secondary_role(replication_token)
         self.owner.on_leadership = self._led
         self.gateway = self._make_gateway(client)
         self.endpoints = ServerEndpoints(
@@ -110,6 +114,7 @@ class ServerRole:
             rights=self._rights,
             stats=self.operator.stats,
             wan=wan,
+            primary=identity.primary_datacenter,
         )
         self._rpc = RpcServer(self.endpoints.handle, tls=tls, metrics=metrics)
         self._bind = Address(config.addresses.bind, config.ports.server)
@@ -176,13 +181,16 @@ class ServerRole:
         await cancel_and_wait(*filter(None, (self._following,)))
         await self.leader.stop()
         await self.connect.stop()
+        if self._secondary is not None:
+            await self._secondary.stop()
         await self.operator.stop()
         await self._rpc.stop(timeout)
         await self.owner.stop()
 
     def read_now(self, query: ReadServer) -> Mapping[str, Any] | None:
         """The reply to a read that memory can answer at once."""
-        if query.datacenter and query.datacenter != self._config.identity.datacenter:
+        own = self._config.identity.datacenter
+        if self.endpoints.place_of(query.method, query.datacenter) != own:
             return None
         return self.gateway.read_now(query.method, query.body, query.token)
 
@@ -231,6 +239,8 @@ class ServerRole:
     def _applied(self, touched: frozenset[WatchKey]) -> None:
         self.leader.applied(touched)
         self.connect.applied(touched)
+        if self._secondary is not None:
+            self._secondary.applied(touched)
         if EVERYTHING in touched and self.on_restored is not None:
             self.on_restored()
 
@@ -254,6 +264,8 @@ class ServerRole:
     def _led(self, epoch: int) -> None:
         self.leader.lead(epoch)
         self.connect.lead(epoch)
+        if self._secondary is not None:
+            self._secondary.lead(epoch)
         self.operator.lead(epoch)
 
     # Methods
@@ -282,16 +294,39 @@ class ServerRole:
             lambda: reset_index(path), has_master=lambda: bool(self.acl_settings().master_token)
         )
 
+    def _secondary_role(self, token: Callable[[], str]) -> SecondaryRole | None:
+        identity = self._config.identity
+        if identity.primary_datacenter == identity.datacenter:
+            return None
+        return SecondaryRole(
+            lambda: self.owner.state,
+            self._calls,
+            datacenter=identity.datacenter,
+            primary=identity.primary_datacenter,
+            token=token,
+            connect=self._config.connect.enabled,
+            wall=time.time,
+            alive=self._up,
+            rng=self._rng,
+        )
+
+    def _up(self) -> frozenset[str]:
+        """Nodes that are up, and secondary datacenters that can be reached: a rotation waits for them."""
+        nodes = {m.name.lower() for m in self._lan.members if m.status is MemberStatus.ALIVE}
+        others = self._wan.servers if self._wan is not None else ()
+        return frozenset(nodes | {datacenter_node(server.datacenter) for server in others if server.alive})
+
     def _connect_ca(self) -> ConnectCa:
-        config, lan = self._config.connect, self._lan
+        config, identity = self._config.connect, self._config.identity
         return ConnectCa(
             lambda: self.owner.state,
             parse_ca_settings(config.ca_provider, config.ca_config) if config.enabled else None,
-            datacenter=self._config.identity.datacenter,
-            alive=lambda: {m.name.lower() for m in lan.members if m.status is MemberStatus.ALIVE},
+            datacenter=identity.datacenter,
+            alive=self._up,
             wall=time.time,
             entropy=secrets.token_bytes,
             new_id=lambda: str(uuid.uuid4()),
+            secondary=identity.primary_datacenter != identity.datacenter,
         )
 
     def _leader_methods(self) -> dict[str, LeaderMethod]:

@@ -120,6 +120,10 @@ class StateGateway:
     def __contains__(self, name: object) -> bool:
         return name in self._methods or name in self._leader_methods
 
+    def is_read(self, name: str) -> bool:
+        """Whether that method may be called twice: it changes nothing."""
+        return isinstance(self._methods.get(name), ReadMethod)
+
     def read_now(self, name: str, body: Body, token: str) -> Mapping[str, Any] | None:
         """The reply to a read if it can be told from memory at once; raises what :meth:`call` raises."""
         method, state = self._methods.get(name), self._holder.state

@@ -17,7 +17,7 @@ from meshnode.control.method import Body, octets
 from meshnode.control.restoring import CHUNK_BYTES
 from meshnode.control.snapshot_archive import SnapshotMeta, parse_archive, serialize_archive
 from meshnode.rpc.method import RpcError
-from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.cluster_state import ClusterState, held
 
 __all__ = ["StateSnapshots"]
 
@@ -33,7 +33,7 @@ class StateSnapshots:
     async def save(self, body: Body, token: str) -> dict[str, Any]:
         """The archive as ``Archive``, and the index that it shows; needs the right to write ACLs, as in Consul."""
         del body
-        state = self._held()
+        state = held(self._state())
         require(state.authorizer(token), Resource.ACL, "", Access.WRITE)
         machine = state.machine
         index, epoch, chunks = machine.last_index, machine.epoch, machine.snapshot()
@@ -42,7 +42,7 @@ class StateSnapshots:
 
     async def restore(self, body: Body, token: str) -> dict[str, Any]:
         """Replace the whole state by that of ``Archive``: all of it or nothing."""
-        state = self._held()
+        state = held(self._state())
         require(state.authorizer(token), Resource.ACL, "", Access.WRITE)
         try:
             data = await asyncio.to_thread(_unpack, octets(body, "Archive"))
@@ -63,12 +63,6 @@ class StateSnapshots:
         _log.info("the state was replaced by that of a snapshot of %d bytes", len(data))
         await state.snapshot()
         return state.facts(state.machine.last_index)
-
-    def _held(self) -> ClusterState:
-        state = self._state()
-        if state is None:
-            raise RpcError("this server has no copy of the state")
-        return state
 
 
 async def _drop(state: ClusterState, restore_id: str, epoch: int) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from meshnode.agent.config.model import Acls, AgentConfig
 from meshnode.base.errors import MeshError
+from meshnode.runtime.private_file import write_private
 
 __all__ = ["TOKEN_NAMES", "AgentTokens", "agent_tokens"]
 
@@ -91,14 +91,8 @@ class AgentTokens:
         return {kind: value for kind, value in kept.items() if kind in TOKEN_NAMES.values()}
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        temporary = self._path.with_suffix(".tmp")
-        with open(os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
-            json.dump(self._set, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        if self._path is not None:
+            write_private(self._path, json.dumps(self._set).encode())
 
 
 def _configured(acls: Acls) -> dict[str, str]:
@@ -106,6 +100,7 @@ def _configured(acls: Acls) -> dict[str, str]:
         "default": acls.default_token,
         "agent": acls.agent_token,
         "agent_master": acls.agent_master_token,
+        "replication": acls.replication_token,
     }
 
 

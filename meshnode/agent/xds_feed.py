@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
+from meshnode.agent.xds_gateways import ingress_state, terminating_state
+from meshnode.agent.xds_round import RefusedError, Round
+from meshnode.agent.xds_sidecar import sidecar_state
 from meshnode.agent.xds_sources import Question, Source, Sources
-from meshnode.base.errors import MeshError, RemoteProtocolError
-from meshnode.base.spiffe import ServiceId, parse_spiffe_id
-from meshnode.client.catalog import instances_of_query, instances_of_service
-from meshnode.control.endpoints.intention_fields import intention_of
-from meshnode.http.errors import HttpError
-from meshnode.intentions.decide import DefaultDecision
-from meshnode.intentions.model import Intention
-from meshnode.proxy.balance import Instance
-from meshnode.proxy.config import DestinationType, ProxyConfig, Upstream
-from meshnode.proxy.definition import parse_service
+from meshnode.base.errors import ConfigError, MeshError
+from meshnode.catalog.model import INGRESS_GATEWAY, TERMINATING_GATEWAY
+from meshnode.proxy.definition import KIND
 from meshnode.xds.compile import Snapshot, compile_snapshot
-from meshnode.xds.state import ProxyState
+from meshnode.xds.state import State
 
 __all__ = ["ProxyFeed"]
 
 _log: Final = logging.getLogger("meshnode.xds")
-#: Statuses with which the API refuses a token.
-FORBIDDEN: Final = frozenset({401, 403})
+_NOBODY: Final[Mapping[str, Any]] = {}
+_Reader: TypeAlias = Callable[[Round, str, Mapping[str, Any]], State | None]
+#: By the kind of a registration.
+_READERS: Final[Mapping[str, _Reader]] = {
+    KIND: sidecar_state,
+    INGRESS_GATEWAY: ingress_state,
+    TERMINATING_GATEWAY: terminating_state,
+}
 
 
 class ProxyFeed:
@@ -43,7 +45,8 @@ class ProxyFeed:
         #: Why the latest state couldn't be made into a snapshot; the one before stays.
         self.problem = ""
         self._held: dict[Question, Source] = {}
-        self._last: ProxyState | None = None
+        self.kind = ""
+        self._last: State | None = None
         self._scheduled: asyncio.Handle | None = None
         self._own = self._hold(f"/v1/agent/service/{quote(proxy_id, safe='')}")
 
@@ -77,6 +80,8 @@ class ProxyFeed:
             if state is not None and state != self._last:
                 self.snapshot, self._last = compile_snapshot(state), state
             self.problem = ""
+        except RefusedError as error:
+            self.refusal = error
         except MeshError as error:
             if str(error) != self.problem:
                 self.problem = str(error)
@@ -85,108 +90,36 @@ class ProxyFeed:
             for each in [*self.listeners]:
                 each()
 
-    def _state(self) -> ProxyState | None:
+    def _state(self) -> State | None:
         """Everything at this moment; ``None`` while something was never told."""
-        if not self._is_known(self._own):
+        round_ = Round(self._hold)
+        body = self._registration(round_)
+        if body is None:
             return None
-        config = parse_service(self._own.value)
-        self.service = config.service
-        name = quote(config.service, safe="")
-        leaf = self._hold(f"/v1/agent/connect/ca/leaf/{name}")
-        roots = self._hold("/v1/agent/connect/ca/roots")
-        match = self._hold("/v1/connect/intentions/match", (("by", "destination"), ("name", config.service)))
-        default = self._hold(
-            "/v1/connect/intentions/explain", (("source", config.service), ("destination", config.service))
-        )
-        upstreams = {one.name: self._upstream(one) for one in config.upstreams}
-        needed = [leaf, roots, match, default, *upstreams.values()]
-        self._let_go([self._own, *needed])
-        told = [self._is_known(each) for each in needed]
-        if not all(told):
-            return None
-        identity = _identity(leaf.value)
-        return ProxyState(
-            proxy_id=self.proxy_id,
-            config=config,
-            trust_domain=identity.trust_domain,
-            datacenter=identity.datacenter,
-            certificate_pem=_text(leaf.value, "CertPEM"),
-            key_pem=_text(leaf.value, "PrivateKeyPEM"),
-            roots_pem="".join(_text(row, "RootCert").rstrip() + "\n" for row in _rows(roots.value, "Roots")),
-            intentions=_intentions(match.value, config.service),
-            default=_default(default.value),
-            instances=_instances(config, upstreams, identity),
-        )
+        state = _READERS[self.kind](round_, self.proxy_id, body)
+        if round_.complete:
+            self._let_go(round_.asked)
+        return state
 
-    def _upstream(self, one: Upstream) -> Source:
-        query = (("dc", one.datacenter),) if one.datacenter else ()
-        name = quote(one.destination, safe="")
-        if one.destination_type is DestinationType.PREPARED_QUERY:
-            return self._hold(f"/v1/query/{name}/execute", (*query, ("connect", "true")), blocks=False)
-        return self._hold(f"/v1/health/connect/{name}", query)
-
-    def _let_go(self, needed: Sequence[Source]) -> None:
-        kept = {source.question for source in needed}
-        for question in [each for each in self._held if each not in kept]:
-            del self._held[question]
-            self._sources.release(question, self._wake)
-
-    def _is_known(self, source: Source) -> bool:
-        """Whether it was told; a refusal of the token ends the feed, for what this token may not know any more."""
-        if isinstance(source.error, HttpError) and source.error.status in FORBIDDEN:
-            self.refusal = MeshError(f"{source.question.path}: {source.error}")
-        elif source is self._own and isinstance(source.error, HttpError) and source.error.status == 404:
-            self.refusal = MeshError(
+    def _registration(self, round_: Round) -> Mapping[str, Any] | None:
+        body = round_.get(self._own.question.path, instead={404: _NOBODY})
+        if body is _NOBODY:
+            raise RefusedError(
                 f"this agent has no proxy {self.proxy_id}: register it, or connect to the agent that has it"
             )
-        return source.known
-
-
-def _identity(leaf: Any) -> ServiceId:
-    found = parse_spiffe_id(_text(leaf, "ServiceURI"))
-    if not isinstance(found, ServiceId):
-        raise RemoteProtocolError("the leaf is not of a service")
-    return found
-
-
-def _intentions(answer: Any, service: str) -> tuple[Intention, ...]:
-    """The answer has them by name."""
-    rows = answer.get(service) if isinstance(answer, Mapping) else None
-    return tuple(intention_of(row, str(row.get("ID", "")), 0.0) for row in rows or [])
-
-
-def _default(answer: Any) -> DefaultDecision:
-    found = answer.get("Default") if isinstance(answer, Mapping) else None
-    if not isinstance(found, Mapping) or not isinstance(found.get("Allowed"), bool):
-        raise RemoteProtocolError("the servers don't say what holds where no intention fits")
-    return DefaultDecision(found["Allowed"], str(found.get("Reason", "")))
-
-
-def _instances(
-    config: ProxyConfig, upstreams: Mapping[str, Source], identity: ServiceId
-) -> dict[str, tuple[Instance, ...]]:
-    found = {}
-    for one in config.upstreams:
-        where = one.datacenter or identity.datacenter
-        answer = upstreams[one.name].value
-        if one.destination_type is DestinationType.PREPARED_QUERY:
-            found[one.name] = instances_of_query(answer, trust_domain=identity.trust_domain, datacenter=where)
-        else:
-            found[one.name] = instances_of_service(
-                answer, one.destination, trust_domain=identity.trust_domain, datacenter=where
+        if not isinstance(body, Mapping):
+            return None
+        self.kind = str(body.get("Kind") or "")
+        if self.kind not in _READERS:
+            raise ConfigError(
+                f"{self.proxy_id} is no proxy: its kind is {self.kind!r:.60}, not one of {', '.join(_READERS)}"
             )
-    return found
+        proxy = body.get("Proxy")
+        named = proxy.get("DestinationServiceName") if isinstance(proxy, Mapping) else ""
+        self.service = str((named if self.kind == KIND else body.get("Service")) or "")
+        return body
 
-
-def _rows(answer: Any, name: str) -> list[Any]:
-    rows = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(rows, list) or not rows:
-        raise RemoteProtocolError(f"the answer has no {name}")
-    return rows
-
-
-def _text(answer: Any, name: str) -> str:
-    value = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(value, str) or not value:
-        raise RemoteProtocolError(f"the answer has no {name}")
-    return value
+    def _let_go(self, needed: set[Question]) -> None:
+        for question in [each for each in self._held if each not in needed]:
+            del self._held[question]
+            self._sources.release(question, self._wake)

@@ -1,4 +1,4 @@
-"""What every package may use: errors, addresses. Imports nothing of ours and does no I/O.
+"""What every package may use: errors, addresses, certificates of others. Imports nothing of ours and does no I/O.
 
 In: plain values. Out: frozen value objects and the error root :class:`~meshnode.base.errors.MeshError`.
 """

@@ -15,12 +15,14 @@ __all__ = [
     "ANY",
     "CONNECT_PROXY",
     "CRITICAL",
+    "INGRESS_GATEWAY",
     "MAINTENANCE",
     "NODE_MAINTENANCE",
     "PASSING",
     "SERF_CHECK_ID",
     "SERVICE_MAINTENANCE_PREFIX",
     "STATES",
+    "TERMINATING_GATEWAY",
     "WARNING",
     "Check",
     "CheckDefinition",
@@ -50,6 +52,9 @@ SERVICE_MAINTENANCE_PREFIX: Final = "_service_maintenance"
 
 #: ``kind`` of a service that is a proxy for another one; empty for a typical service.
 CONNECT_PROXY: Final = "connect-proxy"
+#: ``kind`` of a gateway: from clients outside into the mesh, and from the mesh to services outside. Consul 1.8.
+INGRESS_GATEWAY: Final = "ingress-gateway"
+TERMINATING_GATEWAY: Final = "terminating-gateway"
 
 
 @dataclass(frozen=True, slots=True)

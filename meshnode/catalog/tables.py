@@ -19,7 +19,7 @@ from typing import Any, Final
 from sortedcontainers import SortedList  # type: ignore[import-untyped]
 
 from meshnode.catalog.coordinates import Coordinates
-from meshnode.catalog.model import ANY, STATES, Check, Node, Service
+from meshnode.catalog.model import ANY, STATES, TERMINATING_GATEWAY, Check, Node, Service
 
 __all__ = ["NodeRow", "RowKey", "Tables", "WatchKey"]
 
@@ -27,6 +27,7 @@ __all__ = ["NodeRow", "RowKey", "Tables", "WatchKey"]
 WatchKey = tuple[str, ...]
 #: (node, service id) or (node, check id), both lower case.
 RowKey = tuple[str, str]
+_GATEWAYS: Final[WatchKey] = ("gateways",)
 
 
 class NodeRow:
@@ -51,6 +52,8 @@ class Tables:
         self.node_ids: Final[dict[str, str]] = {}
         self.by_name: Final[dict[str, dict[RowKey, Service]]] = {}
         self.by_connect: Final[dict[str, dict[RowKey, Service]]] = {}
+        #: The instances of terminating gateways.
+        self.gateways: Final[set[RowKey]] = set()
         self.by_state: Final[dict[str, dict[RowKey, Check]]] = {state: {} for state in STATES}
         self.coordinates: Final = Coordinates()
         self.nodes_index = 0
@@ -124,12 +127,21 @@ class Tables:
         if old is not None:
             self._unlist_service(row_key, old)
         services[row_key[1]] = service
+        if service.kind == TERMINATING_GATEWAY:
+            self.gateways.add(row_key)
+        self._note_name(service.name.lower())
         self.by_name.setdefault(service.name.lower(), {})[row_key] = service
         if connect := service.connect_name.lower():
             self.by_connect.setdefault(connect, {})[row_key] = service
         return old
 
+    def _note_name(self, name: str) -> None:
+        """A gateway may lead to every name that there is: those who look for gateways want to know of each."""
+        if self.gateways and name not in self.by_name:
+            self.touched.add(_GATEWAYS)
+
     def _unlist_service(self, row_key: RowKey, service: Service) -> None:
+        self.gateways.discard(row_key)
         for table, name in (
             (self.by_name, service.name.lower()),
             (self.by_connect, service.connect_name.lower()),
@@ -138,6 +150,7 @@ class Tables:
                 instances.pop(row_key, None)
                 if not instances:
                     del table[name]
+                    self._note_name(name)
 
     def _touch_service(self, index: int, node_key: str, service: Service) -> None:
         self.services_index = index
@@ -152,6 +165,8 @@ class Tables:
         else:
             self.name_index.pop(name, None)
         self.touched.add(("service", name))
+        if service.kind == TERMINATING_GATEWAY:
+            self.touched.add(_GATEWAYS)
         if connect:
             if connect in self.by_connect:
                 self.connect_index[connect] = index

@@ -9,7 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from meshnode.catalog.model import CONNECT_PROXY, STATES, Check, Node, Service
+from meshnode.catalog.model import (
+    CONNECT_PROXY,
+    INGRESS_GATEWAY,
+    STATES,
+    TERMINATING_GATEWAY,
+    Check,
+    Node,
+    Service,
+)
 
 __all__ = [
     "MAX_META_KEY_CHARS",
@@ -37,6 +45,12 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 #: An SRV weight has 16 bits.
 MAX_WEIGHT: Final = 65535
 
+_GATEWAYS: Final = (INGRESS_GATEWAY, TERMINATING_GATEWAY)
+_NO_KINDS: Final = {
+    "mesh-gateway": "sidecars reach other datacenters directly here, so there is nothing for it to do",
+    "api-gateway": f"it is of Consul 1.15, after this API: use an {INGRESS_GATEWAY}",
+}
+
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: An address that a client can't connect to.
@@ -58,8 +72,8 @@ def service_fault(service: Service, node: str) -> str:
     """A service without a name, a proxy without destination or port, weights or metadata past their bounds."""
     if not service.name:
         return "Must provide service name with ID"
-    if service.kind not in {"", CONNECT_PROXY}:
-        return f"Invalid service kind {_quote(service.kind)}: leave it empty or write {_quote(CONNECT_PROXY)}"
+    if fault := _kind_fault(service):
+        return fault
     if service.kind == CONNECT_PROXY:
         if not service.proxy_destination.strip():
             return "ProxyDestination must be non-empty for Connect proxy services"
@@ -81,6 +95,20 @@ def service_fault(service: Service, node: str) -> str:
         return f"DNS Weight must be between 0 and {MAX_WEIGHT}"
     if fault := meta_fault(service.meta):
         return f"Invalid Service Meta for node {node} and serviceID {service.id}: {fault}"
+    return ""
+
+
+def _kind_fault(service: Service) -> str:
+    """A kind that there isn't, or a gateway that stands for something."""
+    if reason := _NO_KINDS.get(service.kind):
+        return f"Invalid service kind {_quote(service.kind)}: {reason}"
+    if service.kind not in {"", CONNECT_PROXY, *_GATEWAYS}:
+        known = ", ".join(map(_quote, (CONNECT_PROXY, *_GATEWAYS)))
+        return f"Invalid service kind {_quote(service.kind)}: leave it empty or write one of {known}"
+    if service.kind in _GATEWAYS and (service.proxy_destination or service.native):
+        return f"A {service.kind} cannot be a proxy of one service, or Connect Native: leave both out"
+    if service.kind == TERMINATING_GATEWAY and not service.port:
+        return "Port must be non-zero for a terminating-gateway"
     return ""
 
 

@@ -9,19 +9,23 @@ import importlib.util
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import FlagSet
-from meshnode.cli.api import ApiClient
+from meshnode.catalog.model import INGRESS_GATEWAY
+from meshnode.cli.api import ApiClient, ApiError
 from meshnode.cli.api_flags import ClientFlags
+from meshnode.cli.connect_envoy_gateway import GatewayFlags, GatewayWish
 from meshnode.client.endpoint import parse_endpoint
 from meshnode.client.settings import path_segment
-from meshnode.proxy.config import Endpoint, ProxyConfig
-from meshnode.proxy.definition import parse_service, sidecar_ids
+from meshnode.proxy.config import Endpoint
+from meshnode.proxy.definition import one_sidecar, parse_service
+from meshnode.runtime.unnamed_file import unnamed_file
+from meshnode.xds.settings import EnvoySettings, own_config, parse_envoy_settings
 
 __all__ = ["find_envoy", "run"]
 
@@ -61,23 +65,32 @@ def run(args: list[str]) -> int:
     )
     binary = flags.string("envoy-binary", "Path of Envoy. Without it, it is looked for.", placeholder="path")
     world = flags.boolean("sotw", "Speak the older protocol, which sends all of a kind at each change.")
+    gateway_flags = GatewayFlags(flags)
     client_flags = ClientFlags(flags)
     parsed = flags.parse(own)
     parsed.reject_positionals()
     settings = client_flags.settings(parsed)
     client = client_flags.client(parsed, "Error preparing Envoy")
-    wanted = _wanted(client, parsed[proxy_id], parsed[sidecar_for])
-    config = _registration(client, wanted)
+    gateway = gateway_flags.wish(parsed, parsed[proxy_id], parsed[sidecar_for])
+    if gateway is None:
+        wanted = _wanted(client, parsed[proxy_id], parsed[sidecar_for])
+    else:
+        wanted = gateway.proxy_id
+        gateway.enroll(client)
+    found = _registration(client, wanted, gateway)
     agent, tls = _agent(client, parsed[grpc] or os.environ.get(_GRPC_ADDRESS, ""), settings.address)
     document = _document(
         proxy_id=wanted,
-        service=config.service,
+        service=found.service,
         agent=agent,
         admin=_admin(parsed[admin]),
         token=settings.token,
         ca_pem=_ca(settings.ca_file) if tls else "",
         server_name=settings.tls_server_name if tls else "",
         delta=not parsed[world],
+        ready=found.ready,
+        prometheus=found.settings.prometheus,
+        stats=found.settings.stats,
     )
     if parsed[only]:
         print(json.dumps(document, indent=2))
@@ -116,28 +129,44 @@ def _wanted(client: ApiClient, proxy_id: str, sidecar_for: str) -> str:
         raise ConfigError(
             "No proxy ID specified. Name the service with -sidecar-for, or a proxy with -proxy-id"
         )
-    services = client.get_json("/v1/agent/services")
-    found = sidecar_ids(services, service)
-    if not found:
-        raise ConfigError(
-            f"No sidecar proxy registered for {service}\n"
-            f'    Put "connect": {{"sidecar_service": {{}}}} into the definition of {service} and reload the agent, '
-            "or name a proxy with -proxy-id"
-            + ("" if service in services else f"; this agent has no service with the ID {service}")
-        )
-    if len(found) > 1:
-        raise ConfigError(
-            f"More than one sidecar proxy registered for {service}.\n"
-            f"    Start Envoy with -proxy-id and one of the following IDs: {', '.join(found)}"
-        )
-    return found[0]
+    return one_sidecar(client.get_json("/v1/agent/services"), service, starting="Envoy")
 
 
-def _registration(client: ApiClient, proxy_id: str) -> ProxyConfig:
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """``ready``: where an ingress gateway says that it runs, since it may have no listener of its own yet."""
+
+    service: str
+    settings: EnvoySettings
+    ready: Endpoint | None = None
+
+
+def _registration(client: ApiClient, proxy_id: str, gateway: GatewayWish | None) -> _Registered:
     found = client.get_json(f"/v1/agent/service/{path_segment(proxy_id)}")
     if not isinstance(found, Mapping):
         raise ConfigError("what answers is no agent: the service is not an object")
-    return parse_service(found)
+    settings = parse_envoy_settings(own_config(found), _shared_config(client))
+    if gateway is None:
+        return _Registered(parse_service(found).service, settings)
+    if found.get("Kind") != gateway.kind:
+        raise ConfigError(
+            f"{proxy_id} is of the kind {found.get('Kind', '')!r:.40}, not {gateway.kind}: register it as one, "
+            "or let -register do it under another -service"
+        )
+    ready = None
+    if gateway.kind == INGRESS_GATEWAY and found.get("Port"):
+        ready = Endpoint(str(found.get("Address") or "0.0.0.0"), int(found["Port"]))
+    return _Registered(str(found.get("Service") or proxy_id), settings, ready)
+
+
+def _shared_config(client: ApiClient) -> Mapping[str, Any]:
+    """``Config`` of ``proxy-defaults``; agents of other makes may not have any."""
+    try:
+        rows = client.get_json("/v1/config/proxy-defaults")
+    except ApiError:
+        return {}
+    configs = [row.get("Config") for row in rows or () if isinstance(row, Mapping)]
+    return next((config for config in configs if isinstance(config, Mapping)), {})
 
 
 # Where things are
@@ -226,7 +255,7 @@ def find_envoy(named: str, environ: Mapping[str, str]) -> str:
 
 def _become(binary: str, document: Mapping[str, Any], rest: Sequence[str]) -> None:
     """Replace this process with Envoy; it reads the bootstrap from a descriptor that it inherits."""
-    descriptor = _unnamed(json.dumps(document).encode())
+    descriptor = unnamed_file(json.dumps(document).encode())
     os.set_inheritable(descriptor, True)
     arguments = [binary, "--config-path", f"/dev/fd/{descriptor}", *rest]
     if "--disable-hot-restart" not in rest and "--base-id" not in rest:
@@ -236,16 +265,3 @@ def _become(binary: str, document: Mapping[str, Any], rest: Sequence[str]) -> No
         os.execv(binary, arguments)
     except OSError as error:
         raise MeshError(f"{binary} can't be started: {error.strerror}") from None
-
-
-def _unnamed(content: bytes) -> int:
-    """A file that only this process has, to be read from its beginning."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("bootstrap")
-    else:
-        descriptor, path = tempfile.mkstemp()
-        os.unlink(path)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

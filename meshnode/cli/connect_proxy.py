@@ -16,7 +16,6 @@ from typing import Final
 from meshnode.base.errors import MeshError
 from meshnode.base.goflags import HelpRequested
 from meshnode.cli.connect_proxy_agent import (
-    Reporter,
     datacenter_of,
     follow_managed,
     follow_service,
@@ -31,6 +30,7 @@ from meshnode.cli.connect_proxy_engine import (
 from meshnode.cli.connect_proxy_plan import Mode, Plan, ProxyFlags
 from meshnode.cli.connect_proxy_register import Registration
 from meshnode.client.agent import AgentClient
+from meshnode.client.reporter import Reporter
 from meshnode.proxy.config import ProxyConfig
 from meshnode.runtime.proxy.process import DRAIN_TIMEOUT, Engine, ProxyProcess
 from meshnode.runtime.tasks import cancel_and_wait, spawn

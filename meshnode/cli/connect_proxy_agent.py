@@ -1,4 +1,4 @@
-"""What ``connect proxy`` asks the agent: which proxy it is, its configuration; and what it tells it.
+"""What ``connect proxy`` asks the agent: which proxy it is, and its configuration.
 
 While the agent is away it waits, with a log line for each new reason.
 """
@@ -6,25 +6,21 @@ While the agent is away it waits, with a log line for each new reason.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from meshnode.base.errors import ConfigError, MeshError, RemoteProtocolError
+from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.base.spiffe import ServiceId, parse_spiffe_id
+from meshnode.cli.connect_proxy_protocol import with_protocol
 from meshnode.client.agent import AgentClient
 from meshnode.client.answer import AgentUnreachable, ApiError
 from meshnode.client.settings import path_segment
 from meshnode.proxy.config import ProxyConfig
-from meshnode.proxy.definition import parse_managed, parse_service, sidecar_ids
-from meshnode.proxy.report import substance
+from meshnode.proxy.definition import one_sidecar, parse_managed, parse_service
 
 __all__ = [
-    "MAX_REPORT_BYTES",
-    "Reporter",
     "answered",
     "datacenter_of",
     "follow_managed",
@@ -35,15 +31,6 @@ __all__ = [
 #: Seconds between two questions to an agent that is away; doubled up to the second.
 FIRST_PAUSE: Final = 0.5
 MAX_PAUSE: Final = 10.0
-#: Seconds between two looks at what there is to report; between two reports when nothing happened.
-REPORT_INTERVAL: Final = 1.0
-QUIET_INTERVAL: Final = 5.0
-#: Body that an agent takes (8 MiB), and some room.
-MAX_REPORT_BYTES: Final = 6 * 1024 * 1024
-#: Bytes of a report that are worth a second of silence after it, and the longest one: the agent forgets after 15.
-BYTES_A_SECOND: Final = 256 * 1024
-MAX_SILENCE: Final = 8.0
-NOT_FOUND: Final = 404
 
 _log: Final = logging.getLogger("meshnode.proxy")
 
@@ -71,22 +58,7 @@ async def answered(
 async def sidecar_of(client: AgentClient, service_id: str) -> str:
     """Id of the one proxy of ``service_id`` on the agent; raises :class:`ConfigError` for none and for several."""
     services = await answered(lambda: client.get_json("/v1/agent/services"), "the agent's services")
-    if not isinstance(services, Mapping):
-        raise ConfigError("what answers is no agent: /v1/agent/services is not an object")
-    found = sidecar_ids(services, service_id)
-    if not found:
-        raise ConfigError(
-            f"No sidecar proxy registered for {service_id}\n"
-            f'    Put "connect": {{"sidecar_service": {{}}}} into the definition of {service_id} and reload the agent, '
-            "or name a proxy with -proxy-id"
-            + ("" if service_id in services else f"; this agent has no service with the ID {service_id}")
-        )
-    if len(found) > 1:
-        raise ConfigError(
-            f"More than one sidecar proxy registered for {service_id}.\n"
-            f"    Start proxy with -proxy-id and one of the following IDs: {', '.join(found)}"
-        )
-    return found[0]
+    return one_sidecar(services, service_id, starting="proxy")
 
 
 async def datacenter_of(client: AgentClient, service: str) -> str:
@@ -105,17 +77,20 @@ async def datacenter_of(client: AgentClient, service: str) -> str:
 
 def follow_service(client: AgentClient, proxy_id: str) -> AsyncIterator[ProxyConfig]:
     """The configuration in the registration of a proxy, now and after each change."""
-    return _followed(client, f"/v1/agent/service/{path_segment(proxy_id)}", parse_service)
+    found = _followed(client, f"/v1/agent/service/{path_segment(proxy_id)}", parse_service)
+    return with_protocol(client, found)
 
 
 def follow_managed(client: AgentClient, proxy_id: str) -> AsyncIterator[ProxyConfig]:
     """The same of a proxy that the agent started."""
-    return _followed(client, f"/v1/agent/connect/proxy/{path_segment(proxy_id)}", parse_managed)
+    found = _followed(client, f"/v1/agent/connect/proxy/{path_segment(proxy_id)}", parse_managed)
+    return with_protocol(client, found)
 
 
 async def _followed(
     client: AgentClient, path: str, parse: Callable[[Mapping[str, Any]], ProxyConfig]
-) -> AsyncIterator[ProxyConfig]:
+) -> AsyncIterator[tuple[ProxyConfig, bool]]:
+    """Each configuration, and whether it says itself what the service speaks."""
     async for body in client.watch(path, by="hash"):
         try:
             if not isinstance(body, Mapping):
@@ -128,67 +103,10 @@ async def _followed(
             _log.warning(
                 "nobody is let in on port %s: there is no Proxy.LocalServicePort to lead to", body["Port"]
             )
-        yield config
+        yield config, _says_protocol(body)
 
 
-class Reporter:
-    """Tells the agent what the proxy does: each second when something happened, else every five; large reports less.
-
-    An agent that is away, or that doesn't know the route, is told again later; the proxy goes on without it.
-    """
-
-    def __init__(
-        self,
-        client: AgentClient,
-        proxy_id: str,
-        report: Callable[[], Awaitable[Mapping[str, Any]]],
-        *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self._client = client
-        self._path = f"/v1/agent/connect/report/{path_segment(proxy_id)}"
-        self._report = report
-        self._sleep = sleep
-        self._told: tuple[Any, ...] = ()
-        self._quiet = 0.0
-        self._pause = REPORT_INTERVAL
-        self._failed = ""
-
-    async def run(self) -> None:
-        """Report until cancelled."""
-        while True:
-            await self._sleep(self._pause)
-            self._quiet += self._pause
-            body = await self._report()
-            news = substance(body)
-            if body and (self._failed or news != self._told or self._quiet >= QUIET_INTERVAL):
-                await self._tell({**body, "Pid": os.getpid()})
-                self._told, self._quiet = news, 0.0
-
-    async def _tell(self, body: Mapping[str, Any]) -> None:
-        data = serialized(body)
-        try:
-            (await self._client.call("PUT", self._path, (), data, timeout=10.0)).checked()
-        except MeshError as error:
-            self._pause = QUIET_INTERVAL
-            if str(error) != self._failed:
-                self._failed = str(error)
-                # That the agent is away is told by who needs it; agents of others don't know the route.
-                refused = isinstance(error, ApiError) and error.status != NOT_FOUND
-                level = logging.WARNING if refused else logging.DEBUG
-                _log.log(level, "the agent is not told what the proxy does: %s", error)
-            return
-        self._failed = ""
-        self._pause = min(MAX_SILENCE, max(REPORT_INTERVAL, len(data) / BYTES_A_SECOND))
-
-
-def serialized(body: Mapping[str, Any], most: int = MAX_REPORT_BYTES) -> bytes:
-    """``body`` as JSON of at most ``most`` bytes: the older halves of its lists are left out until it is."""
-    while True:
-        data = json.dumps(body).encode()
-        lists: Mapping[str, Sequence[Any]] = {
-            name: body.get(name, ()) for name in ("Connections", "Closed", "Refused")
-        }
-        if len(data) <= most or not any(lists.values()):
-            return data
-        body = {**body, **{name: list(rows[(len(rows) + 1) // 2 :]) for name, rows in lists.items()}}
+def _says_protocol(body: Mapping[str, Any]) -> bool:
+    places = (body, body.get("Proxy"))
+    settings = [place.get("Config") for place in places if isinstance(place, Mapping)]
+    return any(isinstance(each, Mapping) and bool(each.get("protocol")) for each in settings)

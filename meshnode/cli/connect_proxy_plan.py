@@ -86,8 +86,8 @@ class ProxyFlags:
         )
         self.upstreams = flags.strings(
             "upstream",
-            "Service to lead to, and where to listen for that: db:8181, db:127.0.0.10:8181, or geo.query:8181 for a "
-            "prepared query. Only with -service.",
+            "Service to lead to, and where to listen for that: db:8181, db:127.0.0.10:8181, db.service.dc2:8181 in "
+            "another datacenter, or geo.query:8181 for a prepared query. Only with -service.",
             placeholder="name:addr",
         )
         self.listen = flags.string(

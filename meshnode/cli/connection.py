@@ -11,8 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meshnode.base.errors import MeshError
-from meshnode.client.answer import MAX_ANSWER_BYTES, AnswerReader, MalformedAnswer
-from meshnode.client.endpoint import Endpoint, TlsFiles, tls_context, unreachable
+from meshnode.base.http_answer import AnswerReader, MalformedAnswer
+from meshnode.client.answer import MAX_ANSWER_BYTES
+from meshnode.client.endpoint import (
+    Endpoint,
+    TlsFiles,
+    broken_off,
+    not_an_agent,
+    oversized,
+    tls_context,
+    unreachable,
+)
 
 __all__ = ["Connection"]
 
@@ -83,9 +92,7 @@ class Connection:
                 piece = self._reader.pieces.pop(0)
                 total += len(piece)
                 if self._bounded and total > MAX_ANSWER_BYTES:
-                    raise MeshError(
-                        f"{self._endpoint.text} answers with more than {MAX_ANSWER_BYTES} bytes: is it an agent?"
-                    )
+                    raise oversized(self._endpoint, MAX_ANSWER_BYTES)
                 yield piece
             if self._reader.complete:
                 return
@@ -101,14 +108,11 @@ class Connection:
                 return
             if self._endpoint.secure and not self._reader.status:
                 raise self._unreachable(EOFError())
-            raise MeshError(
-                f"the agent at {self._endpoint.text} closed the connection before its answer was whole"
-            )
+            raise broken_off(self._endpoint)
         try:
             self._reader.feed(data)
         except MalformedAnswer as error:
-            hint = "" if self._endpoint.secure else ": does it speak TLS? Then write https://"
-            raise MeshError(f"what answers at {self._endpoint.text} {error}{hint}") from None
+            raise not_an_agent(self._endpoint, error) from None
 
     def _unreachable(self, error: Exception) -> MeshError:
         return unreachable(self._endpoint, error, connected=self._connected)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -15,8 +17,9 @@ from meshnode.cli.prove_keys import read_keys
 from meshnode.cli.prove_print import text_report
 from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.evidence import EXIT_CODES, Question, document, encode
+from meshnode.prove.summary import KV_KEY, encode_summary, summarise
 
-__all__ = ["EXIT_CODES", "run"]
+__all__ = ["EXIT_CODES", "port_list", "run"]
 
 DEFAULT_PORTS: Final = "8300,8301,8302,8500,10443"
 #: Words of a -canary-file, and its size.
@@ -88,6 +91,11 @@ class _Flags:
         self.json_file = flags.string(
             "json-file", "Write the verdicts as JSON to this file, too.", placeholder="file"
         )
+        self.summary_file = flags.string(
+            "summary-file",
+            f"Write a short form without secrets to this file, for the KV key {KV_KEY}.",
+            placeholder="file",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +139,24 @@ def run(args: list[str]) -> int:
         )
         digest = ""
     text = encode(content)
-    if parsed[flags.json_file]:
-        _write(parsed[flags.json_file], text)
+    _write_files(flags, parsed, text, digest)
     if parsed[flags.as_json] or parsed[flags.format] == "json":
         print(text)
     else:
         kept = f"Bundle {parsed[flags.bundle]}, SHA-256 of its MANIFEST: {digest}\n\n" if digest else ""
         print(kept + text_report(mesh.verdicts, conclusion, keys, question.nodes))
     return EXIT_CODES[conclusion.outcome]
+
+
+def _write_files(flags: _Flags, parsed: Parsed, text: str, digest: str) -> None:
+    if parsed[flags.json_file]:
+        _write(parsed[flags.json_file], text + "\n", "-json-file")
+    if parsed[flags.summary_file]:
+        kept_in = Path(parsed[flags.bundle]).name if parsed[flags.bundle] else ""
+        summary = summarise(
+            json.loads(text), judged_at=datetime.now(UTC), bundle=kept_in, manifest_sha256=digest
+        )
+        _write(parsed[flags.summary_file], encode_summary(summary).decode(), "-summary-file")
 
 
 def _files(flags: _Flags, parsed: Parsed) -> _Files:
@@ -184,9 +202,9 @@ def _reject_beside_verify(parsed: Parsed) -> None:
 
 
 def _question(flags: _Flags, parsed: Parsed) -> Question:
-    wanted = _port_list(parsed[flags.ports], "-ports")
+    wanted = port_list(parsed[flags.ports], "-ports")
     readable, needed = (
-        _port_list(parsed[flag], f"-{flag.name}") if parsed[flag] else ()
+        port_list(parsed[flag], f"-{flag.name}") if parsed[flag] else ()
         for flag in (flags.allowed, flags.required)
     )
     for port in needed:
@@ -248,14 +266,15 @@ def _text(name: str, flag: str) -> str:
         raise ConfigError(f"{flag}: {name} is not text") from None
 
 
-def _write(name: str, text: str) -> None:
+def _write(name: str, text: str, flag: str) -> None:
     try:
-        Path(name).write_text(text + "\n")
+        Path(name).write_text(text)
     except OSError as error:
-        raise MeshError(f"-json-file: can't write {name}: {error.strerror}") from None
+        raise MeshError(f"{flag}: can't write {name}: {error.strerror}") from None
 
 
-def _port_list(text: str, flag: str) -> tuple[int, ...]:
+def port_list(text: str, flag: str) -> tuple[int, ...]:
+    """Port numbers separated by commas; raises :class:`ConfigError` naming ``flag``."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) <= 5 for word in words):
         raise ConfigError(f"{flag}: {text!r} is not a list of port numbers such as 8300,8301")

@@ -62,6 +62,8 @@ class CaRoot:
 class RootKey:
     """The private key of a root, PEM; or ``elsewhere``, how its provider reaches it, with the secret for that.
 
+    In a secondary datacenter it is the key of the ``intermediate``, PEM, which the primary's root signed.
+
     It is in the replicated log, and so in the data directories and snapshots of all servers, because each of them must
     be able to sign from the moment that it leads. The price: who reads a server's disk can sign. It is the trade of
     Consul's built-in CA. Of a key in Vault they have the token, which can be taken back.
@@ -70,6 +72,7 @@ class RootKey:
     root_id: str
     pem: str = field(default="", repr=False)
     elsewhere: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    intermediate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

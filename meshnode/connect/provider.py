@@ -51,5 +51,8 @@ class CaProvider(Protocol):
     async def sign(self, request_pem: str, *, trust_domain: str, datacenter: str, ttl: float) -> SignedLeaf:
         """A leaf for a service; the request names it."""
 
+    async def sign_intermediate(self, request_pem: str, *, trust_domain: str) -> str:
+        """PEM of a certificate for the CA of another datacenter, signed by the root itself."""
+
     async def upkeep(self) -> RootKey | None:
         """What has to be done now and then for the present key; its row when that has changed."""

@@ -27,7 +27,12 @@ from meshnode.control.acl_commands import (
     AclTokenSet,
 )
 from meshnode.control.autopilot import AutopilotConfig
-from meshnode.control.config_entry_commands import ConfigEntryDelete, ConfigEntrySet, IntentionsReplace
+from meshnode.control.config_entry_commands import (
+    ConfigEntryDelete,
+    ConfigEntrySet,
+    IntentionsReplace,
+    PrimaryRules,
+)
 from meshnode.control.log import MAX_COMMAND_BYTES
 from meshnode.control.mesh_commands import (
     ConnectCaSet,
@@ -73,6 +78,7 @@ __all__ = [
     "KvRelease",
     "Lead",
     "LeaderCommand",
+    "PrimaryRules",
     "QueryDelete",
     "QuerySet",
     "ReapTombstones",
@@ -281,6 +287,7 @@ Command: TypeAlias = (
     | ConfigEntrySet
     | ConfigEntryDelete
     | IntentionsReplace
+    | PrimaryRules
     | ConnectCaSet
     | ConnectReport
     | ConnectRevoke
@@ -298,6 +305,7 @@ LeaderCommand: TypeAlias = (
     | RestoreCommit
     | AutopilotSet
     | ConnectCaSet
+    | PrimaryRules
     | Lead
 )
 
@@ -337,6 +345,7 @@ _TAGS: Final[dict[int, tuple[type[Command], int]]] = {
     99: (IntentionsReplace, 1),
     104: (ConfigEntrySet, 1),
     105: (ConfigEntryDelete, 1),
+    106: (PrimaryRules, 1),
     112: (ConnectCaSet, 1),
     113: (ConnectReport, 1),
     114: (ConnectRevoke, 1),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshnode.intentions.model import Intention
+from meshnode.intentions.model import Destination, Intention
 
-__all__ = ["ConfigEntryDelete", "ConfigEntrySet", "IntentionsReplace"]
+__all__ = ["ConfigEntryDelete", "ConfigEntrySet", "EntryName", "IntentionsReplace", "PrimaryRules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,27 @@ class IntentionsReplace:
     intentions: tuple[Intention, ...]
     meta: Mapping[str, str]
     expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryName:
+    """Which config entry."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrimaryRules:
+    """Take over what changed in the primary datacenter, which has checked it. Result: true.
+
+    ``entries`` are fields as in ``ConfigEntrySet``. An intention comes with its id: what has that id, or its source and
+    destination, gives way. ``destinations`` have metadata.
+    """
+
+    entries: tuple[Mapping[str, Any], ...] = ()
+    intentions: tuple[Intention, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    gone_entries: tuple[EntryName, ...] = ()
+    gone_intentions: tuple[str, ...] = ()
+    epoch: int = 0

@@ -8,12 +8,17 @@ from meshnode.base.errors import ConfigError
 from meshnode.config_entries.graph import change_fault, permissions_fault
 from meshnode.config_entries.parse import parse_entry
 from meshnode.config_entries.store import ConfigEntryStore
-from meshnode.control.config_entry_commands import ConfigEntryDelete, ConfigEntrySet, IntentionsReplace
+from meshnode.control.config_entry_commands import (
+    ConfigEntryDelete,
+    ConfigEntrySet,
+    IntentionsReplace,
+    PrimaryRules,
+)
 from meshnode.intentions.model import DEFAULT_NAMESPACE, ServiceName
 from meshnode.intentions.store import IntentionStore
 from meshnode.intentions.validate import intention_fault
 
-__all__ = ["apply_config_entry"]
+__all__ = ["apply_config_entry", "apply_primary_rules"]
 
 
 def apply_config_entry(
@@ -78,6 +83,33 @@ def _replace(
             return fault
     intentions.replace_about(index, service, command.intentions, command.meta)
     return True
+
+
+def apply_primary_rules(
+    entries: ConfigEntryStore, intentions: IntentionStore, index: int, command: PrimaryRules
+) -> str:
+    """Carry it out; returns why nothing was changed, or ``""``.
+
+    How entries fit together is not looked at: the primary has, and between two commands they needn't.
+    """
+    try:
+        parsed = [parse_entry(fields) for fields in command.entries]
+    except ConfigError as error:
+        return str(error)
+    for intention in command.intentions:
+        if fault := intention_fault(intention):
+            return fault
+    for entry in parsed:
+        entries.set(index, entry)
+    for intention in command.intentions:
+        intentions.adopt(index, intention)
+    for name in command.gone_intentions:
+        intentions.delete(index, name)
+    for destination in command.destinations:
+        intentions.describe(index, ServiceName(destination.name, destination.namespace), destination.meta)
+    for gone in command.gone_entries:
+        entries.delete(index, (gone.kind, gone.name.lower()))
+    return ""
 
 
 def _holds(expected: int | None, found: int) -> bool:

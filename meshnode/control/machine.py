@@ -57,6 +57,7 @@ from meshnode.control.command import (
     KvRelease,
     Lead,
     LeaderCommand,
+    PrimaryRules,
     QueryDelete,
     QuerySet,
     ReapTombstones,
@@ -68,7 +69,7 @@ from meshnode.control.command import (
     Txn,
     UpdateCoordinates,
 )
-from meshnode.control.config_entry_state import apply_config_entry
+from meshnode.control.config_entry_state import apply_config_entry, apply_primary_rules
 from meshnode.control.prepared.store import PreparedQueries
 from meshnode.control.prepared.validate import query_fault
 from meshnode.control.restoring import Restoring
@@ -179,6 +180,9 @@ class StateMachine:
                 return self.autopilot.set(index, config, expected)
             case ConnectCaSet(ca, expected):
                 return self.connect.set(index, ca, expected)
+            case PrimaryRules():
+                fault = apply_primary_rules(self.config, self.intentions, index, command)
+                return Refusal(fault) if fault else True
             case Lead(node_id):
                 self.leader = node_id
                 self._restoring.clear()

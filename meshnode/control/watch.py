@@ -8,6 +8,8 @@ watch key                touched by
 ``("services",)``        an instance that comes, changes or goes
 ``("service", name)``    the same for that service, or its node, or a check that counts for it
 ``("connect", name)``    the same for its Connect endpoints
+``("gateways",)``        an instance of a terminating gateway, with its node and checks; while there are any, the
+                         first and the last instance of each service
 ``("checks", state)``    a check that enters, leaves or changes in that state; ``any``: every check
 ``("key", key)``         that key
 ``("kv", prefix)``       any key under the prefix
@@ -56,6 +58,7 @@ WatchKey = tuple[str, ...]
 
 NODES: Final[WatchKey] = ("nodes",)
 SERVICES: Final[WatchKey] = ("services",)
+GATEWAYS: Final[WatchKey] = ("gateways",)
 SESSIONS: Final[WatchKey] = ("sessions",)
 COORDINATES: Final[WatchKey] = ("coordinates",)
 QUERIES: Final[WatchKey] = ("queries",)

@@ -6,7 +6,8 @@ yields effects (what it needs done) and is sent their outcomes, so it reads like
 * ``message`` requests and responses; ``effects`` what handlers ask for; ``view`` what they may read at once
 * ``routes`` the table of all routes; ``router`` finds one and guards it; ``api`` is the door: ``Api.handle(request)``
 * ``agent_routes status_routes event_routes operator_routes`` the handlers
-* ``blocking`` index and wait; ``render`` JSON, gzip, response heads; ``exposition`` metrics as JSON and Prometheus text
+* ``blocking`` index and wait; ``content_hash`` the same by a hash; ``render`` JSON, gzip, response heads
+* ``exposition`` metrics as JSON and Prometheus text
 * ``user_events`` the last 256 user events; ``redact`` request lines without secrets; ``errors`` status codes
 
 Sockets, TLS and HTTP parsing are in ``runtime.http_server``.

@@ -9,7 +9,7 @@ from meshnode.acl.authorizer import Access, Resource, require
 from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import parse_boolean
 from meshnode.catalog.model import CRITICAL, PASSING, STATES, WARNING, Check
-from meshnode.catalog.wire import check_fields as check_as_json
+from meshnode.catalog.wire import check_fields
 from meshnode.http.authorize import (
     authorizer_of,
     may_see_check,
@@ -32,7 +32,6 @@ from meshnode.http.message import Request, Response
 from meshnode.http.router import Answer, Outcome
 
 __all__ = [
-    "check_as_json",
     "checks",
     "deregister",
     "fail",
@@ -60,7 +59,7 @@ def _filtered(context: Context, request: Request) -> Steps[Answer]:
 
 
 def _by_id(found: Iterable[Check]) -> dict[str, Any]:
-    return {one.check_id: check_as_json(one) for one in found}
+    return {one.check_id: check_fields(one) for one in found}
 
 
 def register(context: Context, request: Request) -> Steps[Answer]:

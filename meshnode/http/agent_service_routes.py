@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.catalog.health import aggregate
 from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, WARNING, Check, Service
-from meshnode.catalog.wire import place_fields
-from meshnode.http.agent_check_routes import check_as_json, wanted_maintenance
+from meshnode.catalog.wire import check_fields, place_fields
+from meshnode.http.agent_check_routes import wanted_maintenance
 from meshnode.http.authorize import authorizer_of, may_see_service, require_known_check_write
-from meshnode.http.blocking import parse_blocking
 from meshnode.http.body import Fields, decode_object
+from meshnode.http.content_hash import answer_by_hash
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
 from meshnode.http.errors import HttpError
 from meshnode.http.local_view import (
     DeregisterService,
+    LocalView,
     RegisterService,
     SetMaintenance,
-    WaitForLocal,
     local_of,
     view_of,
 )
@@ -39,7 +39,6 @@ __all__ = [
     "services",
 ]
 
-HASH_HEADER: Final = "X-Consul-ContentHash"
 #: What the id and the name of a sidecar end in, after those of its service.
 SIDECAR_SUFFIX: Final = "-sidecar-proxy"
 _STATUS_CODES: Final = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
@@ -94,22 +93,19 @@ def _by_id(found: Iterable[Service]) -> dict[str, Any]:
 
 def service(context: Context, request: Request) -> Steps[Answer]:
     """GET /v1/agent/service/:id; with ``?hash=`` it waits until the service is another one (Consul 1.3)."""
-    service_id, known = request.param, request.query.get("hash")
+    service_id = request.param
     if not service_id:
         raise HttpError(400, "Missing service ID: GET /v1/agent/service/<id>")
-    deadline = context.view.now + parse_blocking(request).timeout(context.rng)
-    authorizer = yield from authorizer_of(context, request)
-    while True:
-        local = local_of(context)
+
+    def look(local: LocalView, rights: Authorizer) -> tuple[str, Mapping[str, Any]]:
         found = local.service(service_id)
         if found is None:
             raise HttpError(404, f"unknown service ID: {service_id}")
-        require(authorizer, Resource.SERVICE, found.name, Access.READ)
-        content_hash, left = local.service_hash(service_id), deadline - context.view.now
-        if content_hash != known or left <= 0:
-            body = service_as_json(found) | {"ContentHash": content_hash}
-            return context.json(request, body, ((HASH_HEADER, content_hash),))
-        yield from ask(WaitForLocal(local.generation, left))
+        require(rights, Resource.SERVICE, found.name, Access.READ)
+        content_hash = local.service_hash(service_id)
+        return content_hash, service_as_json(found) | {"ContentHash": content_hash}
+
+    return (yield from answer_by_hash(context, request, look))
 
 
 def register(context: Context, request: Request) -> Steps[Answer]:
@@ -226,7 +222,7 @@ def _health_of(found: Service, checks: Sequence[Check]) -> tuple[str, dict[str, 
     return status, {
         "AggregatedStatus": status,
         "Service": service_as_json(found),
-        "Checks": [check_as_json(check) for check in relevant],
+        "Checks": [check_fields(check) for check in relevant],
     }
 
 

@@ -11,7 +11,12 @@ from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.discovery import named, nodes_query, read_rows, service_query
 from meshnode.http.effects import CallServer, ReadServer, Steps, ask
-from meshnode.http.filter.fields import CATALOG_NODE_SERVICES, CATALOG_NODES, CATALOG_SERVICE
+from meshnode.http.filter.fields import (
+    CATALOG_NODE_SERVICES,
+    CATALOG_NODES,
+    CATALOG_SERVICE,
+    GATEWAY_SERVICES,
+)
 from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
 from meshnode.http.router import Answer, Outcome
@@ -21,6 +26,7 @@ __all__ = [
     "connect",
     "datacenters",
     "deregister",
+    "gateway_services",
     "node",
     "node_services",
     "nodes",
@@ -67,6 +73,12 @@ def connect(context: Context, request: Request) -> Outcome:
     """GET /v1/catalog/connect/:service: its proxies and its native instances."""
     body = service_query(context, request, connect=True)
     return read_rows(context, request, "Catalog.ServiceNodes", body, "ServiceNodes", CATALOG_SERVICE)
+
+
+def gateway_services(context: Context, request: Request) -> Outcome:
+    """GET /v1/catalog/gateway-services/:gateway, from Consul 1.8: the services behind an ingress or terminating one."""
+    body = {"ServiceName": named(request, "gateway name")}
+    return read_rows(context, request, "Catalog.GatewayServices", body, "Services", GATEWAY_SERVICES)
 
 
 def node(context: Context, request: Request) -> Outcome:

@@ -90,13 +90,17 @@ def revoke(context: Context, request: Request) -> Outcome:
 
 
 def agent_roots(context: Context, request: Request) -> Steps[Answer]:
-    """GET /v1/agent/connect/ca/roots: those that this node trusts."""
+    """GET /v1/agent/connect/ca/roots: those that this node trusts.
+
+    ``RevokedSerialNumbers`` is ours: leafs that are refused although their time is not over.
+    """
     wanted = parse_blocking(request)
     bundle, hit = yield from ask(GetRoots(wanted.index, wanted.timeout(context.rng)))
     value = {
         "ActiveRootID": bundle.active_id,
         "TrustDomain": bundle.trust_domain,
         "Roots": [root.row for root in bundle.roots],
+        "RevokedSerialNumbers": sorted(bundle.revoked),
     }
     return context.json(request, value, _headers(bundle.index, hit=hit))
 

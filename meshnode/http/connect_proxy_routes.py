@@ -8,46 +8,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from meshnode.acl.authorizer import Access, Resource, require
+from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.http.authorize import authorizer_of, is_proxy_of
-from meshnode.http.blocking import parse_blocking
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.connect_effects import GetEnvoys, GetReports, ReportProxy
+from meshnode.http.content_hash import answer_by_hash
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
 from meshnode.http.errors import HttpError
-from meshnode.http.local_view import WaitForLocal, local_of
+from meshnode.http.local_view import LocalView, local_of
 from meshnode.http.message import Request, Response
 from meshnode.http.proxy_report import ProxyReport, Row, aged, parse_report
 from meshnode.http.router import Answer
 
-__all__ = ["CONTENT_HASH", "config", "connections", "envoys", "report"]
+__all__ = ["config", "connections", "envoys", "report"]
 
-CONTENT_HASH: Final = "X-Consul-ContentHash"
 #: An id in a path; longer ones are nobody's.
 MAX_ID_CHARS: Final = 1024
 
 
 def config(context: Context, request: Request) -> Steps[Answer]:
     """GET /v1/agent/connect/proxy/:id; with ``?hash=`` it waits until the configuration is another one."""
-    proxy_id, known = request.param, request.query.get("hash")
+    proxy_id = request.param
     if not proxy_id:
         raise HttpError(400, "Missing proxy service ID: GET /v1/agent/connect/proxy/<id>")
-    deadline = context.view.now + parse_blocking(request).timeout(context.rng)
-    rights = yield from authorizer_of(context, request)
-    while True:
-        local = local_of(context)
+
+    def look(local: LocalView, rights: Authorizer) -> tuple[str, Mapping[str, Any]]:
         found = local.proxy(proxy_id)
         if found is None:
             raise HttpError(404, f"unknown proxy service ID: {proxy_id}")
-        is_itself = bool(request.proxy_id) and request.proxy_id.lower() == proxy_id.lower()
-        if not is_itself:
-            require(rights, Resource.SERVICE, found["TargetServiceName"], Access.WRITE)
-        left = deadline - context.view.now
-        if found["ContentHash"] != known or left <= 0:
-            shown = _with_telemetry(found) if is_itself else found
-            return context.json(request, shown, ((CONTENT_HASH, found["ContentHash"]),))
-        yield from ask(WaitForLocal(local.generation, left))
+        if bool(request.proxy_id) and request.proxy_id.lower() == proxy_id.lower():
+            return found["ContentHash"], _with_telemetry(found)
+        require(rights, Resource.SERVICE, found["TargetServiceName"], Access.WRITE)
+        return found["ContentHash"], found
+
+    return (yield from answer_by_hash(context, request, look))
 
 
 def _with_telemetry(found: Mapping[str, Any]) -> dict[str, Any]:

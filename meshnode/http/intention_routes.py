@@ -17,7 +17,7 @@ from meshnode.http.errors import HttpError
 from meshnode.http.message import Request
 from meshnode.http.router import Outcome
 from meshnode.http.state import or_404, read, write
-from meshnode.intentions.model import SOURCE_CONSUL, ServiceName, parse_service
+from meshnode.intentions.model import NO_TOKENS, SOURCE_CONSUL, ServiceName, parse_service
 from meshnode.intentions.store import NOT_FOUND
 from meshnode.intentions.validate import intention_fault
 
@@ -137,6 +137,7 @@ def exact_delete(context: Context, request: Request) -> Outcome:
 def _intention(request: Request) -> dict[str, Any]:
     """The body, with Consul's names and the right types."""
     fields = Fields(decode_object(request.body))
+    _no_tokens(fields)
     texts = ("ID", "Description", "SourceNS", "SourceName", "DestinationNS", "DestinationName", "SourceType")
     return {
         **{name: fields.text(name) for name in (*texts, "Action", "DefaultAddr")},
@@ -147,7 +148,14 @@ def _intention(request: Request) -> dict[str, Any]:
     }
 
 
+def _no_tokens(fields: Fields) -> None:
+    """To pass over this one, as over any unknown field, would be to let in who has no token."""
+    if fields.value("JWT") is not None:
+        fields.refuse("JWT", NO_TOKENS)
+
+
 def _permission(fields: Fields) -> dict[str, Any]:
+    _no_tokens(fields)
     http = fields.object("HTTP") or Fields({}, fields.path("HTTP"))
     return {
         "Action": fields.text("Action"),

@@ -77,6 +77,7 @@ _CATALOG: Final = (
     Route("/v1/catalog/services", {"GET": catalog_routes.services}),
     Route("/v1/catalog/service/:service", {"GET": catalog_routes.service}),
     Route("/v1/catalog/connect/:service", {"GET": catalog_routes.connect}),
+    Route("/v1/catalog/gateway-services/:gateway", {"GET": catalog_routes.gateway_services}),
     Route("/v1/catalog/node/:node", {"GET": catalog_routes.node}),
     Route("/v1/catalog/node-services/:node", {"GET": catalog_routes.node_services}),
     Route("/v1/health/node/:node", {"GET": health_routes.node}),

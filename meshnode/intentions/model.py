@@ -15,6 +15,7 @@ __all__ = [
     "ALLOW",
     "DEFAULT_NAMESPACE",
     "DENY",
+    "NO_TOKENS",
     "SOURCE_CONSUL",
     "WILDCARD",
     "Destination",
@@ -32,6 +33,10 @@ DEFAULT_NAMESPACE: Final = "default"
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 ACTIONS: Final = (ALLOW, DENY)
+#: Why a condition on tokens is refused, wherever it is written.
+NO_TOKENS: Final = (
+    "tokens in requests (JWT, of Consul 1.16) are not checked: leave it out, and check them in the service"
+)
 #: The only type of source.
 SOURCE_CONSUL: Final = "consul"
 

@@ -136,11 +136,27 @@ class IntentionStore:
         for row in list(self._about((service.namespace.lower(), service.name.lower()))):
             if row.pair not in wanted:
                 self.delete(index, row.id)
+        self.describe(index, service, meta)
+
+    def describe(self, index: int, service: ServiceName, meta: Mapping[str, str]) -> None:
+        """Give what is shared by the intentions about ``service`` this metadata; nothing without any."""
         known = self.destination(service)
         if known is not None and dict(known.meta) != dict(meta):
             self._destinations[known.key] = replace(known, meta=dict(meta), modify_index=index)
             self.index = index
             self._touched.add(INTENTIONS)
+
+    def adopt(self, index: int, intention: Intention) -> None:
+        """Put in one of another table as it is: whoever has its id, or its source and destination, gives way."""
+        same = self._rows.get(intention.id.lower())
+        pair = self._rows.get(self._pairs.get(intention.pair, ""))
+        if same is pair:
+            self._put(index, same, intention)
+            return
+        for row in (same, pair):
+            if row is not None:
+                self.delete(index, row.id)
+        self._put(index, None, intention)
 
     def load(self, intention: Intention) -> None:
         """Put in a row, as from a snapshot: no index moves and nothing is touched.
@@ -174,13 +190,14 @@ class IntentionStore:
         self._destinations[destination.key] = destination
 
     def _replace(self, index: int, old: Intention | None, new: Intention) -> None:
+        self._put(index, old, new if old is None else replace(new, created_at=old.created_at))
+
+    def _put(self, index: int, old: Intention | None, new: Intention) -> None:
         if old is not None:
             self._unlist(old)
             self._moved(index, old)
-            new = replace(new, created_at=old.created_at, create_index=old.create_index)
-        else:
-            new = replace(new, create_index=index)
-        self.load(replace(new, modify_index=index))
+        created = old.create_index if old is not None else index
+        self.load(replace(new, create_index=created, modify_index=index))
         self._moved(index, new)
         if old is not None:
             self._settle(index, old)

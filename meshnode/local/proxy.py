@@ -5,16 +5,15 @@ Source: Consul 1.2.3 (Connect.Proxy, a managed proxy) and 1.3 (Proxy, of a servi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from meshnode.base.json_fields import json_type
+from meshnode.catalog.wire_parse import config_fault
 from meshnode.local.fields import DefinitionFields
 
 __all__ = [
     "MANAGED_SUFFIX",
-    "MAX_CONFIG_DEPTH",
     "SIDECAR_SUFFIX",
     "canonical_proxy",
     "parse_managed_proxy",
@@ -26,8 +25,6 @@ __all__ = [
 SIDECAR_SUFFIX: Final = "-sidecar-proxy"
 MANAGED_SUFFIX: Final = "-proxy"
 
-#: How deep the ``Config`` of a proxy may be nested: as deep as servers take it.
-MAX_CONFIG_DEPTH: Final = 32
 EXEC_MODES: Final = ("", "daemon", "script")
 UPSTREAM_TYPES: Final = ("", "service", "prepared_query")
 
@@ -49,7 +46,7 @@ def parse_managed_proxy(fields: DefinitionFields | None) -> dict[str, Any] | Non
 
 
 def parse_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
-    """What a proxy stands for, where its service listens, and its upstreams."""
+    """What a proxy stands for, where its service listens, and its upstreams; ``None`` when none of it is said."""
     if fields is None or not fields.obj:
         return None
     fields.only(
@@ -64,7 +61,7 @@ def parse_proxy(fields: DefinitionFields | None) -> dict[str, Any] | None:
         "Config": _open(fields, "Config"),
         "Upstreams": [_upstream(part) for part in fields.objects("Upstreams")],
     }
-    return canonical_proxy(body)
+    return canonical_proxy(body) if any(body.values()) else None
 
 
 def canonical_proxy(proxy: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,20 +110,6 @@ def _open(fields: DefinitionFields, name: str) -> dict[str, Any]:
     value = fields.value(name)
     if value is not None and not isinstance(value, Mapping):
         fields.refuse(name, f"expected object, got {json_type(value)}")
-    if fault := _fault(value, 0):
+    if fault := config_fault(value):
         fields.refuse(name, fault)
     return dict(value or {})
-
-
-def _fault(value: Any, depth: int) -> str:
-    """Why servers wouldn't keep ``value``, or nothing."""
-    if depth > MAX_CONFIG_DEPTH:
-        return f"is nested more than {MAX_CONFIG_DEPTH} deep"
-    if isinstance(value, Mapping | list | tuple):
-        inner = value.values() if isinstance(value, Mapping) else value
-        return next(filter(None, (_fault(item, depth + 1) for item in inner)), "")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "holds a number that is too large"
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return "holds a whole number of more than 64 bits"
-    return ""

@@ -34,6 +34,8 @@ __all__ = [
     "create_leaf_request",
     "create_root",
     "cross_sign",
+    "issuer_identifier",
+    "key_usage",
     "parse_leaf_request",
     "read_root",
     "serialize_leaf_key",
@@ -147,9 +149,9 @@ def cross_sign(old: Authority, new: x509.Certificate, *, at: datetime, entropy: 
         .issuer_name(old.certificate.subject)
         .public_key(keys.accepted_public_key(new.public_key()))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(_key_identifier(new), critical=False)
-        .add_extension(_issuer_identifier(old.certificate), critical=False)
+        .add_extension(issuer_identifier(old.certificate), critical=False)
     )
     names = _extension(new, x509.SubjectAlternativeName)
     if names is not None:
@@ -253,7 +255,7 @@ def _leaf(
         .issuer_name(root.subject)
         .public_key(request.public_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(enciphers=isinstance(request.public_key, rsa.RSAPublicKey)), critical=True)
+        .add_extension(key_usage(enciphers=isinstance(request.public_key, rsa.RSAPublicKey)), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
             critical=False,
@@ -264,7 +266,7 @@ def _leaf(
             critical=not _subject(identity.service).rdns,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
-        .add_extension(_issuer_identifier(root), critical=False)
+        .add_extension(issuer_identifier(root), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
 
@@ -292,7 +294,8 @@ def _subject(service: str) -> x509.Name:
     return common_name(service) if len(service) <= MAX_COMMON_NAME_LENGTH else x509.Name([])
 
 
-def _usage(*, signs_certificates: bool = False, enciphers: bool = False) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool = False, enciphers: bool = False) -> x509.KeyUsage:
+    """Of an authority (``signs_certificates``), or of a leaf, whose RSA key may encipher keys too."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -313,7 +316,8 @@ def _key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(keys.accepted_public_key(certificate.public_key()))
 
 
-def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+def issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """What a certificate by ``issuer`` says of its key."""
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_identifier(issuer))
 
 

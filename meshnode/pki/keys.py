@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from meshnode.base.certificates import BAD_X509
 from meshnode.base.errors import ConfigError
 
 __all__ = [
@@ -37,15 +38,6 @@ PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 KEY_TYPES: Final[tuple[KeyType, ...]] = get_args(KeyType)
 #: CA/Browser Forum Baseline Requirements 6.1.5; OpenSSL's security level 2 asks for the same.
 MIN_RSA_BITS: Final = 2048
-#: Everything that reading an X.509 structure from elsewhere may raise inside cryptography.
-BAD_X509: Final[tuple[type[Exception], ...]] = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 #: Most bytes of PEM text that are parsed: OpenSSL's default for a TLS peer's whole chain is 100 KiB.
 MAX_PEM_BYTES: Final = 100 * 1024
 

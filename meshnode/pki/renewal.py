@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
+from meshnode.base.certificates import is_issued_by
 from meshnode.base.errors import ConfigError
 from meshnode.pki import keys
 from meshnode.pki.leaf import USAGES, Profile, SubjectNames
@@ -80,13 +80,7 @@ def _issuer_reason(certificate: x509.Certificate, issuer: x509.Certificate) -> R
     if certificate.issuer != issuer.subject:
         was, now = certificate.issuer.rfc4514_string(), issuer.subject.rfc4514_string()
         return Reason(Cause.ISSUER_CHANGED, f"it was issued by {was}, and the authority is now {now}")
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except InvalidSignature:
-        pass
-    except keys.BAD_X509:
-        pass
-    else:
+    if is_issued_by(certificate, issuer):
         return None
     signer = issuer.subject.rfc4514_string()
     return Reason(Cause.NOT_SIGNED_BY_ISSUER, f"its signature is not by the key of {signer}")

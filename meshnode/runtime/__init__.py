@@ -2,9 +2,11 @@
 
 ``gossip_shell``    one Serf node on the network; ``gossip_network``, ``gossip_stream``, ``gossip_sockets`` below it;
                     ``keyring_file`` and ``snapshot_file`` are what it keeps on disk
+``private_file``    small files, whole or not there; ``json_file`` records in them, ``local_files`` the agent's own
 ``rpc_server``, ``rpc_client``   the server port, both ends; ``rpc_wire`` is what they share
 ``http_server``     the API's listeners; ``http_connection`` orders requests and answers
 ``tls``             contexts from files, reloaded while running; ``tls_explain`` says why a handshake failed
+``file_marks``      whether files are still those that were read
 ``tasks``, ``logs``, ``notify``, ``interfaces``   named tasks, the log, systemd, the machine's addresses
 """
 

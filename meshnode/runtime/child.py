@@ -26,6 +26,10 @@ READ_BYTES: Final = 4096
 class ChildError(MeshError):
     """The program could not be started; ``str()`` names it and says why."""
 
+    def __init__(self, program: str, error: OSError | ValueError) -> None:
+        super().__init__(f"can't run {program!r}: {getattr(error, 'strerror', None) or error}")
+        self.error = error
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -106,16 +110,46 @@ async def start_program(
     input_data: bytes | None = b"",
     capture: bool = True,
     own_group: bool = True,
+    pass_fds: Sequence[int] = (),
 ) -> Child:
     """Start a program; raises :class:`ChildError`.
 
     ``environment`` is added to ours. ``input_data`` is what it reads on standard input, ``None``: our own. Unless
     ``capture``, output goes where ours goes. Without ``own_group`` it stays in the foreground of our terminal.
+    ``pass_fds`` are descriptors that it gets under the same numbers. Cancelled, it leaves nothing that runs.
     """
-    reading = writing = -1
-    if capture:
-        reading, writing = os.pipe()
+    # A task of its own: a start that is cancelled half-way would kill the program alone, and not what it has forked.
+    starting = spawn(
+        _start(arguments, environment, input_data, capture=capture, own_group=own_group, pass_fds=pass_fds),
+        name="program start",
+    )
     try:
+        started: Child | ChildError = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if isinstance(started := starting.result(), Child):
+            started.send(signal.SIGKILL)
+            await started.close()
+        raise
+    if isinstance(started, ChildError):
+        raise started
+    return started
+
+
+async def _start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None,
+    input_data: bytes | None,
+    *,
+    capture: bool,
+    own_group: bool,
+    pass_fds: Sequence[int],
+) -> Child | ChildError:
+    name = arguments[0] if arguments else ""
+    reading = writing = -1
+    try:
+        if capture:
+            reading, writing = os.pipe()
         with tempfile.TemporaryFile() if input_data else contextlib.nullcontext() as spooled:
             if spooled is not None:
                 spooled.write(input_data or b"")
@@ -127,15 +161,14 @@ async def start_program(
                 stderr=writing if capture else None,
                 env={**os.environ, **(environment or {})},
                 start_new_session=own_group,
+                pass_fds=pass_fds,
             )  # fmt: skip
     except (OSError, ValueError) as error:
-        if capture:
+        if reading >= 0:
             os.close(reading)
-        reason = getattr(error, "strerror", None) or error
-        name = arguments[0] if arguments else ""
-        raise ChildError(f"can't run {name!r}: {reason}") from None
+        return ChildError(name, error)
     finally:
-        if capture:
+        if writing >= 0:
             os.close(writing)
     if not capture:
         return Child(process, None, None, own_group=own_group)

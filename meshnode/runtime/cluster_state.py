@@ -29,11 +29,12 @@ from meshnode.control.log import (
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import NANOSECONDS, Body, Moment, ReadMethod, WriteMethod, integer
 from meshnode.control.watch import WatchKey, WatchTable
+from meshnode.rpc.method import RpcError
 from meshnode.runtime.log_batcher import LogBatcher, Written
 from meshnode.runtime.log_replica import LogReplica
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
-__all__ = ["ClusterState", "SnapshotPolicy"]
+__all__ = ["ClusterState", "SnapshotPolicy", "held"]
 
 _log = logging.getLogger("meshnode.state")
 #: The longest that a read blocks, jitter included (Consul's maximum of 10 minutes and a sixteenth).
@@ -321,3 +322,10 @@ _OPTIONS: Final = frozenset(
         "Datacenter",
     }
 )
+
+
+def held(state: ClusterState | None) -> ClusterState:
+    """``state``; raises :class:`RpcError` where there is none yet."""
+    if state is None:
+        raise RpcError("this server has no copy of the state")
+    return state

@@ -106,7 +106,7 @@ def start_daemon(
             file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESTORED,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise ChildError(f"can't run {name!r}: {getattr(error, 'strerror', None) or error}") from None
+        raise ChildError(name, error) from None
     return Daemon(pid, _started(pid))
 
 

@@ -5,20 +5,18 @@ A damaged file becomes ``<name>.damaged`` with a line in the log, so that it is 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from meshnode.base.errors import MeshError
+from meshnode.runtime.private_file import write_private
 
 __all__ = [
     "DAMAGED",
     "MAX_RECORD_BYTES",
-    "TEMPORARY",
     "load_record",
     "read_record",
     "set_aside",
@@ -29,7 +27,6 @@ _log = logging.getLogger("meshnode.agent")
 #: A longer file is not read: a record holds one definition, whose body was bounded, and one output.
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 DAMAGED: Final = ".damaged"
-TEMPORARY: Final = ".tmp"
 
 
 def load_record(path: Path) -> Mapping[str, Any]:
@@ -69,28 +66,9 @@ def set_aside(path: Path, error: Exception) -> None:
 
 def write_record(path: Path, record: Mapping[str, Any], *, durable: bool = True) -> None:
     """Put ``record`` in the place of what ``path`` holds; raises :class:`MeshError`."""
-    temporary = path.with_name(path.name + TEMPORARY)
+    content = json.dumps(record).encode()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            json.dump(record, file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            _sync_directory(path.parent)
+        write_private(path, content, durable=durable)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise MeshError(f"{path} can't be written: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

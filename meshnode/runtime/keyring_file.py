@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.runtime.private_file import write_private
 
 __all__ = ["MAX_KEYRING_FILE_BYTES", "load_keyring", "open_keyring", "save_keyring"]
 
@@ -98,26 +97,8 @@ def save_keyring(path: Path, keys: Sequence[bytes]) -> None:
     Raises :class:`MeshError` when that fails; the old file is then untouched.
     """
     text = json.dumps([base64.b64encode(key).decode() for key in keys], indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)
+        write_private(path, text.encode())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise MeshError(f"keyring file {path} can't be written: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -27,12 +27,12 @@ from meshnode.local.persisted import (
 from meshnode.runtime.json_file import (
     DAMAGED,
     MAX_RECORD_BYTES,
-    TEMPORARY,
     load_record,
     read_record,
     set_aside,
     write_record,
 )
+from meshnode.runtime.private_file import TEMPORARY
 
 __all__ = ["MAX_RECORD_BYTES", "LocalFiles"]
 

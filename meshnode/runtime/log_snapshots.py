@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 from typing import Final
 
 from meshnode.control.log import LogUnavailableError, Snapshot
-from meshnode.runtime.log_sqlite_file import SnapshotRow, sync_directory
+from meshnode.runtime.log_sqlite_file import SnapshotRow
+from meshnode.runtime.private_file import TEMPORARY, sync_directory, write_private
 
 __all__ = ["KEPT", "SnapshotDirectory"]
 
@@ -25,26 +25,17 @@ class SnapshotDirectory:
         self._memory: dict[int, bytes] = {}
 
     def write(self, snapshot: Snapshot) -> SnapshotRow:
-        """Write to a temporary file, sync it, rename it, sync the directory: in this order nothing is ever half."""
+        """Once it returns the snapshot is on the disk, whole. Raises :class:`LogUnavailableError`."""
         row = SnapshotRow(snapshot.index, len(snapshot.data), hashlib.sha256(snapshot.data).hexdigest())
         if self._path is None:
             self._memory[snapshot.index] = snapshot.data
             return row
         target = self._file(self._path, snapshot.index)
-        temporary = target.with_suffix(".tmp")
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(snapshot.data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            sync_directory(self._path)
+            write_private(target, snapshot.data)
             sync_directory(self._path.parent)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise LogUnavailableError(f"snapshot {target} can't be written: {error.strerror}") from error
         return row
 
@@ -75,7 +66,7 @@ class SnapshotDirectory:
         if self._path is None or not self._path.is_dir():
             return
         names = {self._file(self._path, row.index) for row in known}
-        for file in [*self._path.glob("*.tmp"), *self._path.glob("*.snapshot")]:
+        for file in [*self._path.glob(f"*{TEMPORARY}"), *self._path.glob("*.snapshot")]:
             if file not in names:
                 with contextlib.suppress(OSError):
                     file.unlink()

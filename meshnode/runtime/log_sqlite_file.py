@@ -24,6 +24,7 @@ from meshnode.control.log import (
     parse_entry,
     serialize_entry,
 )
+from meshnode.runtime.private_file import sync_directory
 
 __all__ = ["FORMAT", "LogFile", "SnapshotRow"]
 
@@ -294,12 +295,3 @@ def _make_private(path: Path) -> None:
         sync_directory(path.parent)
         sync_directory(path.parent.parent)
     path.chmod(0o600)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in ``path`` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,7 +24,7 @@ from meshnode.runtime.tls_channel import TlsProfile, explain_object, watch_certi
 from meshnode.runtime.tls_ciphers import minimum_version, openssl_ciphers
 from meshnode.runtime.tls_explain import Side
 
-__all__ = ["Listener", "TlsContexts", "TlsSettings"]
+__all__ = ["Listener", "TlsContexts", "TlsSettings", "pem_certificates", "read_pem", "trust"]
 
 Listener = Literal["rpc", "https"]
 #: A bundle of every public CA is 0.2 MiB.
@@ -120,7 +120,7 @@ class TlsContexts:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        _trust(context, material.authorities)
+        trust(context, material.authorities)
         if present_certificate and material.own is not None:
             _load_pair(context, material.settings)
         return context
@@ -147,7 +147,7 @@ class TlsContexts:
             context = _new_context(ssl.PROTOCOL_TLS_SERVER, settings)
             _load_pair(context, settings)
             if verify:
-                _trust(context, authorities)
+                trust(context, authorities)
                 context.verify_mode = ssl.CERT_REQUIRED
             watch_certificates(context, self._recorder(listener))
             return TlsProfile(context, Side(server=True, expected=expected if verify else (), own=own))
@@ -176,7 +176,7 @@ def _outgoing(
     context = _new_context(ssl.PROTOCOL_TLS_CLIENT, settings)
     context.check_hostname = settings.verify_server_hostname
     context.verify_mode = ssl.CERT_REQUIRED
-    _trust(context, authorities)
+    trust(context, authorities)
     if side.own is not None:
         _load_pair(context, settings)
     watch_certificates(context, lambda der: None)
@@ -199,13 +199,14 @@ def _new_context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def _trust(context: ssl.SSLContext, authorities: tuple[x509.Certificate, ...]) -> None:
+def trust(context: ssl.SSLContext, authorities: tuple[x509.Certificate, ...]) -> None:
+    """Trust each of ``authorities`` as it is."""
     for authority in authorities:
         context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
 
 
 def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    before = _read(settings.cert_file, "cert_file")
+    before = read_pem(settings.cert_file, "cert_file")
 
     def no_passphrase() -> str:
         raise ConfigError(
@@ -220,7 +221,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
             f"key_file: {settings.key_file} is not the key of cert_file {settings.cert_file} ({reason})",
             key="key_file",
         ) from None
-    if _read(settings.cert_file, "cert_file") != before:
+    if read_pem(settings.cert_file, "cert_file") != before:
         raise ConfigError(
             f"cert_file: {settings.cert_file} changed while it was read: reload again", key="cert_file"
         )
@@ -232,7 +233,7 @@ def _read_own(settings: TlsSettings) -> CertificateSummary | None:
         raise ConfigError(f"{missing} is not set: cert_file and key_file go together", key=missing)
     if not settings.cert_file:
         return None
-    chain = _certificates(_read(settings.cert_file, "cert_file"), settings.cert_file, "cert_file")
+    chain = pem_certificates(read_pem(settings.cert_file, "cert_file"), settings.cert_file, "cert_file")
     return summarize(chain[0])
 
 
@@ -245,7 +246,7 @@ def _serial(certificate: bytes) -> str | None:
 
 def _read_authorities(settings: TlsSettings) -> tuple[x509.Certificate, ...]:
     if settings.ca_file:
-        return _certificates(_read(settings.ca_file, "ca_file"), settings.ca_file, "ca_file")
+        return pem_certificates(read_pem(settings.ca_file, "ca_file"), settings.ca_file, "ca_file")
     if not settings.ca_path:
         return ()
     try:
@@ -255,7 +256,9 @@ def _read_authorities(settings: TlsSettings) -> tuple[x509.Certificate, ...]:
             f"ca_path: {settings.ca_path} can't be read: {error.strerror}", key="ca_path"
         ) from None
     found = [
-        item for file in files for item in _certificates(_read(str(file), "ca_path"), str(file), "ca_path")
+        item
+        for file in files
+        for item in pem_certificates(read_pem(str(file), "ca_path"), str(file), "ca_path")
     ]
     if not found:
         raise ConfigError(
@@ -264,14 +267,16 @@ def _read_authorities(settings: TlsSettings) -> tuple[x509.Certificate, ...]:
     return tuple(found)
 
 
-def _certificates(pem: bytes, file: str, key: str) -> tuple[x509.Certificate, ...]:
+def pem_certificates(pem: bytes, file: str, key: str) -> tuple[x509.Certificate, ...]:
+    """The certificates in ``pem``, of ``file``; raises :class:`ConfigError` that names ``key`` and the file."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
     except ValueError as error:
         raise ConfigError(f"{key}: {file} does not hold PEM certificates: {error}", key=key) from None
 
 
-def _read(file: str, key: str) -> bytes:
+def read_pem(file: str, key: str) -> bytes:
+    """What ``file`` holds, at most ``MAX_PEM_BYTES``; raises :class:`ConfigError` that names ``key`` and the file."""
     try:
         with Path(file).open("rb") as stream:
             content = stream.read(MAX_PEM_BYTES + 1)

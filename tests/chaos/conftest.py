@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.chaos_lab import Lab, lab_on_etcd
-from tests.support.programs import lacking
+from tests.support.programs import require
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if lack := lacking("etcd", "etcdctl"):
-        pytest.skip(lack)
+    require("etcd", "etcdctl")
     with lab_on_etcd(tmp_path_factory.mktemp("chaos")) as made:
         yield made

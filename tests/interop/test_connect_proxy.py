@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,10 +16,11 @@ import pytest
 
 from meshnode.testing import Mesh, MeshAgent
 from tests.support.mesh_agent import wait
+from tests.support.programs import needs
 from tests.support.proxy import free_port
-from tests.support.proxy_command import ProxyCommand, application, consul, said, talk
+from tests.support.proxy_command import ProxyCommand, application, consul, said, talk, with_sidecar
 
-pytestmark = pytest.mark.skipif(shutil.which("socat") is None, reason="needs socat")
+pytestmark = needs("socat")
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 Start = Callable[..., ProxyCommand]
@@ -65,12 +65,6 @@ def socat(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prox
         proxy = begin(server, "-sidecar-for", "socat")
         proxy.wait_for("public listener starting on")
         yield proxy
-
-
-def with_sidecar(name: str, port: int, **proxy: Any) -> dict[str, Any]:
-    """As in the document, but for the sidecar's port: nobody else on this machine may have it."""
-    sidecar = {"port": free_port(), **({"proxy": proxy} if proxy else {})}
-    return {"name": name, "port": port, "connect": {"sidecar_service": sidecar}}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.etcd_cluster import etcd_cluster
 from tests.support.mesh_agent import Mesh, MeshAgent, wait
-from tests.support.programs import lacking
+from tests.support.programs import require
 from tests.support.waiting import until
 
 SERVERS = ("server1", "server2", "server3")
@@ -115,8 +115,7 @@ def test_leadership_can_not_be_handed_to_nobody(small: Mesh) -> None:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    if lack := lacking("etcd", "etcdctl"):
-        pytest.skip(lack)
+    require("etcd", "etcdctl")
     with (
         etcd_cluster(tmp_path_factory.mktemp("etcd"), 3) as etcd,
         Mesh.new(tmp_path_factory.mktemp("mesh")) as mesh,

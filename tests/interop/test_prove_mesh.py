@@ -5,14 +5,12 @@ Each mesh is a server and two clients. What is driven through them is the same: 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import random
 import string
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import pytest
 
 from tests.support.mesh_agent import Mesh, MeshAgent, run_mesh, wait
 from tests.support.programs import can_capture, excuse, needs
+from tests.support.wire import captured
 
 NODES = ("s1", "c1", "c2")
 CLEAR: Mapping[str, Any] = {
@@ -46,26 +45,6 @@ class Captured:
     def flags(self) -> list[str]:
         named = [f"-node={name}={address}" for name, address in self.nodes.items()]
         return [*named, f"-gossip-keyring={self.keyring}", f"-canary-file={self.words}", "-ports=8300,8301"]
-
-
-@contextlib.contextmanager
-def listening(path: Path, network: str) -> Iterator[None]:
-    """Capture what is said inside of ``network`` on the ports of RPC and gossip."""
-    log = path.with_suffix(".log")
-    command = ["tcpdump", "-n", "-U", "-B", "65536", "-Z", "root", "-i", "lo", "-w", str(path)]
-    with log.open("w") as errors:
-        tcpdump = subprocess.Popen(
-            [*command, f"net {network}.0/24 and (port 8300 or port 8301)"], stderr=errors
-        )
-    try:
-        wait(lambda: "listening on" in log.read_text(), "tcpdump listens")
-        yield
-        # What the kernel still holds reaches tcpdump within a second.
-        time.sleep(1.1)
-    finally:
-        tcpdump.terminate()
-        tcpdump.wait()
-    assert "0 packets dropped by kernel" in log.read_text()
 
 
 def drive(mesh: Mesh, words: tuple[str, ...]) -> None:
@@ -101,7 +80,7 @@ def capture(folder: Path, words: tuple[str, ...], changes: Mapping[str, Mapping[
     (folder / "words").write_text("\n".join(words))
     with Mesh.new(folder) as mesh:
         (folder / "keyring.json").write_text(json.dumps([mesh.key]))
-        with listening(folder / f"{folder.name}.pcap", mesh.network):
+        with captured(folder, 8300, 8301, network=mesh.network, name=folder.name):
             start(mesh, changes)
             drive(mesh, words)
             hosts = {name: agent.host for name, agent in mesh.agents.items()}

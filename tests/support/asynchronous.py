@@ -7,7 +7,9 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
-__all__ = ["asynchronous"]
+import uvloop
+
+__all__ = ["asynchronous", "on_uvloop"]
 
 P = ParamSpec("P")
 
@@ -18,5 +20,15 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def on_uvloop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The same on uvloop, where the agent and its proxies run: its transports are others than asyncio's."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        uvloop.run(test(*args, **kwargs))
 
     return run

@@ -37,7 +37,7 @@ _UNIT: Final = "tests/unit/meshnode"
 READING: Final = {
     "": f"{_UNIT}/agent/config/test_keys.py::test_each_key_works_and_reaches_the_model_or_says_why_not",
     "service": f"{_UNIT}/local/test_parse.py::test_the_configured_form_gives_the_same_service_in_either_spelling",
-    "check": f"{_UNIT}/local/test_parse.py::test_every_way_to_run_a_check_is_read_in_both_forms",
+    "check": f"{_UNIT}/local/test_parse_checks.py::test_every_way_to_run_a_check_is_read_in_both_forms",
     "watch": f"{_UNIT}/watch/test_plan.py::test_what_is_asked",
 }
 #: Why what is known and not built is missing; by the beginning of a route, or the first word of a command.
@@ -50,6 +50,8 @@ REASONS: Final = {
 }
 #: The routes outside /v1 that are not in the router's table: the root and the web page.
 _OUTSIDE: Final = ("GET /", "GET /ui/")
+#: Commands that Consul never had.
+_OWN: Final = frozenset({"certs", "connect connections", "exposure", "overhead", "prove", "tls-proxy", "tap"})
 #: Routes outside /v1 that will not come.
 NEVER: Final = frozenset({"/debug/pprof/"})
 _NOT_YET: Final = "not in this release: "
@@ -164,9 +166,7 @@ def _reason(name: str) -> str:
 def _commands(known: Mapping[str, str]) -> Iterator[Row]:
     listed = contract()["commands"]
     for name in sorted({*COMMANDS, *listed, *NOT_IN_THIS_RELEASE}):
-        since = (
-            "" if name in listed else "own" if name in ("certs", "connect connections", "prove") else "later"
-        )
+        since = "" if name in listed else "own" if name in _OWN else "later"
         if name in COMMANDS:
             yield _built(name, since, known)
         else:

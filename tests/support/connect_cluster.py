@@ -29,8 +29,18 @@ class ConnectCluster:
     """To be made inside a loop. ``skew`` is added to the wall clock of everybody, ``down`` refuses every call."""
 
     def __init__(
-        self, *, ttl: str = "72h", settings: CaSettings | None = None, enabled: bool = True, seed: int = 7
+        self,
+        *,
+        ttl: str = "72h",
+        settings: CaSettings | None = None,
+        enabled: bool = True,
+        seed: int = 7,
+        datacenter: str = "dc1",
+        secondary: bool = False,
     ) -> None:
+        self.datacenter = datacenter
+        #: Told what each command touched.
+        self.on_applied: Callable[[frozenset[Any]], None] = lambda _touched: None
         self._loop = asyncio.get_running_loop()
         self.machine = StateMachine()
         self.rights: Authorizer = ALLOW_ALL
@@ -42,7 +52,8 @@ class ConnectCluster:
         self._wakes: dict[int, Callable[[], None]] = {}
         self._rng = random.Random(seed)
         self._leadership = SimpleNamespace(epoch=1)
-        held: Any = SimpleNamespace(
+        #: The state, as those who lead have it.
+        self.held: Any = SimpleNamespace(
             machine=self.machine,
             log=SimpleNamespace(leadership=self._leadership),
             submit=self._submit,
@@ -53,13 +64,14 @@ class ConnectCluster:
         )
         chosen = settings or parse_ca_settings("consul", {"LeafCertTTL": ttl})
         self.ca = ConnectCa(
-            lambda: held,
+            lambda: self.held,
             chosen if enabled else None,
-            datacenter="dc1",
+            datacenter=datacenter,
             alive=lambda: self.alive,
             wall=self.wall,
             entropy=self._rng.randbytes,
             new_id=lambda: str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            secondary=secondary,
         )
 
     def elect(self, epoch: int) -> None:
@@ -78,7 +90,12 @@ class ConnectCluster:
     def cache(self, node: str = "n1") -> LeafCache:
         """The agent of a node."""
         return LeafCache(
-            self.call, node_name=node, datacenter="dc1", token=lambda: "", wall=self.wall, rng=self._rng
+            self.call,
+            node_name=node,
+            datacenter=self.datacenter,
+            token=lambda: "",
+            wall=self.wall,
+            rng=self._rng,
         )
 
     async def call(self, method: str, body: Mapping[str, Any]) -> Any:
@@ -126,6 +143,7 @@ class ConnectCluster:
         for waiter in self._watches.touched(touched):
             self._wakes[waiter]()
         self.ca.applied(touched)
+        self.on_applied(touched)
         return result
 
     def _watch(self, keys: Any, wake: Callable[[], None]) -> int:

@@ -28,7 +28,11 @@ class Lab:
         self.proxies: dict[str, ProxyCommand] = {}
 
     def start(self, agent: MeshAgent, name: str, *arguments: str) -> ProxyCommand:
-        proxy = ProxyCommand(self._directory / f"{name}.log", agent.http, *arguments)
+        return self.start_at(agent.http, name, *arguments)
+
+    def start_at(self, http: str, name: str, *arguments: str, **environment: str) -> ProxyCommand:
+        """With the agent at another address than its own."""
+        proxy = ProxyCommand(self._directory / f"{name}.log", http, *arguments, **environment)
         self._stack.callback(proxy.kill)
         self.proxies[name] = proxy
         return proxy

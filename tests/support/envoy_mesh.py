@@ -71,11 +71,25 @@ class Side:
     log: Path
     admin: int = 0
 
+    @property
+    def admin_answers(self) -> bool:
+        """Whether it is an Envoy."""
+        return self.log.name.startswith("envoy")
+
     def serials(self) -> set[str]:
         """Serial numbers of the certificates that Envoy presents, without leading zeros of a byte."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/certs", timeout=10) as answer:
             rows = json.load(answer)["certificates"]
         return {str(one["serial_number"]) for row in rows for one in row.get("cert_chain", [])}
+
+    def priorities(self, cluster: str) -> set[int]:
+        """The priorities of the endpoints that Envoy has for a cluster whose name begins so."""
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.admin}/clusters?format=json", timeout=10
+        ) as answer:
+            rows = json.load(answer)["cluster_statuses"]
+        found = [host for row in rows if row["name"].startswith(cluster) for host in row["host_statuses"]]
+        return {int(host.get("priority", 0)) for host in found}
 
     def stats(self, *names: str) -> dict[str, int]:
         """Envoy's counters that end in one of ``names``."""
@@ -131,19 +145,40 @@ class EnvoyMesh:
         self, kind: str, service: str, *arguments: str, own: tuple[str, ...] = (), **environment: str
     ) -> Side:
         """A sidecar of ``service``: ``envoy`` or ``proxy``."""
+        return self._run(
+            kind, f"{service}-sidecar-proxy", ("-sidecar-for", service, *own), arguments, environment
+        )
+
+    def gateway(self, kind: str, name: str, address: str) -> Side:
+        """An Envoy that registers itself as a gateway: ``ingress`` or ``terminating``."""
+        own = (f"-gateway={kind}", "-register", "-service", name, "-address", address)
+        return self._run("envoy", name, own, (), {})
+
+    def _run(
+        self,
+        kind: str,
+        proxy_id: str,
+        own: tuple[str, ...],
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+    ) -> Side:
         admin, number = free_port(), len(self.sides)
         own = (*own, "-admin-bind", f"127.0.0.1:{admin}") if kind == "envoy" else own
         more = ("--", "--log-level", "warning", *arguments) if kind == "envoy" else arguments
         log = self.directory / f"{kind}-{number}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [CONSUL, "connect", kind, "-sidecar-for", service, *own, *more],
+                [CONSUL, "connect", kind, *own, *more],
                 stdout=file, stderr=file, stdin=subprocess.DEVNULL,
                 env=CLEAN | {"CONSUL_HTTP_ADDR": f"http://{self.agent.host}:8500"} | environment,
             )  # fmt: skip
-        side = Side(f"{service}-sidecar-proxy", process, log, admin)
+        side = Side(proxy_id, process, log, admin)
         self.sides.append(side)
         return side
+
+    def side(self, service: str) -> Side:
+        """The sidecar of ``service`` that was started last."""
+        return next(one for one in reversed(self.sides) if one.proxy_id == f"{service}-sidecar-proxy")
 
     def reaches(self, port: int, what: str = "") -> None:
         """Wait until a new connection is answered."""

@@ -28,18 +28,10 @@ class FakeRunners:
     )
     started: list[str] = field(default_factory=list)
 
-    def start(
-        self,
-        key: str,
-        check: CheckType,
-        on_result: Callable[[str, str], None],
-        *,
-        last_output: str = "",
-        ttl_remaining: float | None = None,
-        at_once: bool = False,
-    ) -> None:
-        self.started.append(f"{key} at once" if at_once else key)
-        self.running[key] = (check, on_result, last_output, ttl_remaining)
+    def start(self, key: str, check: CheckType, on_result: Callable[[str, str], None], **how: Any) -> None:
+        """``how``: as of :class:`~meshnode.agent.local_policy.Runners`."""
+        self.started.append(f"{key} at once" if how.get("at_once") else key)
+        self.running[key] = (check, on_result, how.get("last_output", ""), how.get("ttl_remaining"))
 
     def stop(self, key: str) -> None:
         self.running.pop(key, None)

@@ -27,6 +27,7 @@ __all__ = [
     "lacking",
     "missing",
     "needs",
+    "require",
     "skip",
     "why_not",
 ]
@@ -90,6 +91,12 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     """A mark for a test, or for all of a module (``pytestmark = needs("dig")``)."""
     reason = lacking(*programs)
     return pytest.mark.skipif(bool(reason), reason=reason or "never")
+
+
+def require(*programs: str) -> None:
+    """Skip the running test, or what asks for the fixture that calls this, unless all of ``programs`` are here."""
+    if reason := lacking(*programs):
+        pytest.skip(reason)
 
 
 def excuse(name: str, *, unless: bool) -> pytest.MarkDecorator:

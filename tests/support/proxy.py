@@ -37,6 +37,12 @@ def spiffe(service: str, trust_domain: str = TRUST_DOMAIN, datacenter: str = "dc
     return str(ServiceId(trust_domain, datacenter, service))
 
 
+def identity(service: str, serial: str = "01") -> Identity:
+    """Who shows a leaf of ``service`` with that serial number."""
+    now = datetime.now(UTC)
+    return Identity(ServiceId(TRUST_DOMAIN, "dc1", service), spiffe(service), serial, now, now)
+
+
 class Ca:
     """A root of ``trust_domain`` and leafs of it, good and bad."""
 
@@ -185,6 +191,29 @@ class Pair:
     @property
     def public_port(self) -> int:
         return self.api.address().port
+
+
+@contextlib.asynccontextmanager
+async def client(pair: Pair) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection of the application of ``web`` to its upstream."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> bytes:
+    """Send ``data`` to what echoes; what came back."""
+    writer.write(data)
+    return await asyncio.wait_for(reader.readexactly(len(data)), 20)
+
+
+def listening(sidecar: Sidecar) -> list[str]:
+    """Addresses of its listeners."""
+    return [item["Address"] for item in sidecar.report()["Listeners"]]
 
 
 def local(port: int) -> Endpoint:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.mesh_agent import CLEAN, wait
+from tests.support.proxy import free_port
 
-__all__ = ["CONSUL", "ProxyCommand", "application", "consul", "said", "talk"]
+__all__ = ["CONSUL", "ProxyCommand", "application", "consul", "said", "talk", "with_sidecar"]
 
 #: The alias that is installed beside ``meshnode``.
 CONSUL = str(Path(sys.executable).with_name("consul"))
@@ -116,3 +118,9 @@ def consul(http: str, *arguments: str) -> str:
 def said(proxy: ProxyCommand, pattern: str) -> bool:
     """Whether a line of the log is as ``pattern``, all of it."""
     return any(re.fullmatch(pattern, line) for line in proxy.log)
+
+
+def with_sidecar(name: str, port: int, **proxy: Any) -> dict[str, Any]:
+    """As in the document, but for the sidecar's port: nobody else on this machine may have it."""
+    sidecar = {"port": free_port(), **({"proxy": proxy} if proxy else {})}
+    return {"name": name, "port": port, "connect": {"sidecar_service": sidecar}}

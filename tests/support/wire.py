@@ -44,11 +44,14 @@ class Wire:
 
 
 @contextlib.contextmanager
-def captured(folder: Path, *ports: int, interface: str = "lo") -> Iterator[Wire]:
-    """Capture ``ports`` for a while."""
-    path, log = folder / "wire.pcap", folder / "tcpdump.log"
+def captured(
+    folder: Path, *ports: int, interface: str = "lo", network: str = "", name: str = "wire"
+) -> Iterator[Wire]:
+    """Capture ``ports`` for a while, of everybody or inside of ``network`` (three numbers of an address)."""
+    path, log = folder / f"{name}.pcap", folder / "tcpdump.log"
     command = ["tcpdump", "-n", "-U", "-B", "65536", "-Z", "root", "-i", interface]
-    command += ["-w", str(path), " or ".join(f"port {port}" for port in ports)]
+    wanted = " or ".join(f"port {port}" for port in ports)
+    command += ["-w", str(path), f"net {network}.0/24 and ({wanted})" if network else wanted]
     with log.open("w") as errors:
         tcpdump = subprocess.Popen(command, stderr=errors)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshnode.config_entries.chain import Chain
 from meshnode.intentions.decide import DefaultDecision
 from meshnode.intentions.model import Intention
 from meshnode.proxy.balance import Instance
@@ -34,6 +35,7 @@ def state(
     intentions: tuple[Intention, ...] = (),
     instances: dict[str, tuple[Instance, ...]] | None = None,
     certificate: str = "CERTIFICATE 1",
+    chains: dict[str, Chain] | None = None,
 ) -> ProxyState:
     return ProxyState(
         proxy_id="web-sidecar-proxy",
@@ -46,6 +48,7 @@ def state(
         intentions=intentions,
         default=DefaultDecision(True, ""),
         instances=instances or {},
+        chains=chains or {},
     )
 
 

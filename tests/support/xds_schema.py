@@ -29,12 +29,16 @@ FILES = (
     "envoy.config.route.v3.route",
     "envoy.config.rbac.v3.rbac",
     f"{_EXTENSIONS}.transport_sockets.tls.v3.tls",
+    f"{_EXTENSIONS}.access_loggers.file.v3.file",
+    f"{_EXTENSIONS}.access_loggers.stream.v3.stream",
+    f"{_EXTENSIONS}.filters.listener.tls_inspector.v3.tls_inspector",
     f"{_EXTENSIONS}.filters.network.rbac.v3.rbac",
     f"{_EXTENSIONS}.filters.network.tcp_proxy.v3.tcp_proxy",
     f"{_EXTENSIONS}.filters.network.connection_limit.v3.connection_limit",
     f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.http_connection_manager",
     f"{_EXTENSIONS}.filters.http.rbac.v3.rbac",
     f"{_EXTENSIONS}.filters.http.router.v3.router",
+    f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.downstream_connections",
     f"{_EXTENSIONS}.upstreams.http.v3.http_protocol_options",
 )
 

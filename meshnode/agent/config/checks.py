@@ -117,11 +117,15 @@ def _identity(found: Findings, hostname: str) -> None:
         found.problem("datacenter", f'datacenter cannot be "{datacenter}". Please use only [a-z0-9-_].')
     found.values["datacenter"] = datacenter
     primary = settings["primary_datacenter"].lower()
-    if primary not in ("", datacenter):
+    if primary and not _DATACENTER.fullmatch(primary):
         found.problem(
             "primary_datacenter",
-            f'primary_datacenter: "{primary[:40]}" is another data centre than this one, "{datacenter}": each one has '
-            f'its own ACLs and its own certificate authority here, write "{datacenter}" or leave it out',
+            f'primary_datacenter: "{primary[:40]}" can\'t be a name: use only [a-z0-9-_]',
+        )
+    elif primary not in ("", datacenter) and settings["server"] and settings["ports.serf_wan"] <= 0:
+        found.problem(
+            "primary_datacenter",
+            f'primary_datacenter: "{primary[:40]}" is reached over the WAN pool, which is off: set ports.serf_wan',
         )
     found.values["primary_datacenter"] = primary or datacenter
     found.values["domain"] = settings["domain"].rstrip(".").lower() + "."

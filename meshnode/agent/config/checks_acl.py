@@ -19,6 +19,7 @@ SAME: Final = {
     "acl.tokens.agent_recovery": ("acl.tokens.agent_master", "acl_agent_master_token"),
     "acl.tokens.agent": ("acl_agent_token",),
     "acl.tokens.default": ("acl_token",),
+    "acl.tokens.replication": ("acl_replication_token",),
 }
 _TOKENS: Final = tuple(path for path in SAME if path.startswith("acl.tokens."))
 

@@ -36,6 +36,11 @@ def settle_connect(found: Findings) -> None:
         )
     if parsed.shown and settings["connect.ca_config"] and not settings["connect.enabled"]:
         found.warnings.append("connect.ca_config has no effect: connect.enabled is false")
+    primary = settings["primary_datacenter"].lower()
+    if settings["connect.ca_config"] and primary not in ("", settings["datacenter"].lower()):
+        found.warnings.append(
+            f'connect.ca_config has no effect: the certificate authority is that of primary_datacenter, "{primary}"'
+        )
 
 
 def _is_loopback(address: str) -> bool:

@@ -51,7 +51,7 @@ class Identity:
     node_id: str = setting("node_id")
     node_meta: Mapping[str, str] = setting("node_meta")
     datacenter: str = setting("datacenter")
-    #: The same: no data centre is in charge of another one.
+    #: Whose intentions, config entries and certificate authority hold; this one if no other is named.
     primary_datacenter: str = setting("primary_datacenter")
     #: Ends in a dot.
     domain: str = setting("domain")

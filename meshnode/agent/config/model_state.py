@@ -28,6 +28,8 @@ class Acls:
     agent_master_token: str = setting("acl.tokens.agent_recovery", secret=True)
     agent_token: str = setting("acl.tokens.agent", secret=True)
     default_token: str = setting("acl.tokens.default", secret=True)
+    #: For the primary datacenter, when this is another one.
+    replication_token: str = setting("acl.tokens.replication", secret=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from meshnode.agent.config.model import AgentConfig
+from meshnode.base.certificates import is_issued_by
 from meshnode.base.errors import ConfigError
 from meshnode.pki.keys import BAD_X509, MIN_RSA_BITS, PrivateKey, parse_key
 
@@ -29,7 +29,6 @@ MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 _MAX_CHAIN: Final = 10
 _OTHERS: Final = stat.S_IRWXO
 _NO_EXTENSION: Final[tuple[type[Exception], ...]] = (x509.ExtensionNotFound, *BAD_X509)
-_NOT_SIGNED: Final[tuple[type[Exception], ...]] = (InvalidSignature, *BAD_X509)
 
 
 def check_tls_files(
@@ -194,21 +193,15 @@ def _issued(chain: list[x509.Certificate], authorities: list[x509.Certificate]) 
     """Whether a path leads from the leaf, over the intermediates of its file, to one of ``authorities``."""
     current = chain[0]
     for _ in range(_MAX_CHAIN):
-        if any(current == authority or _signed(current, authority) for authority in authorities):
+        if any(current == authority or is_issued_by(current, authority) for authority in authorities):
             return True
-        issuer = next((other for other in chain[1:] if other != current and _signed(current, other)), None)
+        issuer = next(
+            (other for other in chain[1:] if other != current and is_issued_by(current, other)), None
+        )
         if issuer is None:
             return False
         current = issuer
     return False
-
-
-def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except _NOT_SIGNED:
-        return False
-    return True
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

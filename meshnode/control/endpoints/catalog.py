@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
-from meshnode.catalog.model import Instance
+from meshnode.catalog.model import TERMINATING_GATEWAY, Instance
 from meshnode.catalog.wire import node_fields, service_fields, service_node_fields
+from meshnode.config_entries.store import CONFIG_ENTRIES
 from meshnode.control import watch
 from meshnode.control.command import Command, Deregister, Register
 from meshnode.control.endpoints.registration import (
@@ -22,6 +23,7 @@ from meshnode.control.endpoints.registration import (
     vet_registration,
 )
 from meshnode.control.endpoints.sight import Sight
+from meshnode.control.gateways import gateways_to
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import (
     Body,
@@ -66,16 +68,44 @@ def find_instances(
     )
     if connect and not sight.service(name):
         return index, []
+    if connect:
+        more, gateways = _gateways(state, body, sight, name, tags, checks=checks)
+        index = max(index, more)
     if len(tags) > 1:
         wanted = {tag.lower() for tag in tags}
         found = [row for row in found if wanted <= {tag.lower() for tag in row.service.tags}]
-    return index, sorted_near(state.catalog, body, sight.instances(found), instance_node)
+    seen = sight.instances(found)
+    if connect:
+        seen += gateways
+    return index, sorted_near(state.catalog, body, seen, instance_node)
+
+
+def _gateways(
+    state: StateMachine, body: Body, sight: Sight, service: str, tags: tuple[str, ...], *, checks: bool
+) -> tuple[int, list[Instance]]:
+    """The terminating gateways that lead to ``service``: who may read that one may see them where its node is seen."""
+    index, rows = state.config.index, []
+    if state.catalog.tables.gateways:
+        # An entry may say *: then what is registered decides.
+        index = max(index, queries.service_instances(state.catalog, service, checks=False)[0])
+    for gateway in gateways_to(state, service):
+        moved, found = queries.service_instances(
+            state.catalog, gateway, tag=tags[0] if tags else "", node_meta=node_meta(body), checks=checks
+        )
+        index = max(index, moved)
+        rows += [
+            row for row in found if row.service.kind == TERMINATING_GATEWAY and sight.node(row.node.name)
+        ]
+    return index, rows
 
 
 def service_watch(body: Body) -> tuple[WatchKey, ...]:
     """What :func:`find_instances` depends on."""
     name = _service_name(body)
-    return (watch.connect(name) if boolean(body, "Connect") else watch.service(name),)
+    if boolean(body, "Connect"):
+        # A gateway may lead to it: that is in an entry.
+        return watch.connect(name), CONFIG_ENTRIES, watch.GATEWAYS
+    return (watch.service(name),)
 
 
 def _service_name(body: Body) -> str:

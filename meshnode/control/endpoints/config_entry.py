@@ -7,7 +7,7 @@ Who may: services' entries are theirs (``service`` rules, and reading of the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
@@ -144,7 +144,7 @@ def _list(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int,
     kind = text(body, "Kind")
     if kind:
         _kind(kind)
-    found: Iterable[ConfigEntry]
+    found: Sequence[ConfigEntry]
     if kind == SERVICE_INTENTIONS:
         index, found = state.intentions.index or 1, intentions_entries(state.intentions)
     elif kind:
@@ -158,7 +158,7 @@ def _list(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int,
         for row in found
         if row.kind == PROXY_DEFAULTS or sight.reads(_resource(row.kind), row.name)
     ]
-    return index, {"Kind": kind, "Entries": seen}
+    return index, {"Kind": kind, "Entries": seen, "ResultsFilteredByACLs": len(seen) < len(found)}
 
 
 def _chain(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:

@@ -133,14 +133,18 @@ def _get(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, 
 
 def _list(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
     del body
-    index, found = state.intentions.every()
+    index, every = state.intentions.every()
+    found = every
     if not authorizer.unrestricted:
         found = [
             row
-            for row in found
+            for row in every
             if authorizer.decide(Resource.INTENTION, row.destination_name, Access.READ).allowed
         ]
-    return index, {"Intentions": [intention_fields(row) for row in found]}
+    return index, {
+        "Intentions": [intention_fields(row) for row in found],
+        "ResultsFilteredByACLs": len(found) < len(every),
+    }
 
 
 def _match(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:

@@ -19,6 +19,7 @@ __all__ = [
     "CATALOG_NODES",
     "CATALOG_NODE_SERVICES",
     "CATALOG_SERVICE",
+    "GATEWAY_SERVICES",
     "HEALTH_CHECKS",
     "HEALTH_SERVICE",
     "Fields",
@@ -147,6 +148,21 @@ CATALOG_SERVICE: Final[Fields] = {
     "ServiceTaggedAddresses": Kind.OPEN,
     "ServiceSocketPath": Kind.TEXT,
     **_under("ServiceConnect", _CONNECT),
+}
+#: ``/v1/catalog/gateway-services/:gateway``.
+GATEWAY_SERVICES: Final[Fields] = {
+    "Gateway.Name": Kind.TEXT,
+    "Service.Name": Kind.TEXT,
+    "GatewayKind": Kind.TEXT,
+    "Port": Kind.NUMBER,
+    "Protocol": Kind.TEXT,
+    "Hosts": Kind.LIST,
+    "CAFile": Kind.TEXT,
+    "CertFile": Kind.TEXT,
+    "KeyFile": Kind.TEXT,
+    "SNI": Kind.TEXT,
+    "FromWildcard": Kind.FLAG,
+    **_INDEXES,
 }
 #: The services of ``/v1/catalog/node/:node``.
 CATALOG_NODE_SERVICES: Final[Fields] = _SERVICE

@@ -17,7 +17,7 @@ from meshnode.base.errors import MeshError
 from meshnode.local.check_status import CRITICAL, OutputTail, Result, status_of_exit, timeout_output
 from meshnode.local.check_type import DockerCheck, effective_timeout
 from meshnode.runtime.checks.dial import error_words
-from meshnode.runtime.checks.http_client import AnswerReader, close, request_bytes
+from meshnode.runtime.checks.http_client import CheckAnswer, close, request_bytes
 
 __all__ = ["DOCKER_SOCKET", "check_docker"]
 
@@ -98,7 +98,7 @@ class _Engine:
                 f"{what} exec failed for container {self._container}: no Docker engine answers on "
                 f"{self._socket_path} ({error_words(error)}): start it, and let this agent's user open the socket"
             ) from None
-        reader = AnswerReader(answer)
+        reader = CheckAnswer(answer)
         try:
             writer.write(request_bytes(method, path, headers, data))
             await reader.read(stream)

@@ -24,7 +24,7 @@ from meshnode.local.check_status import (
 )
 from meshnode.local.check_type import HttpCheck, effective_timeout
 from meshnode.runtime.checks.dial import DialTimeoutError, error_words, open_stream
-from meshnode.runtime.checks.http_client import AnswerHead, AnswerReader, close, request_bytes
+from meshnode.runtime.checks.http_client import AnswerHead, CheckAnswer, close, request_bytes
 from meshnode.runtime.checks.tls_words import CheckContexts, new_context, tls_failure
 
 __all__ = ["MAX_REQUESTS", "USER_AGENT", "check_http"]
@@ -90,7 +90,7 @@ class _Run:
         self._method = check.method or "GET"
         self._request = _first_request(check, self._method)
         self._body = OutputTail(check.output_max_size)
-        self._reader: AnswerReader | None = None
+        self._reader: CheckAnswer | None = None
         self.connected = False
         self.tls_name = ""
 
@@ -148,7 +148,7 @@ class _Run:
         try:
             writer.write(_serialized(request))
             await writer.drain()
-            self._reader = AnswerReader(self._body, bodiless=request.method == "HEAD")
+            self._reader = CheckAnswer(self._body, bodiless=request.method == "HEAD")
             head = await self._reader.read(stream, head_only=True)
             if not self._redirects(head):
                 await self._reader.read(stream)
@@ -176,7 +176,7 @@ def _first_request(check: HttpCheck, method: str) -> _Request:
 
 
 def _redirected(request: _Request, head: AnswerHead) -> _Request:
-    location = head.headers.get("location", "")
+    location = head.headers.get("location", "").encode("latin-1").decode("utf-8", "replace")
     if not location:
         raise MeshError(f"{head.status} response missing Location header")
     url = urljoin(request.url, location)

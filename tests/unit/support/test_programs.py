@@ -83,6 +83,14 @@ def test_what_is_allowed_may_stand(reason: str) -> None:
     assert why_not(f"{reason}?", {}) == ""
 
 
+def test_no_test_skips_for_a_reason_that_is_not_in_the_list() -> None:
+    skipping = re.compile(r"pytest\.skip\(|mark\.skip|importorskip\(")
+    known = {Path(__file__), ROOT / "tests" / "support" / "programs.py"}
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file not in known]
+    assert files
+    assert [str(file) for file in files if skipping.search(file.read_text())] == []
+
+
 def test_every_program_that_make_installs_is_known_with_its_package() -> None:
     script = (ROOT / "scripts" / "programs.sh").read_text()
     listed = re.search(r"^install_programs '\n(.*?)^'", script, re.MULTILINE | re.DOTALL)

@@ -69,7 +69,7 @@ CHECK: Final = (
 )
 
 SERVICE: Final = (
-    Key("kind", _S, "", "Empty, or `connect-proxy`."),
+    Key("kind", _S, "", "Empty, `connect-proxy`, `ingress-gateway` or `terminating-gateway`."),
     Key("id", _S, "", "ID; the name by default."),
     Key("name", _S, "", "Name."),
     Key("tags", Kind.STRINGS, (), "Tags."),

@@ -59,7 +59,8 @@ JOINING: Final = (
     Key("retry_max_wan", _I, 0, "The same over the WAN.", flag="retry-max-wan"),
     Key("reconnect_timeout", _D, 259200.0, "How long a failed member is kept; at least 8h."),
     Key("reconnect_timeout_wan", _D, 259200.0, "The same over the WAN."),
-    Key("primary_datacenter", _S, "", "Data centre in charge of ACLs and certificates, which has to be this one."),
+    Key("primary_datacenter", _S, "", "Data centre whose intentions, config entries and certificate authority hold; "
+        "ACLs are each one's own.", shown="`datacenter`"),
     Key("primary_gateways", Kind.STRINGS, (), "Mesh gateways of the primary data centre.", CONNECT),
     Key("primary_gateways_interval", _D, 30.0, "Pause between attempts to reach them.", CONNECT),
 )  # fmt: skip

@@ -72,7 +72,8 @@ ACLS: Final = (
         reload=True),
     Key("acl_agent_token", _S, "", "Token of the agent's own work.", secret=True, reload=True),
     Key("acl_token", _S, "", "Token of requests that bring none.", secret=True, reload=True),
-    Key("acl_replication_token", _S, "", "Token that ACLs are copied with.", _REPLICATION, secret=True),
+    Key("acl_replication_token", _S, "", "Token for the primary data centre, from which a server of another one gets "
+        "intentions, config entries and its certificate authority.", secret=True, reload=True),
     Key("enable_acl_replication", _B, False, "Copy ACLs from the data centre in charge.", _REPLICATION),
     Key("acl_enforce_version_8", _B, True, "Enforce node, service and event rules.",
         Refused("node, service and event rules are always enforced")),
@@ -96,7 +97,7 @@ ACLS: Final = (
     Key("acl.tokens.agent_master", _S, "", "Its older name.", secret=True, reload=True),
     Key("acl.tokens.agent", _S, "", "The same as `acl_agent_token`.", secret=True, reload=True),
     Key("acl.tokens.default", _S, "", "The same as `acl_token`.", secret=True, reload=True),
-    Key("acl.tokens.replication", _S, "", "Token that ACLs are copied with.", _REPLICATION, secret=True),
+    Key("acl.tokens.replication", _S, "", "The same as `acl_replication_token`.", secret=True, reload=True),
     Key("acl.tokens.config_file_service_registration", _S, "", "Token of configured services and checks.",
         LATER, secret=True),
     Key("acl.tokens.managed_service_provider", Kind.OBJECTS, (), "Tokens of a cloud provider.", ENTERPRISE),

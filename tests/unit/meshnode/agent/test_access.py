@@ -18,7 +18,9 @@ from meshnode.agent.tokens import AgentTokens
 from meshnode.base.errors import MeshError
 from meshnode.http.errors import ServerCallError
 
-ACLS = Acls(True, "dc1", "deny", "extend-cache", 30.0, False, False, "", "", "agent-master", "", "default")
+ACLS = Acls(
+    True, "dc1", "deny", "extend-cache", 30.0, False, False, "", "", "agent-master", "", "default", ""
+)
 RULES = {"Origin": "policy p", "Rules": 'key "a" { policy = "read" }', "Legacy": False}
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pytest
@@ -21,6 +22,7 @@ from meshnode.connect.model import CaRoot, CaState
 from meshnode.connect.provider import CaProvider, NewRoot, SignedLeaf
 from meshnode.connect.vault import VaultSettings, parse_vault_key
 from meshnode.pki import connect_ca, keys
+from meshnode.pki.connect_intermediate import check_intermediate, create_intermediate_request
 from tests.support.vault_server import TOKEN, VaultServer
 
 T = TypeVar("T")
@@ -132,6 +134,18 @@ def test_a_mount_whose_policy_lets_only_sign_intermediates_is_enough(vault: Vaul
     vault.denied = ["connect-root/root/generate", "connect-root/issuer"]
     made = first(vault)
     verify(signed(provider(vault, made)), made.root)
+
+
+def test_the_root_signs_the_intermediate_of_a_secondary_datacenter_whose_name_was_checked(
+    vault: VaultServer,
+) -> None:
+    made, key = first(vault), keys.generate_key()
+    asked = create_intermediate_request(key, "dc2", DOMAIN)
+    pem = run(provider(vault, made).sign_intermediate(asked, trust_domain=DOMAIN))
+    check_intermediate(pem, key, made.root.root_cert, trust_domain=DOMAIN, at=datetime.now(UTC))
+    other = create_intermediate_request(key, "dc2", DOMAIN.replace("1", "2"))
+    with pytest.raises(RemoteProtocolError, match="the request is for trust domain 2"):
+        run(provider(vault, made).sign_intermediate(other, trust_domain=DOMAIN))
 
 
 def test_a_known_root_is_followed_by_another_in_the_same_mount_which_the_first_one_signs(

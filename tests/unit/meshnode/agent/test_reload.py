@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -40,3 +41,12 @@ def test_of_a_change_exactly_the_reloadable_part_is_in_force(config: Any, change
     assert compare(old, after).reloadable == said.reloadable
     assert compare(after, new) == ((), said.needs_restart)
     assert bool(said.needs_restart) == (change in FIXED)
+
+
+def test_a_gossip_key_is_in_force_when_the_keyring_has_it(config: Any) -> None:
+    first, second, other = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2, 3))
+    old, rotated, strange = (config(encrypt=key) for key in (first, second, other))
+    ring = (b"\x02" * 32, b"\x01" * 32)
+    assert compare(reloaded(old, rotated, ring), rotated).needs_restart == ()
+    assert compare(reloaded(old, strange, ring), strange).needs_restart == ("encrypt",)
+    assert compare(reloaded(old, config(), ring), config()).needs_restart == ("encrypt",)

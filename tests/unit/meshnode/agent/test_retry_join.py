@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from meshnode.agent.retry_join import RetryJoin
+from meshnode.agent.config.model import JoinPool
+from meshnode.agent.retry_join import RetryJoin, begin_joining
+from meshnode.base.errors import MeshError
 from meshnode.runtime.gossip_shell import JoinResult
 
 
@@ -42,3 +44,25 @@ def test_it_gives_up_when_the_attempts_are_used_up_and_says_why() -> None:
     pool, reasons = run(99, 2)
     assert reasons == ["max join LAN retry exhausted, exiting: a: refused"]
     assert len(pool.joins) >= 2
+
+
+def test_at_the_start_somebody_of_start_join_has_to_be_there() -> None:
+    pool: Any = FakePool(silent=1)
+    with pytest.raises(MeshError, match="failed to join a, b: a: refused"):
+        asyncio.run(begin_joining(pool, JoinPool(("a", "b"), ("c",), 0.01, 0), lambda _: None))
+    assert pool.joins == [["a", "b"]]
+
+
+def test_at_the_start_start_join_comes_first_and_retry_join_goes_on_in_a_task() -> None:
+    pool: Any = FakePool(silent=0)
+
+    async def begin(join: JoinPool) -> bool:
+        task = await begin_joining(pool, join, lambda _: None)
+        if task is not None:
+            await task
+        return task is not None
+
+    assert asyncio.run(begin(JoinPool(("a",), ("b",), 0.01, 0)))
+    assert pool.joins == [["a"], ["b"]]
+    assert not asyncio.run(begin(JoinPool(("a",), (), 0.01, 0)))
+    assert pool.joins == [["a"], ["b"], ["a"]]

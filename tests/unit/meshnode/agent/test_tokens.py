@@ -13,7 +13,7 @@ from meshnode.agent.config.model import Acls
 from meshnode.agent.tokens import AgentTokens
 from meshnode.base.errors import MeshError
 
-NONE = Acls(True, "dc1", "deny", "extend-cache", 30.0, False, True, "", "", "", "", "")
+NONE = Acls(True, "dc1", "deny", "extend-cache", 30.0, False, True, "", "", "", "", "", "")
 CONFIGURED = replace(NONE, agent_token="c-agent", default_token="c-default")
 
 
@@ -32,6 +32,14 @@ def test_a_token_of_the_api_wins_until_the_configuration_changes_it(name: str) -
     assert (tokens.for_requests, tokens.for_own_work) == ("api", "other")
     tokens.reload(replace(CONFIGURED, default_token="newer"))
     assert tokens.for_requests == "newer"
+
+
+def test_the_token_for_the_primary_datacenter_is_configured_or_set_over_the_api() -> None:
+    tokens = AgentTokens(replace(NONE, replication_token="c-copier"), None)
+    assert tokens["replication"] == "c-copier"
+    tokens.set("acl_replication_token", "api")
+    assert tokens["replication"] == "api"
+    assert tokens.for_own_work == ""
 
 
 def test_tokens_of_the_api_outlive_a_restart_in_a_file_for_its_owner_only(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,36 +14,13 @@ from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.runtime.tls import TlsContexts, TlsSettings
 from meshnode.watch.machine import Answer, Ask
-from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, SECRET
+from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, unpacked
 from meshnode.xds.session import Session
 from tests.support.asynchronous import asynchronous
+from tests.support.config_entries import http
 from tests.support.waiting import until
 from tests.support.xds import DOMAIN
-
-
-class Api:
-    """Answers by path; a question with an index waits until that answer is another."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, tuple[int, Any]] = {}
-        self.versions: dict[str, int] = {}
-        self.asked: list[tuple[str, str]] = []
-        self.changed = asyncio.Event()
-
-    def set(self, path: str, value: Any, status: int = 200) -> None:
-        self.answers[path] = status, value
-        self.versions[path] = self.versions.get(path, 0) + 1
-        told, self.changed = self.changed, asyncio.Event()
-        told.set()
-
-    async def ask(self, question: Ask, token: str) -> Answer:
-        self.asked.append((question.path, token))
-        known = int(dict(question.query).get("index", "0"))
-        while known and self.versions.get(question.path) == known:
-            await self.changed.wait()
-        status, value = self.answers.get(question.path, (404, "unknown service"))
-        body = value if isinstance(value, str) else json.dumps(value)
-        return Answer(status, str(self.versions.get(question.path, "")), "", body.encode())
+from tests.support.xds_api import Api, chain, row
 
 
 def service(**proxy: Any) -> dict[str, Any]:
@@ -64,15 +40,10 @@ def known() -> Api:
     api.set("/v1/agent/connect/ca/roots", {"TrustDomain": DOMAIN, "Roots": [{"RootCert": "ROOT"}]})
     api.set("/v1/connect/intentions/match", {"web": []})
     api.set("/v1/connect/intentions/explain", {"Default": {"Allowed": True, "Reason": "ACLs disabled"}})
+    api.set("/v1/discovery-chain/web", chain("web"))
+    api.set("/v1/config/proxy-defaults", [])
+    api.set("/v1/config/service-defaults", [])
     return api
-
-
-def row(port: int, status: str = "passing") -> dict[str, Any]:
-    return {
-        "Node": {"Address": "127.0.0.1", "Datacenter": "dc1"},
-        "Service": {"Port": port},
-        "Checks": [{"Status": status}],
-    }
 
 
 async def ready(feed: ProxyFeed) -> None:
@@ -108,14 +79,86 @@ async def test_an_upstream_that_comes_is_followed_and_one_that_goes_is_not() -> 
     feed = ProxyFeed(sources, "web-sidecar-proxy", "")
     await ready(feed)
     before = len(sources)
+    api.set("/v1/discovery-chain/db", chain("db"))
     api.set("/v1/health/connect/db", [row(21001), row(21002, "critical")])
     upstream = {"DestinationName": "db", "LocalBindPort": 9191}
     api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[upstream]))
     await until(lambda: feed.snapshot and feed.snapshot[ENDPOINTS], "endpoints", interval=0.001)
-    assert len(sources) == before + 1
+    assert len(sources) == before + 2
     api.set("/v1/agent/service/web-sidecar-proxy", service())
     await until(lambda: feed.snapshot and not feed.snapshot[ENDPOINTS], "none", interval=0.001)
     assert len(sources) == before
+    feed.close()
+
+
+UPSTREAM = {"DestinationName": "db", "LocalBindPort": 9191}
+RESOLVER = """
+kind = "service-resolver"
+name = "db"
+default_subset = "v1"
+subsets = {
+  v1 = { filter = "Service.Meta.version == v1" }
+  v2 = { filter = "Service.Meta.version == v2", only_passing = true }
+}
+failover = { v1 = { service = "spare" , datacenters = ["dc2"] } }
+"""
+
+
+@asynchronous
+async def test_what_a_chain_leads_to_is_asked_for_by_subset_and_datacenter() -> None:
+    api = known()
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[UPSTREAM]))
+    api.set("/v1/discovery-chain/db", chain("db", RESOLVER))
+    api.set("/v1/health/connect/db", [row(21001, "warning"), row(21002, "critical")])
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    # Nobody answers about spare in dc2: that must hold nobody up.
+    await ready(feed)
+    assert feed.snapshot is not None
+    (found,) = [unpacked(each.body) for each in feed.snapshot[ENDPOINTS].values()]
+    assert found.cluster_name == "v1.db.default.dc1"
+    rows = [row for group in found.endpoints for row in group.lb_endpoints]
+    assert [row.health_status for row in rows] == [1, 2], "a warning is no failure"
+    assert ("filter", "Service.Meta.version == v1") in api.queries["/v1/health/connect/db"]
+    assert ("dc", "dc2") in api.queries["/v1/health/connect/spare"]
+    feed.close()
+
+
+@asynchronous
+async def test_an_upstream_that_the_token_may_not_read_is_an_upstream_without_instances() -> None:
+    api = known()
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[UPSTREAM]))
+    api.set("/v1/discovery-chain/db", "Permission denied", 403)
+    api.set("/v1/health/connect/db", [])
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    await ready(feed)
+    assert feed.refusal is None
+    feed.close()
+
+
+@pytest.mark.parametrize(("config", "url"), [({}, ROUTES), ({"protocol": "tcp"}, LISTENER)])
+@asynchronous
+async def test_what_a_service_speaks_is_in_its_defaults_unless_its_proxy_says_it(
+    config: dict[str, Any], url: str
+) -> None:
+    api = known()
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Config=config))
+    api.set("/v1/discovery-chain/web", chain("web", *http("web")))
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    await ready(feed)
+    assert feed.snapshot is not None
+    assert bool(feed.snapshot[ROUTES]) == (url == ROUTES)
+    feed.close()
+
+
+@asynchronous
+async def test_raw_configuration_of_envoy_is_refused_by_name() -> None:
+    api = known()
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Config={"envoy_public_listener_json": "{}"}))
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    await until(lambda: feed.problem, "the problem", interval=0.001)
+    assert feed.problem.startswith(
+        "Proxy.Config.envoy_public_listener_json is not supported: raw configuration"
+    )
     feed.close()
 
 
@@ -128,9 +171,9 @@ async def test_two_proxies_with_one_token_ask_what_they_share_once() -> None:
     feeds = [ProxyFeed(sources, name, "token") for name in ("web-sidecar-proxy", "web-2")]
     for feed in feeds:
         await ready(feed)
-    assert len(sources) == 6
+    assert len(sources) == 9
     feeds[0].close()
-    assert len(sources) == 5
+    assert len(sources) == 8
     feeds[1].close()
     assert len(sources) == 0
 
@@ -258,3 +301,45 @@ async def test_streams_of_one_proxy_share_a_feed_and_each_is_shown() -> None:
     assert len(one.status()) == 1
     await one.stop()
     assert one.status() == []
+
+
+@asynchronous
+async def test_the_defaults_of_a_service_are_its_sidecar_s_bounds() -> None:
+    api = known()
+    api.set("/v1/agent/service/web-sidecar-proxy", service(Upstreams=[UPSTREAM]))
+    api.set("/v1/discovery-chain/db", chain("db"))
+    api.set("/v1/discovery-chain/web", chain("web", *http("web")))
+    api.set("/v1/health/connect/db", [])
+    entry = {
+        "Kind": "service-defaults",
+        "Name": "WEB",
+        "Protocol": "http",
+        "MaxInboundConnections": 7,
+        "LocalConnectTimeoutMs": 2500,
+        "LocalRequestTimeoutMs": 9000,
+        "UpstreamConfig": {
+            "Defaults": {"ConnectTimeoutMs": 3000, "Limits": {"MaxConnections": 3}},
+            "Overrides": [{"Name": "DB", "PassiveHealthCheck": {"Interval": "8s", "MaxFailures": 2}}],
+        },
+    }
+    api.set("/v1/config/service-defaults", [entry])
+    feed = ProxyFeed(Sources(api), "web-sidecar-proxy", "")
+    await ready(feed)
+    assert feed.snapshot is not None
+    clusters = {name: unpacked(each.body) for name, each in feed.snapshot[CLUSTER].items()}
+    own, to = clusters["local_app"], clusters["db.default.dc1:127.0.0.1:9191"]
+    assert (own.connect_timeout.seconds, own.connect_timeout.nanos) == (2, 500_000_000)
+    assert own.circuit_breakers.thresholds[0].max_connections.value == 7
+    assert to.connect_timeout.seconds == 3
+    bounds = to.circuit_breakers.thresholds[0]
+    assert (bounds.max_connections.value, bounds.max_requests.value) == (3, 16_384)
+    assert (to.outlier_detection.interval.seconds, to.outlier_detection.consecutive_5xx.value) == (8, 2)
+    (routes,) = [unpacked(each.body) for each in feed.snapshot[ROUTES].values()]
+    assert routes.virtual_hosts[0].routes[0].route.timeout.seconds == 9
+    entry["UpstreamConfig"] = {"Defaults": {"EnvoyClusterJSON": "{}"}}
+    api.set("/v1/config/service-defaults", [entry])
+    await until(lambda: feed.problem, "the problem", interval=0.001)
+    assert feed.problem.startswith(
+        "service-defaults/web: UpstreamConfig.EnvoyClusterJSON is not supported: raw"
+    )
+    feed.close()

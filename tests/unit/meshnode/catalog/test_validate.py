@@ -51,6 +51,19 @@ PROXY = Service("p", kind="connect-proxy", proxy_destination="web", port=1)
         (Service("", id="web"), "Must provide service name with ID"),
         (replace(PROXY, kind="mesh"), "Invalid service kind"),
         (
+            Service("g", kind="mesh-gateway", port=1),
+            'Invalid service kind "mesh-gateway": sidecars reach other',
+        ),
+        (
+            Service("g", kind="api-gateway", port=1),
+            'Invalid service kind "api-gateway": it is of Consul 1.15',
+        ),
+        (Service("g", kind="terminating-gateway"), "Port must be non-zero for a terminating-gateway"),
+        (
+            Service("g", kind="ingress-gateway", native=True),
+            "A ingress-gateway cannot be a proxy of one service",
+        ),
+        (
             replace(PROXY, proxy_destination=" "),
             "ProxyDestination must be non-empty for Connect proxy services",
         ),

@@ -90,6 +90,17 @@ def test_a_bundle_holds_captures_verdict_report_and_digests(files: Path) -> None
     assert KEY not in everything
 
 
+def test_the_summary_names_the_bundle_and_tells_no_secret(files: Path) -> None:
+    assert bundle(files, "bundle", "-summary-file", files / "summary.json") == 0
+    text = (files / "summary.json").read_text()
+    found = json.loads(text)
+    digest = hashlib.sha256((files / "bundle" / MANIFEST).read_bytes()).hexdigest()
+    assert (found["outcome"], found["bundle"]) == ("proved", {"file": "bundle", "manifest_sha256": digest})
+    assert CANARY not in text
+    assert SECRET not in text
+    assert bundle(files, "other", "-summary-file", "/nowhere/summary.json") == 1
+
+
 def test_digests_of_configurations_are_in_the_question_and_in_the_report(files: Path) -> None:
     assert bundle(files, "bundle", f"-config-digest=server1={'ab' * 32}") == 0
     asked = json.loads((files / "bundle" / "question.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from meshnode.base.address import Address
 from meshnode.dns.records import (
     Address4,
     Address6,
@@ -15,7 +16,9 @@ from meshnode.dns.records import (
     name_to_text,
 )
 
-__all__ = ["answers", "shown"]
+__all__ = ["RECURSOR", "answers", "shown"]
+
+RECURSOR = Address("192.0.2.53", 53)
 
 
 def shown(record: Record) -> str:

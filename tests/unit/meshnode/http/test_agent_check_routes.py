@@ -9,7 +9,7 @@ import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, Access
 from meshnode.catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
-from meshnode.http.agent_check_routes import check_as_json
+from meshnode.catalog.wire import check_fields
 from tests.support.local_api import LocalApi, Rules
 
 REGISTER = "/v1/agent/check/register"
@@ -48,7 +48,7 @@ def test_a_check_is_listed_by_its_id_in_consuls_shape() -> None:
 
 def test_a_definition_shows_what_is_set() -> None:
     definition = CheckDefinition(http="http://x", header={"A": ("b",)}, interval=10.0, timeout=1.5)
-    assert check_as_json(Check("n", "c", definition=definition))["Definition"] == {
+    assert check_fields(Check("n", "c", definition=definition))["Definition"] == {
         "HTTP": "http://x", "Header": {"A": ["b"]}, "Interval": "10s", "Timeout": "1.5s",
     }  # fmt: skip
 

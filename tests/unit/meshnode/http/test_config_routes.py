@@ -124,7 +124,7 @@ def test_an_entry_that_does_not_fit_to_the_others_is_500_with_the_reason(api: St
             400,
             'invalid config entry kind "service-default": did you mean service-defaults?',
         ),
-        ("GET", "/mesh/mesh", 400, 'invalid config entry kind "mesh": use one of service-defaults'),
+        ("GET", "/mesh/mesh", 400, 'config entry kind "mesh" is not supported'),
         ("DELETE", "/x/y", 400, 'invalid config entry kind "x": use one of service-defaults'),
         ("GET", "/service-defaults/web?ns=x", 400, "ns='x': namespaces are of Consul Enterprise"),
     ],

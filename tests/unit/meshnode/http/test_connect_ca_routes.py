@@ -201,7 +201,12 @@ def test_a_leaf_that_can_not_be_had_is_an_error(error: MeshError, status: int) -
 
 def test_the_agents_roots_come_from_its_cache() -> None:
     response = Agent().request("GET", "/v1/agent/connect/ca/roots")
-    assert json_of(response) == {"ActiveRootID": "ab:cd", "TrustDomain": DOMAIN, "Roots": [{"ID": "ab:cd"}]}
+    assert json_of(response) == {
+        "ActiveRootID": "ab:cd",
+        "TrustDomain": DOMAIN,
+        "Roots": [{"ID": "ab:cd"}],
+        "RevokedSerialNumbers": ["66:66"],
+    }
     assert ("X-Cache", "HIT") in response.headers
     assert ("X-Consul-Index", "9") in response.headers
 

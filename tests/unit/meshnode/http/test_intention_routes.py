@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from meshnode.control.endpoints.intention import intention_methods
 from meshnode.control.endpoints.table import METHODS
 from meshnode.intentions.decide import default_decision
+from meshnode.intentions.model import NO_TOKENS
 from tests.support.state_api import Grants, StateApi, json_of
 
 BASE = "/v1/connect/intentions"
@@ -211,6 +212,8 @@ def test_a_question_that_lacks_something_is_400(api: StateApi, path: str, becaus
         (b'{"Action": 1}', "Request decode failed: Action: expected string, got number"),
         (b'{"Permissions": [{"HTTP": {"Methods": "GET"}}]}',
          "Request decode failed: Permissions[0].HTTP.Methods: expected list, got string"),
+        (b'{"JWT": {}}', f"Request decode failed: JWT: {NO_TOKENS}"),
+        (b'{"Permissions": [{"JWT": {}}]}', f"Request decode failed: Permissions[0].JWT: {NO_TOKENS}"),
         (b'{"SourceName": "a", "DestinationName": "b"}', "Invalid intention: Action must be set to 'allow' or 'deny'"),
         (b'{"SourceName": "a", "DestinationName": "b*", "Action": "deny", "SourceType": "x"}',
          "Invalid intention: DestinationName: wildcard character '*' cannot be used with partial values; "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshnode.runtime.child import ChildError, Ended, run_program, shell_program, start_program
+from meshnode.runtime.child import Child, ChildError, Ended, run_program, shell_program, start_program
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.rpc_lab import LOOPS, run
@@ -103,6 +103,28 @@ async def test_cancelling_kills_the_whole_group(tmp_path: Path) -> None:
         await asyncio.wait_for(ended.wait(), TIMEOUT)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_of_the_group(
+    tmp_path: Path, loop: str
+) -> None:
+    async def main() -> None:
+        files = len(os.listdir("/proc/self/fd"))
+        marks = [tmp_path / str(number) for number in range(20)]
+        for number, mark in enumerate(marks):
+            line = f"sleep 600.{number} & echo $! $$ > {mark}; sleep 600"
+            starting = spawn(start_program(sh(line)), name="test")
+            for _ in range(number % 10):
+                await asyncio.sleep(0)
+            starting.cancel()
+            if isinstance(child := (await asyncio.gather(starting, return_exceptions=True))[0], Child):
+                await child.close()
+        started = [int(pid) for mark in marks if mark.exists() for pid in mark.read_text().split()]
+        await until(lambda: all(map(is_gone, started)), "no survivor")
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= files + 1, "no pipe is left")
+
+    run(main, loop)
 
 
 @asynchronous

@@ -86,7 +86,7 @@ async def test_a_change_reaches_a_client_that_acknowledges(delta: bool) -> None:
             feed.changed()
             response = await stream.recv_message()
             assert response is not None
-            assert "service:default/db" in str(response)
+            assert "db.default.dc1" in str(response)
             await stream.cancel()
         await until(lambda: feed.closed, "the end of the stream")
     assert feed.tokens == ["s3cret"]

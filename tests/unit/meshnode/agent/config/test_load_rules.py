@@ -46,7 +46,7 @@ def directory(tmp_path: Path) -> Path:
             {"autopilot": {"server_stabilization_time": "5s"}},
             "autopilot.server_stabilization_time = 5: the replicated log",
         ),
-        ({"acl_replication_token": "x"}, "acl_replication_token: ACLs are not copied"),
+        ({"enable_acl_replication": True}, "enable_acl_replication = true: ACLs are not copied"),
         ({"dns_config": {"use_cache": True}}, "dns_config.use_cache = true: not in this release"),
         ({"enable_debug": True}, "enable_debug = true: there is no Go runtime"),
         ({"segment": "x"}, 'segment = "x": a key of Consul Enterprise'),
@@ -84,8 +84,9 @@ def test_a_refused_key_may_have_its_harmless_value(settings: dict[str, Any]) -> 
 
 
 def test_a_refused_token_is_not_shown() -> None:
-    said = complaint(fragment(acl_replication_token="3f7a2c1e-secret"))
-    assert "acl_replication_token: ACLs are not copied" in said
+    tokens = {"config_file_service_registration": "3f7a2c1e-secret"}
+    said = complaint(fragment(acl={"tokens": tokens}))
+    assert "acl.tokens.config_file_service_registration: a key of later Consul releases" in said
     assert "3f7a2c1e" not in said
 
 
@@ -102,9 +103,10 @@ def test_a_refused_token_is_not_shown() -> None:
         ({"dns_config": {"udp_answer_limit": 0}}, "dns_config.udp_answer_limit cannot be 0"),
         ({"dns_config": {"service_ttl": {"web": "soon"}}}, "dns_config.service_ttl.web"),
         ({"acl_datacenter": "dc2"}, 'acl_datacenter: "dc2" is another data centre than this one, "dc1"'),
+        ({"primary_datacenter": "we.st"}, 'primary_datacenter: "we.st" can\'t be a name'),
         (
-            {"datacenter": "east", "primary_datacenter": "west"},
-            'primary_datacenter: "west" is another data centre than this one, "east"',
+            {"server": True, "primary_datacenter": "west", "ports": {"serf_wan": -1}},
+            'primary_datacenter: "west" is reached over the WAN pool, which is off: set ports.serf_wan',
         ),
         ({"acl_default_policy": "deny"}, "acl_default_policy: ACLs are off, so nothing is denied"),
         ({"acl": {"default_policy": "deny"}}, "acl.default_policy: ACLs are off"),
@@ -118,6 +120,26 @@ def test_a_bad_value_of_a_service_a_watch_dns_or_acls_is_named(
     settings: dict[str, Any], message: str
 ) -> None:
     assert message in complaint(fragment(**settings))
+
+
+def test_the_primary_datacenter_may_be_another_one_and_then_the_ca_is_its() -> None:
+    settings = {"datacenter": "East", "primary_datacenter": "West"}
+    identity = read(fragment(**settings)).config.identity
+    assert (identity.datacenter, identity.primary_datacenter) == ("east", "west")
+    ca = {"enabled": True, "ca_config": {"leaf_cert_ttl": "1h"}}
+    (warning,) = read(fragment(**settings, connect=ca)).warnings
+    assert warning.startswith("connect.ca_config has no effect")
+    assert '"west"' in warning
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"acl_replication_token": "copier"}, {"acl": {"tokens": {"replication": "copier"}}}],
+)
+def test_the_token_for_the_primary_datacenter_has_two_spellings(settings: dict[str, Any]) -> None:
+    acls = read(fragment(**settings)).config.acls
+    assert acls.replication_token == "copier"
+    assert "copier" not in repr(acls)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from meshnode.acl.authorizer import ALLOW_ALL
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Registration
+from meshnode.config_entries.store import CONFIG_ENTRIES
 from meshnode.control import watch
 from meshnode.control.command import Deregister, Register
 from meshnode.control.endpoints.table import METHODS
@@ -72,7 +73,11 @@ def test_a_read_of_nothing_is_refused_before_it_waits(name: str, field: str) -> 
         ("Catalog.ListServices", {}, {watch.SERVICES}),
         ("Catalog.ListServices", {"NodeMetaFilters": {"a": "b"}}, {watch.SERVICES, watch.NODES}),
         ("Catalog.ServiceNodes", {"ServiceName": "Web"}, {watch.service("web")}),
-        ("Health.ServiceNodes", {"ServiceName": "web", "Connect": True}, {watch.connect("web")}),
+        (
+            "Health.ServiceNodes",
+            {"ServiceName": "web", "Connect": True},
+            {watch.connect("web"), CONFIG_ENTRIES, watch.GATEWAYS},
+        ),
         ("Catalog.NodeServices", {"Node": "web-1"}, {watch.node("web-1")}),
         ("Catalog.NodeServices", {"Node": "40e4a748"}, {watch.node("40e4a748"), watch.NODES, watch.SERVICES}),
         ("Health.ChecksInState", {"State": "any"}, {watch.check_state("any")}),
