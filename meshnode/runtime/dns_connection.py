@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
+from meshnode.dns.message import HEADER_BYTES
+
 __all__ = ["DnsConnection", "DnsLimits", "StreamHost"]
 
 _LENGTH_BYTES: Final = 2
@@ -110,6 +112,10 @@ class DnsConnection(asyncio.Protocol):
         self._advancing = True
         while not self._stuffed and self._pending < self._host.limits.max_pipelined:
             end = _LENGTH_BYTES + int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
+            if len(self._buffer) >= _LENGTH_BYTES and end < _LENGTH_BYTES + HEADER_BYTES:
+                # No DNS: millions of such messages fit into what a client sends in a second.
+                self.abort()
+                break
             if len(self._buffer) < end:
                 break
             query = bytes(self._buffer[_LENGTH_BYTES:end])

@@ -102,7 +102,8 @@ def talk(server: tuple[str, str, str], client: tuple[str, str, str] | None) -> s
 def test_every_node_tells_the_same_roots(mesh: Mesh) -> None:
     server, client = mesh["server1"], mesh["client1"]
     shown = server.get("/v1/connect/ca/roots")
-    assert shown == roots(client) == roots(server) == client.get("/v1/connect/ca/roots")
+    assert shown == client.get("/v1/connect/ca/roots")
+    assert {**shown, "RevokedSerialNumbers": []} == roots(client) == roots(server)
     (root,) = shown["Roots"]
     assert shown["ActiveRootID"] == root["ID"]
     assert shown["TrustDomain"].endswith(".consul")
@@ -229,5 +230,6 @@ def test_the_ca_outlives_a_server_that_is_killed_and_a_node_goes_on_meanwhile(me
     assert roots(client) == before
     server.start()
     wait(lambda: server.api("/v1/connect/ca/roots")[0] == 200, "the CA is back")
-    assert server.get("/v1/connect/ca/roots") == before
+    assert roots(server) == before
+    assert server.get("/v1/connect/ca/roots").items() <= before.items()
     wait(lambda: verified(server, "db", client) == "", "the server signs again")

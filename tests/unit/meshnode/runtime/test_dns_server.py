@@ -85,19 +85,26 @@ def test_a_query_in_pieces_is_put_together(run: Any) -> None:
     run(main())
 
 
-def test_garbage_gets_a_format_error_or_nothing_and_the_connection_lives_on(run: Any) -> None:
+def test_garbage_gets_a_format_error_and_the_connection_lives_on(run: Any) -> None:
     async def main() -> None:
         async with serving() as (_, where):
             garbage = b"\0\7" + bytes(2) + b"\xff" * 20
             failed, good = await tcp_ask(where, garbage, WEB)
             assert (parse(failed).id, parse(failed).rcode) == (7, FORMERR)
             assert parse(good).rcode == NOERROR
+
+    run(main())
+
+
+@pytest.mark.parametrize("short", [b"\0\0", b"\0\3abc", b"\0\x0b" + bytes(11)], ids=["0", "3", "11"])
+def test_who_sends_less_than_a_header_speaks_no_dns_and_is_cut_off(run: Any, short: bytes) -> None:
+    async def main() -> None:
+        async with serving() as (_, where):
             reader, writer = await asyncio.open_connection(where.host, where.port)
-            writer.write(b"\0\0" + b"\0\3abc" + len(WEB).to_bytes(2, "big") + WEB)
-            size = int.from_bytes(await reader.readexactly(2), "big")
-            assert parse(await reader.readexactly(size)).answers
+            writer.write(short + len(WEB).to_bytes(2, "big") + WEB)
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(2)
             writer.close()
-            await writer.wait_closed()
 
     run(main())
 
