@@ -22,7 +22,7 @@ from meshnode.control.command import ConnectCaSet, ConnectRevoke
 from meshnode.control.method import Body, mapping, rows, text, texts
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.pki import connect_intermediate, keys
-from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.cluster_state import ClusterState, held
 
 __all__ = ["SecondaryCa", "parse_told"]
 
@@ -67,9 +67,7 @@ class SecondaryCa:
         """
         reply = answer_of(await self._ask("ConnectCA.Roots", blocking(index)))
         told = parse_told(reply, answer_of(await self._ask("ConnectCA.ConfigurationGet", {})))
-        state = self._state()
-        if state is None:
-            raise MeshError("this server has no copy of the state")
+        state = held(self._state())
         await state.barrier()
         store = state.machine.connect
         ca, expected = store.ca, store.index

@@ -9,7 +9,7 @@ from meshnode.agent.primary_follow import AskPrimary, answer_of, blocking, next_
 from meshnode.base.errors import MeshError
 from meshnode.control.machine import Refusal
 from meshnode.control.replica import differences, parse_rules
-from meshnode.runtime.cluster_state import ClusterState
+from meshnode.runtime.cluster_state import ClusterState, held
 
 __all__ = ["PrimaryCopy"]
 
@@ -32,9 +32,7 @@ class PrimaryCopy:
         entries = answer_of(await self._ask("ConfigEntry.List", {"Kind": "", **blocking(index)}))
         intentions = answer_of(await self._ask("Intention.List", {}))
         rules = parse_rules(entries, intentions)
-        state = self._state()
-        if state is None:
-            raise MeshError("this server has no copy of the state")
+        state = held(self._state())
         await state.barrier()
         machine = state.machine
         for command in differences(machine.config, machine.intentions, rules, epoch):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from meshnode.base.errors import MeshError
 
-__all__ = ["Address", "split_host_port"]
+__all__ = ["Address", "is_ip_address", "split_host_port"]
 
 
 class Address(NamedTuple):
@@ -35,6 +35,15 @@ class Address(NamedTuple):
             return cls(str(ipaddress.ip_address(host)), port)
         except ValueError:
             raise MeshError(f"address {text!r} is not an IP address with an optional port") from None
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether ``text`` is an IP address and no name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def split_host_port(text: str) -> tuple[str, int | None]:

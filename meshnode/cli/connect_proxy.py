@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -21,14 +19,10 @@ from meshnode.cli.connect_proxy_agent import (
     follow_service,
     sidecar_of,
 )
-from meshnode.cli.connect_proxy_engine import (
-    SidecarMaker,
-    make_engine,
-    raise_descriptor_limit,
-    start_logging,
-)
+from meshnode.cli.connect_proxy_engine import SidecarMaker, make_engine, start_logging
 from meshnode.cli.connect_proxy_plan import Mode, Plan, ProxyFlags
 from meshnode.cli.connect_proxy_register import Registration
+from meshnode.cli.foreground import Foreground, announce, failed, run_on_loop
 from meshnode.client.agent import AgentClient
 from meshnode.client.reporter import Reporter
 from meshnode.proxy.config import ProxyConfig
@@ -37,7 +31,6 @@ from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["run"]
 
-ENDING: Final = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}
 _log: Final = logging.getLogger("meshnode.proxy")
 
 
@@ -48,21 +41,8 @@ def run(args: list[str]) -> int:
     except HelpRequested:
         raise
     except MeshError as error:
-        return _failed("Error preparing configuration", error)
-    raise_descriptor_limit()
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Command(plan).main())
-
-
-def _failed(what: str, error: MeshError) -> int:
-    print(f"==> {what}: {error}", file=sys.stderr, flush=True)
-    return 1
-
-
-def _say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
+        return failed("Error preparing configuration", error)
+    return run_on_loop(_Command(plan).main)
 
 
 class _Command:
@@ -73,56 +53,36 @@ class _Command:
         self._client = AgentClient(plan.settings)
         self._datacenter = ""
         self._process = ProxyProcess(self._make)
-        self._stopping = asyncio.Event()
-        self._drain_timeout = DRAIN_TIMEOUT
+        self._foreground = Foreground(
+            "Consul Connect proxy", _log, drain_timeout=DRAIN_TIMEOUT, hurry=self._process.hurry
+        )
 
     async def main(self) -> int:
         """Prepare, run, end."""
-        loop = asyncio.get_running_loop()
-        for number, name in ENDING.items():
-            loop.add_signal_handler(number, self._on_signal, name)
         start_logging(self._plan.level)
-        _say("==> Consul Connect proxy starting...")
-        stopping = spawn(self._stopping.wait(), name="end of the proxy")
-        running: asyncio.Task[int] = spawn(self._run(), name="proxy")
         try:
-            await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                return running.result()
-            await cancel_and_wait(running)
-            _say("==> Consul Connect proxy shutdown")
-            return 0
+            return await self._foreground.run(self._run)
         finally:
-            await cancel_and_wait(stopping, running)
             await self._client.close()
-
-    def _on_signal(self, name: str) -> None:
-        if self._stopping.is_set():
-            _log.info("Caught second signal: %s. Exiting", name)
-            self._drain_timeout = 0.0
-            self._process.hurry()
-            return
-        _log.info("Caught signal: %s", name)
-        self._stopping.set()
 
     async def _run(self) -> int:
         """Ends by itself only when it fails; cancelled, it lets what is open end."""
         try:
             proxy_id = await self._announce()
         except MeshError as error:
-            return _failed("Error preparing configuration", error)
+            return failed("Error preparing configuration", error)
         keeping = [spawn(Reporter(self._client, proxy_id, self._process.report).run(), name="proxy report")]
         if (registration := self._registered()) is not None:
             keeping.append(spawn(self._keep_registered(registration), name="proxy registration"))
         try:
             await self._process.follow(self._configs(proxy_id))
         except MeshError as error:
-            return _failed("Failed running proxy", error)
+            return failed("Failed running proxy", error)
         finally:
             await cancel_and_wait(*keeping[1:])
             if registration is not None and self._process.running.is_set():
                 await registration.remove()
-            await self._process.stop(drain_timeout=self._drain_timeout)
+            await self._process.stop(drain_timeout=self._foreground.drain_timeout)
             await cancel_and_wait(*keeping)
         return 0
 
@@ -137,8 +97,7 @@ class _Command:
             lines.append(f"          Proxy ID: {proxy_id}")
         elif plan.config is not None:
             proxy_id = f"{plan.config.service}-{os.getpid()}"
-        lines = [f"Configuration mode: {plan.mode}", *lines]
-        _say(*(f"    {line}" for line in lines), "", "==> Log data will now stream in as it occurs:", "")
+        announce([f"Configuration mode: {plan.mode}", *lines])
         for warning in plan.warnings:
             _log.warning("%s", warning)
         return proxy_id

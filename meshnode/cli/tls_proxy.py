@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +21,9 @@ from typing import Any, Final
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import FlagSet, HelpRequested
 from meshnode.cli.connect_envoy import MISSING_SCHEMA, find_envoy
-from meshnode.cli.connect_proxy_engine import raise_descriptor_limit, start_logging
+from meshnode.cli.connect_proxy_engine import start_logging
 from meshnode.cli.data_argument import read_file
+from meshnode.cli.foreground import Foreground, announce, failed, run_on_loop
 from meshnode.proxy.config import Endpoint
 from meshnode.runtime.json_file import write_record
 from meshnode.runtime.logs import parse_level
@@ -42,7 +42,6 @@ __all__ = ["run"]
 MAX_CONFIG_BYTES: Final = 8 * 1024 * 1024
 BUILTIN: Final = "builtin"
 ENVOY: Final = "envoy"
-ENDING: Final = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +101,8 @@ def run(args: list[str]) -> int:
     except HelpRequested:
         raise
     except MeshError as error:
-        print(f"==> Error preparing configuration: {error}", file=sys.stderr, flush=True)
-        return 1
-    raise_descriptor_limit()
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Command(plan).main())
+        return failed("Error preparing configuration", error)
+    return run_on_loop(_Command(plan).main)
 
 
 def _read(file: str) -> TlsProxyConfig:
@@ -176,15 +170,6 @@ def _require_schema() -> None:
         raise MeshError(MISSING_SCHEMA)
 
 
-def _failed(what: str, error: MeshError) -> int:
-    print(f"==> {what}: {error}", file=sys.stderr, flush=True)
-    return 1
-
-
-def _say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
 class _Command:
     """One run of the command."""
 
@@ -192,39 +177,23 @@ class _Command:
         self._plan = plan
         self._plane: DataPlane | None = None
         self._watch: MaterialWatch | None = None
-        self._stopping = asyncio.Event()
-        self._drain_timeout = DRAIN_TIMEOUT
+        self._foreground = Foreground(
+            "TLS proxy",
+            log,
+            drain_timeout=DRAIN_TIMEOUT,
+            hurry=self._hurry,
+            stopping=functools.partial(notify_systemd, "STOPPING=1"),
+        )
 
     async def main(self) -> int:
         """Prepare, run, end."""
-        loop = asyncio.get_running_loop()
-        for number, name in ENDING.items():
-            loop.add_signal_handler(number, self._on_signal, name)
-        loop.add_signal_handler(signal.SIGHUP, self._look)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._look)
         start_logging(self._plan.level)
-        _say("==> TLS proxy starting...")
-        stopping = spawn(self._stopping.wait(), name="end of the proxy")
-        running: asyncio.Task[int] = spawn(self._run(), name="TLS proxy")
-        try:
-            await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                return running.result()
-            notify_systemd("STOPPING=1")
-            await cancel_and_wait(running)
-            _say("==> TLS proxy shutdown")
-            return 0
-        finally:
-            await cancel_and_wait(stopping, running)
+        return await self._foreground.run(self._run)
 
-    def _on_signal(self, name: str) -> None:
-        if self._stopping.is_set():
-            log.info("Caught second signal: %s. Exiting", name)
-            self._drain_timeout = 0.0
-            if self._plane is not None:
-                self._plane.hurry()
-            return
-        log.info("Caught signal: %s", name)
-        self._stopping.set()
+    def _hurry(self) -> None:
+        if self._plane is not None:
+            self._plane.hurry()
 
     def _look(self) -> None:
         """At the files, now; before they are watched they are read anyway."""
@@ -246,7 +215,7 @@ class _Command:
                 binary = find_envoy(plan.envoy_binary, os.environ)
                 shown = f"{ENVOY} {await envoy_version(binary)} ({binary})"
         except MeshError as error:
-            return _failed("Error preparing configuration", error)
+            return failed("Error preparing configuration", error)
         self._announce(shown, [text for one in materials.values() for text in one.warnings])
         self._plane = plane or EnvoyPlane(
             plan.config,
@@ -261,7 +230,7 @@ class _Command:
         try:
             await plane.start()
         except MeshError as error:
-            return _failed("Failed running proxy", error)
+            return failed("Failed running proxy", error)
         self._watch = watch
         watching = spawn(watch.run(), name="certificate files")
         log.info("clients are served")
@@ -269,10 +238,10 @@ class _Command:
         try:
             await plane.failed()
         except MeshError as error:
-            return _failed("Failed running proxy", error)
+            return failed("Failed running proxy", error)
         finally:
             await cancel_and_wait(watching)
-            await plane.stop(drain_timeout=self._drain_timeout)
+            await plane.stop(drain_timeout=self._foreground.drain_timeout)
         raise AssertionError("a data plane ends with an error or not at all")
 
     def _on_change(self, materials: Mapping[str, Material]) -> None:
@@ -285,7 +254,7 @@ class _Command:
             f"     Listener: {one.name}: {one.bind} => {one.upstream.address} ({one.mode})"
             for one in self._plan.config.listeners
         ]
-        _say(*(f"    {line}" for line in lines), "", "==> Log data will now stream in as it occurs:", "")
+        announce(lines)
         for warning in warnings:
             log.warning("%s", warning)
         for one in self._plan.config.listeners:

@@ -16,6 +16,7 @@ from meshnode.client.answer import ApiError
 from meshnode.client.request_rules import EXPLAIN, with_rules
 from meshnode.client.routing import Routing, UnsupportedRoutingError
 from meshnode.client.settings import path_segment
+from meshnode.intentions.decide import LET_THROUGH
 from meshnode.intentions.model import ServiceName
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.balance import Instance
@@ -84,7 +85,8 @@ class AgentAuthorizer:
         reason = answer.get("Reason")
         because = reason if isinstance(reason, str) else ""
         rule = _RULE.search(because)
-        return Decision(answer.get("Authorized") is True, because, rule[1] if rule else "")
+        allowed = answer.get("Authorized") is True
+        return Decision(allowed, because, rule[1] if rule else "", audited=allowed and LET_THROUGH in because)
 
     async def decide_requests(self, source: Identity) -> Decision:
         """As ``decide``, with rules about requests where an intention has permissions; raises as ``decide`` does.

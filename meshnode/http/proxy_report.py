@@ -119,6 +119,7 @@ def _connection(fields: Fields) -> Row:
         "ID": _count(fields, "ID"),
         "Direction": direction,
         **{name: _text(fields, name) for name in texts},
+        "Audited": fields.boolean("Audited"),
         "Age": _seconds(fields, "Age"),
         "BytesIn": _count(fields, "BytesIn"),
         "BytesOut": _count(fields, "BytesOut"),

@@ -27,6 +27,7 @@ __all__ = [
     "fits",
     "path_readings",
     "readings",
+    "resolved_path",
     "whole_regexp",
 ]
 
@@ -100,7 +101,7 @@ def path_readings(path: str) -> tuple[str, ...]:
         return ()
     # And some look for a query, for parameters and for backslashes only after they undid the escapes.
     late = re.sub(";[^/]*", "", _QUERY.split(loose, 1)[0].replace("\\", "/"))
-    return tuple(dict.fromkeys(map(_resolved, (once, kept, late))))
+    return tuple(dict.fromkeys(map(resolved_path, (once, kept, late))))
 
 
 def _unescaped(path: str) -> str | None:
@@ -112,8 +113,8 @@ def _unescaped(path: str) -> str | None:
     return None if _CONTROL.search(text) else text
 
 
-def _resolved(path: str) -> str:
-    """Without dot segments and empty segments; a slash at the end stays."""
+def resolved_path(path: str) -> str:
+    """``path``, which begins with a slash, without dot segments and empty segments; a slash at the end stays."""
     kept: list[str] = []
     segments = path.split("/")
     for segment in segments:

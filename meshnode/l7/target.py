@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from meshnode.intentions.request import resolved_path
 from meshnode.l7.model import RefusalError
 
 __all__ = ["check_authority", "check_method", "check_path", "normal_path", "split_target"]
@@ -83,16 +84,7 @@ def normal_path(path: str) -> str:
         raise RefusalError(
             400, "the path has a backslash, which some servers take for a slash: write a slash"
         )
-    text = _ESCAPE.sub(_undone, path)
-    kept: list[str] = []
-    segments = text.split("/")
-    for segment in segments:
-        if segment == "..":
-            del kept[-1:]
-        elif segment not in {"", "."}:
-            kept.append(segment)
-    ends_open = segments[-1] in {"", ".", ".."}
-    return "/" + "/".join(kept) + ("/" if ends_open and kept else "") + mark + query
+    return resolved_path(_ESCAPE.sub(_undone, path)) + mark + query
 
 
 def _undone(found: re.Match[str]) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "IssuedLeaf",
     "LeafRequest",
     "RootFacts",
+    "check_root",
     "colon_hex",
     "create_leaf_request",
     "create_root",
@@ -219,11 +220,7 @@ def sign_leaf(
     """
     identity = service_of(request, trust_domain, datacenter)
     root = authority.certificate
-    if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
-        raise ConfigError(
-            f"the Connect root is valid from {root.not_valid_before_utc.isoformat()} to "
-            f"{root.not_valid_after_utc.isoformat()}: it can sign nothing now, rotate it"
-        )
+    check_root(root, at)
     starts = at.astimezone(UTC).replace(microsecond=0)
     ends = min(starts + lifetime, root.not_valid_after_utc)
     certificate = _leaf(authority, request, identity, starts, ends, serial_number(entropy))
@@ -235,6 +232,15 @@ def sign_leaf(
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
     )
+
+
+def check_root(root: x509.Certificate, at: datetime) -> None:
+    """Raise :class:`ConfigError` unless ``root`` can sign at ``at``."""
+    if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
+        raise ConfigError(
+            f"the Connect root is valid from {root.not_valid_before_utc.isoformat()} to "
+            f"{root.not_valid_after_utc.isoformat()}: it can sign nothing now, rotate it"
+        )
 
 
 def _leaf(

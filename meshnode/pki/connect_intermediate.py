@@ -67,11 +67,7 @@ def sign_intermediate(
     not valid at ``at``.
     """
     root = authority.certificate
-    if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
-        raise ConfigError(
-            f"the Connect root is valid from {root.not_valid_before_utc.isoformat()} to "
-            f"{root.not_valid_after_utc.isoformat()}: it can sign nothing now, rotate it"
-        )
+    connect_ca.check_root(root, at)
     subject = common_name(request.common_name)
     if subject == root.subject:
         raise RemoteProtocolError(

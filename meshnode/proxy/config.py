@@ -5,13 +5,13 @@ Names of the settings that a service definition can hold (``proxy.config``): Con
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from meshnode.base.address import is_ip_address
 from meshnode.base.errors import ConfigError
 from meshnode.proxy.decision_cache import MAX_AGE, REFRESH_AFTER
 
@@ -60,7 +60,7 @@ class Endpoint:
         if self.named:
             if not _HOST_NAME.fullmatch(self.host):
                 raise ConfigError(f"{self.host!r:.120} is not an IP address or a host name")
-        elif not _is_address(self.host):
+        elif not is_ip_address(self.host):
             raise ConfigError(f"{self.host!r:.120} is not an IP address")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port} is not from 0 to 65535")
@@ -239,15 +239,7 @@ def _app_endpoint(text: str) -> Endpoint:
         )
     host = host.removeprefix("[").removesuffix("]")
     host = "127.0.0.1" if host in {"", "localhost"} else host
-    return _endpoint("local_service_address", host, int(port[:8]), named=not _is_address(host))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return _endpoint("local_service_address", host, int(port[:8]), named=not is_ip_address(host))
 
 
 def _endpoint(key: str, host: str, port: int, path: str = "", *, named: bool = False) -> Endpoint:

@@ -28,7 +28,8 @@ class Connection:
     """One proxied connection. ``received`` and ``sent`` are plaintext bytes, seen from the mesh side of this proxy.
 
     ``serial`` is the peer's certificate's. ``since`` and ``until`` are monotonic seconds; ``until`` and ``close_cause``
-    are empty while it lives. ``rule`` and ``because`` say what allowed it.
+    are empty while it lives. ``rule`` and ``because`` say what allowed it; ``audited``: an intention that only audits
+    would have denied it.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Connection:
     sent: int = 0
     until: float | None = None
     close_cause: str = ""
+    audited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Ledger:
             decision.rule,
             decision.because,
             now,
+            audited=decision.audited,
         )
         self._live[entry.id] = entry
         self._by_source.setdefault((source, serial), set()).add(entry.id)

@@ -42,6 +42,7 @@ def connection_body(entry: Connection, now: float) -> dict[str, Any]:
         "Peer": entry.peer,
         "Rule": entry.rule,
         "Because": entry.because,
+        "Audited": entry.audited,
         "Age": _seconds((now if entry.until is None else entry.until) - entry.since),
         "BytesIn": entry.received,
         "BytesOut": entry.sent,

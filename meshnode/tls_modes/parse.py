@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Final, NoReturn
 
-from meshnode.base.address import split_host_port
+from meshnode.base.address import is_ip_address, split_host_port
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.json_fields import json_type
@@ -161,7 +161,7 @@ class _Block:
             if port is None or (named and port == 0):
                 self.refuse(key, f"{text!r:.120} has no port: write {form}")
             host = host or ("127.0.0.1" if named or key == "admin" else "0.0.0.0")
-            is_name = named and not _is_address(host)
+            is_name = named and not is_ip_address(host)
             return Endpoint(host, port, named=is_name)
         except ConfigError as error:
             if error.key:
@@ -169,14 +169,6 @@ class _Block:
             self.refuse(key, f"{error}: write {form}")
         except MeshError as error:
             self.refuse(key, f"{error}: write {form}")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _listener_blocks(top: _Block) -> Iterator[_Block]:
@@ -287,7 +279,7 @@ def _name(block: _Block, key: str, *, address: bool) -> str:
     text = block.text(key)
     if not text:
         return ""
-    if address and _is_address(text):
+    if address and is_ip_address(text):
         return str(ipaddress.ip_address(text))
     try:
         return server_name(text)

@@ -1,14 +1,13 @@
-"""Addresses in Envoy's words, and which texts are ones."""
+"""Addresses in Envoy's words."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from meshnode.proxy.config import Endpoint
 from meshnode.xds.schema import message
 
-__all__ = ["address", "is_address", "socket_address"]
+__all__ = ["address", "socket_address"]
 
 
 def address(endpoint: Endpoint) -> Any:
@@ -21,12 +20,3 @@ def address(endpoint: Endpoint) -> Any:
 def socket_address(host: str, port: int) -> Any:
     """An ``Address`` of a socket; a name of a host is resolved by clusters that do so."""
     return message("config.core.v3.Address")(socket_address={"address": host, "port_value": port})
-
-
-def is_address(text: str) -> bool:
-    """Whether ``text`` is an IP address and no name."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from meshnode.config_entries.defaults import Limits, PassiveHealthCheck
 from meshnode.config_entries.routing import LoadBalancer
 from meshnode.proxy.balance import Instance
 from meshnode.proxy.config import PublicListener
-from meshnode.xds.addresses import address, is_address, socket_address
+from meshnode.xds.addresses import address, socket_address
 from meshnode.xds.legs import NO_LIMITS, Leg
 from meshnode.xds.schema import duration, message, packed
 from meshnode.xds.tls import ads, upstream
@@ -122,7 +122,7 @@ def _endpoints(instances: Iterable[Instance]) -> list[dict[str, Any]]:
             "health_status": "HEALTHY" if one.passing else "UNHEALTHY",
         }
         for one in ordered
-        if is_address(one.address)
+        if is_ip_address(one.address)
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from meshnode.config_entries.protocol import is_http_like
 from meshnode.intentions.model import WILDCARD, ServiceName
 from meshnode.proxy.config import DEFAULT_CONNECT_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_MAX_CONNECTIONS
-from meshnode.xds.addresses import address, is_address, socket_address
+from meshnode.xds.addresses import address, socket_address
 from meshnode.xds.clusters import assignment, breakers, leg_assignments, leg_clusters, speak_http2
 from meshnode.xds.legs import Leg
 from meshnode.xds.listeners import guarded_routes, network_rules
@@ -145,7 +145,7 @@ def _filter_chain(state: TerminatingState, each: LinkedState, rules: Rules) -> d
 def _outside(each: LinkedState) -> list[Any]:
     """The cluster of a service outside, and its endpoints where all of them are addresses."""
     name = _outer(each)
-    named = not all(is_address(place.address) for place in each.places)
+    named = not all(is_ip_address(place.address) for place in each.places)
     cluster = message("config.cluster.v3.Cluster")(
         name=name,
         connect_timeout=duration(DEFAULT_CONNECT_TIMEOUT),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from meshnode.config_entries.gateways import LinkedService
-from meshnode.xds.addresses import is_address
+from meshnode.base.address import is_ip_address
 from meshnode.xds.schema import message, packed
 
 __all__ = [
@@ -92,7 +92,7 @@ def outside(linked: LinkedService, hosts: Iterable[str]) -> Any:
     The name is the SNI that the link has, or one of ``hosts``. Files are on the gateway's disk.
     """
     names = [linked.sni] if linked.sni else sorted(set(hosts))
-    matchers = [_matcher({"exact": name}, "IP_ADDRESS" if is_address(name) else "DNS") for name in names]
+    matchers = [_matcher({"exact": name}, "IP_ADDRESS" if is_ip_address(name) else "DNS") for name in names]
     common: dict[str, Any] = {
         "validation_context": {
             "trusted_ca": {"filename": linked.ca_file},
@@ -102,7 +102,7 @@ def outside(linked: LinkedService, hosts: Iterable[str]) -> Any:
     if linked.cert_file:
         chain, key = {"filename": linked.cert_file}, {"filename": linked.key_file}
         common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
-    named = [name for name in names if not is_address(name)]
+    named = [name for name in names if not is_ip_address(name)]
     context = message(f"{_TLS}.UpstreamTlsContext")(
         common_tls_context=common, sni=named[0] if len(named) == 1 else ""
     )

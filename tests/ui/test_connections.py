@@ -51,6 +51,28 @@ def upstream(mesh: Mesh, tmp_path: Path) -> Iterator[int]:
         yield local
 
 
+def test_what_only_is_audited_is_let_through_and_counted_as_a_hit(
+    visitor: Visitor, mesh: Mesh, upstream: int
+) -> None:
+    agent, page = mesh["server1"], visitor.page
+    body = {"SourceName": "shop", "DestinationName": "echo", "Action": "deny", "Audit": True}
+    made = agent.api("/v1/connect/intentions", method="POST", body=body)
+    try:
+        visitor.go("intentions/list")
+        hits = page.get_by_role("region", name="Intentions").locator("tbody tr", has_text="shop")
+        expect(hits).to_contain_text("0 hits on this node")
+        with socket.create_connection(("127.0.0.1", upstream), timeout=30) as line:
+            line.sendall(b"let through")
+            assert line.recv(64)
+            expect(hits).to_contain_text("1 hit on this node", timeout=30_000)
+            visitor.go("connections")
+            row = page.get_by_role("region", name="Open connections").locator("tbody tr", has_text="inbound")
+            expect(row).to_contain_text("audited")
+            assert faults(page) == []
+    finally:
+        agent.api(f"/v1/connect/intentions/{made['ID']}", method="DELETE")
+
+
 def test_a_connection_is_seen_and_cut_by_an_intention(visitor: Visitor, mesh: Mesh, upstream: int) -> None:
     page = visitor.page
     with socket.create_connection(("127.0.0.1", upstream), timeout=30) as line:

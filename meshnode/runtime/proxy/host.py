@@ -200,6 +200,7 @@ class ProxyHost:
         )
         if inbound:
             self._sources[entry.source, entry.serial] = identity
+            self.counters["inbound.audited"] += decision.audited
         return entry
 
     def ended(self, flow: Live, on_end: Callable[[], None]) -> None:

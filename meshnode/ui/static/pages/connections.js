@@ -118,7 +118,11 @@ function service(identity) {
 
 const COMMON = {
   source: { head: "Source", sort: (row) => serviceOf(row.Source), cell: (row) => service(row.Source) },
-  because: { head: "Because", wide: true, cell: (row) => name(row.Because || row.Rule || "") },
+  because: {
+    head: "Because",
+    wide: true,
+    cell: (row) => [row.Audited && [badge("audited", "fair"), " "], name(row.Because || row.Rule || "")],
+  },
   peer: { head: "Peer", wide: true, cell: (row) => name(row.Peer) },
 };
 

@@ -1,7 +1,7 @@
 /** Who may talk to whom: as a matrix, as a graph, as a list, and the reason for any pair. */
 
 import { button, fill, h, link, name, place, shown } from "../core/dom.js";
-import { moment } from "../core/format.js";
+import { count, moment } from "../core/format.js";
 import { graph } from "../parts/graph.js";
 import { matrix } from "../parts/matrix.js";
 import { decide, destinationOf, names, sourceOf, stateOf } from "../parts/rules.js";
@@ -117,7 +117,7 @@ function asList(view, known) {
         sort: destinationOf,
         cell: (row) => end(row.DestinationName, destinationOf(row)),
       },
-      { head: "Action", sort: stateOf, cell: (row) => action(row) },
+      { head: "Action", sort: stateOf, cell: (row) => [action(row), hits(row)] },
       {
         head: "Precedence",
         number: true,
@@ -139,7 +139,31 @@ function asList(view, known) {
       },
     ],
   });
-  return () => list.show(known.intentions);
+  const draw = () =>
+    list.show(known.intentions.map((row) => (row.Audit ? { ...row, hits: known.audited?.get(row.ID) } : row)));
+  view.listen(
+    "/v1/agent/connect/connections",
+    (found) => {
+      known.audited = audited(found);
+      if (known.intentions) draw();
+    },
+    { seconds: 10 },
+  );
+  return draw;
+}
+
+/** How many connections of this agent's node each intention would have denied, and only audits. */
+function audited(found) {
+  const counts = new Map();
+  for (const row of [...found.Connections, ...found.Closed]) {
+    if (row.Audited) counts.set(row.Rule, (counts.get(row.Rule) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function hits(row) {
+  if (!row.Audit) return null;
+  return h("span", { class: "quiet" }, ` ${count(row.hits ?? 0, "hit")} on this node`);
 }
 
 function asExplain(view, known) {

@@ -17,6 +17,7 @@ from meshnode.client.agent import AgentClient
 from meshnode.client.answer import AgentUnreachable, ApiError
 from meshnode.client.mesh import AgentAuthorizer, AgentCertificates, AgentDiscovery
 from meshnode.client.settings import ApiSettings
+from meshnode.intentions.decide import LET_THROUGH
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import DestinationType
 from meshnode.proxy.decision_cache import Decision
@@ -205,6 +206,8 @@ async def test_the_name_of_a_service_is_one_segment_of_the_path() -> None:
 
 # Decisions
 
+AUDITED_REASON = "Matched intention: DENY a => b"
+
 
 @pytest.mark.parametrize(
     ("answer", "decision"),
@@ -214,6 +217,11 @@ async def test_the_name_of_a_service_is_one_segment_of_the_path() -> None:
             {"Authorized": False, "Reason": "Matched intention: DENY a => b (ID: 12-ab, Precedence: 9)"},
             Decision(False, "Matched intention: DENY a => b (ID: 12-ab, Precedence: 9)", "12-ab"),
         ),
+        (
+            {"Authorized": True, "Reason": f"{AUDITED_REASON} (ID: 12-ab). {LET_THROUGH}"},
+            Decision(True, f"{AUDITED_REASON} (ID: 12-ab). {LET_THROUGH}", "12-ab", audited=True),
+        ),
+        ({"Authorized": False, "Reason": LET_THROUGH}, Decision(False, LET_THROUGH)),
         ({"Authorized": "yes"}, Decision(False, "")),
         ({}, Decision(False, "")),
     ],

@@ -35,7 +35,7 @@ REGISTER = "/v1/agent/service/register"
 CONNECTION = {
     "ID": 7, "Direction": "inbound", "Listener": "public", "Source": "spiffe://t/ns/default/dc/dc1/svc/web",
     "Destination": "db", "Serial": "ab:cd", "Peer": "10.0.0.1:5000", "Rule": "r1", "Because": "matched r1", "Age": 1.5,
-    "BytesIn": 10, "BytesOut": 20, "CloseCause": "",
+    "Audited": True, "BytesIn": 10, "BytesOut": 20, "CloseCause": "",
 }  # fmt: skip
 CLOSED = CONNECTION | {"ID": 8, "CloseCause": "denied", "EndedAgo": 2.0}
 REFUSED = {

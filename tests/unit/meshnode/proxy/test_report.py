@@ -52,6 +52,7 @@ def test_a_ledger_is_told_with_ages_and_the_field_names_of_the_api() -> None:
     shared = {
         "Direction": "inbound", "Listener": "public", "Source": "spiffe://web", "Destination": "spiffe://api",
         "Serial": "0a", "Peer": "1.2.3.4:5", "Rule": "1", "Because": "rule 1 allows it",
+        "Audited": False,
     }  # fmt: skip
     assert ledger_body(ledger, 20.0) == {
         "Connections": [{"ID": 1, **shared, "Age": 10.0, "BytesIn": 5, "BytesOut": 7, "CloseCause": ""}],

@@ -22,7 +22,8 @@ from ansible_collections.meshnode.lab.plugins.modules import mesh_gossip, mesh_g
 from tests.unit.plugins.api_agents import ApiAgent
 from tests.unit.plugins.module_run import Outcome, run_module
 
-KEY, OTHER = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+KEY = base64.b64encode(bytes([1]) * 32).decode()
+OTHER = base64.b64encode(bytes([2]) * 32).decode()
 BASE: dict[str, Any] = {"node_name": "a", "server": False}
 
 
