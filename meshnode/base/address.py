@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import NamedTuple
 
-from meshnode.base.errors import MeshError
+from meshnode.base.errors import ConfigError, MeshError
 
-__all__ = ["Address", "is_ip_address", "split_host_port"]
+__all__ = ["Address", "is_ip_address", "parse_ip_address", "split_host_port"]
 
 
 class Address(NamedTuple):
@@ -44,6 +44,14 @@ def is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def parse_ip_address(text: str, where: str) -> str:
+    """The canonical form of an IP address; raises :class:`ConfigError` naming ``where`` for anything else."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ConfigError(f"{where}: {text!r} is not an IP address") from None
 
 
 def split_host_port(text: str) -> tuple[str, int | None]:

@@ -43,9 +43,9 @@ def run(args: list[str]) -> int:
     flags = FlagSet(
         "connect envoy",
         "Usage: consul connect envoy [options] [-- Envoy's own options]",
-        "Runs Envoy as the proxy of a service. What it listens on, its certificates and who is let in come from the "
-        "agent's gRPC port (ports.grpc), and change while it runs. After -- stand Envoy's own options, as in "
-        "-- --drain-time-s 30.",
+        "Runs Envoy as the proxy of a service. What it listens on, its certificates and\n"
+        "who is let in come from the agent's gRPC port (ports.grpc), and change while it\n"
+        "runs. After -- stand Envoy's own options, as in -- --drain-time-s 30.",
     )
     sidecar_for = flags.string(
         "sidecar-for", "ID of the service on the agent whose one registered proxy this is.", placeholder="id"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from meshnode.base.address import Address
-from meshnode.base.errors import ConfigError
+from meshnode.base.address import Address, parse_ip_address
 from meshnode.base.goflags import FlagError, FlagSet
 from meshnode.cli.table import columns
 from meshnode.gossip.memberlist.keyring import Keyring
@@ -67,8 +65,8 @@ def run(args: list[str]) -> int:
 
     config = load_files(parsed.positionals, parsed[config_format]).config
     places = {
-        Place.INSIDE: _ip(parsed[inside], "-inside"),
-        Place.OUTSIDE: _ip(parsed[outside] or config.addresses.advertise, "-outside"),
+        Place.INSIDE: parse_ip_address(parsed[inside], "-inside"),
+        Place.OUTSIDE: parse_ip_address(parsed[outside] or config.addresses.advertise, "-outside"),
     }
     settings, keyring = settings_of(config), _keyring(config)
     claimed = claims(settings, places)
@@ -167,13 +165,6 @@ def _keyring(config: AgentConfig) -> Keyring:
     file = config.keyring_file(wan=False)
     keys = load_keyring(file) if file is not None else []
     return Keyring(keys or ([config.gossip.encrypt] if config.gossip.encrypt else []))
-
-
-def _ip(text: str, flag: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise ConfigError(f"{flag}: {text!r} is not an IP address") from None
 
 
 def _matrix(which: str, rest: Sequence[str]) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from ipaddress import ip_address
 from typing import Final
 
+from meshnode.base.address import parse_ip_address
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.goflags import FlagSet
 from meshnode.cli.prove import port_list
@@ -38,7 +38,7 @@ def run(args: list[str]) -> int:
     parsed = flags.parse(args)
     if len(parsed.positionals) != 1:
         raise ConfigError("tap: name the one file to write")
-    shown, bound = _ip(parsed[listen], "-listen"), _ip(parsed[target], "-to")
+    shown, bound = parse_ip_address(parsed[listen], "-listen"), parse_ip_address(parsed[target], "-to")
     if shown == bound:
         raise ConfigError("-to: it is -listen's own address: the agent has to listen at another one")
     wanted, also = port_list(parsed[ports], "-ports"), port_list(parsed[datagrams], "-udp-ports")
@@ -74,10 +74,3 @@ async def _until_ended(tap: Tap, seconds: int, what: str) -> None:
         pass
     finally:
         tap.close()
-
-
-def _ip(text: str, flag: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise ConfigError(f"{flag}: {text!r} is not an IP address") from None

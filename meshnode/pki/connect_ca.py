@@ -31,6 +31,7 @@ __all__ = [
     "LeafRequest",
     "RootFacts",
     "check_root",
+    "check_trust_domain",
     "colon_hex",
     "create_leaf_request",
     "create_root",
@@ -284,15 +285,20 @@ def service_of(request: LeafRequest, trust_domain: str, datacenter: str) -> Serv
         raise RemoteProtocolError(
             f"{identity} is not the id of a service: only services get leaf certificates"
         )
-    if identity.trust_domain != trust_domain:
-        raise RemoteProtocolError(
-            f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
-        )
+    check_trust_domain(identity, trust_domain)
     if identity.datacenter != datacenter:
         raise RemoteProtocolError(
             f"the request is for datacenter {identity.datacenter!r}: this one is {datacenter!r}"
         )
     return identity
+
+
+def check_trust_domain(identity: SpiffeId, trust_domain: str) -> None:
+    """Raise :class:`RemoteProtocolError` unless who asks is of ``trust_domain``."""
+    if identity.trust_domain != trust_domain:
+        raise RemoteProtocolError(
+            f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
+        )
 
 
 def _subject(service: str) -> x509.Name:

@@ -51,10 +51,7 @@ def parse_intermediate_request(pem: str, trust_domain: str) -> Request:
     if not isinstance(identity, AuthorityId):
         wanted = AuthorityId(trust_domain)
         raise RemoteProtocolError(f"{identity} is not the id of a CA: an intermediate is for {wanted}")
-    if identity.trust_domain != trust_domain:
-        raise RemoteProtocolError(
-            f"the request is for trust domain {identity.trust_domain}: this cluster is {trust_domain}"
-        )
+    connect_ca.check_trust_domain(identity, trust_domain)
     return parse_request(pem)
 
 

@@ -4,10 +4,10 @@ proxy, a file. Sources: Consul 1.2.3 (managed proxies, "Built-in Proxy") and 1.3
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from meshnode.base.address import is_ip_address
 from meshnode.base.errors import ConfigError
 from meshnode.proxy.config import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -146,8 +146,9 @@ def parse_service(body: Mapping[str, Any]) -> ProxyConfig:
     if not service:
         raise ConfigError(f"{name} has no Proxy.DestinationServiceName: name the service that it stands for")
     settings = dict(_object(proxy, "Config"))
-    if not settings.get("bind_address") and _is_address(body.get("Address", "")):
-        settings["bind_address"] = body["Address"]
+    address = body.get("Address")
+    if not settings.get("bind_address") and isinstance(address, str) and is_ip_address(address):
+        settings["bind_address"] = address
     settings.setdefault("bind_port", body.get("Port", 0))
     if not settings.get("local_service_address"):
         settings["local_service_address"] = _application(proxy)
@@ -269,11 +270,3 @@ def _bind(host: str, port: int, whole: str) -> Endpoint:
         return Endpoint(DEFAULT_BIND if host == "localhost" else host, port)
     except ConfigError as error:
         raise ConfigError(f"{whole!r:.120}: {error}: write the address to listen on") from None
-
-
-def _is_address(value: Any) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return isinstance(value, str)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from meshnode.base.errors import ConfigError
 from meshnode.runtime.tls_certificate import CertificateSummary, summarize
 from meshnode.runtime.tls_channel import TlsProfile, explain_object, watch_certificates
-from meshnode.runtime.tls_ciphers import minimum_version, openssl_ciphers
+from meshnode.runtime.tls_ciphers import minimum_version, new_context, openssl_ciphers
 from meshnode.runtime.tls_explain import Side
 
 __all__ = ["Listener", "TlsContexts", "TlsSettings", "pem_certificates", "read_pem", "trust"]
@@ -115,7 +115,7 @@ class TlsContexts:
     ) -> ssl.SSLContext:
         """For HTTPS health checks: the system's CAs and ours, and the host name, unless ``skip_verify``."""
         material = self._material
-        context = _new_context(ssl.PROTOCOL_TLS_CLIENT, material.settings)
+        context = _agent_context(ssl.PROTOCOL_TLS_CLIENT, material.settings)
         if skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -144,7 +144,7 @@ class TlsContexts:
         def incoming(listener: Listener, verify: bool) -> TlsProfile | None:
             if own is None:
                 return None
-            context = _new_context(ssl.PROTOCOL_TLS_SERVER, settings)
+            context = _agent_context(ssl.PROTOCOL_TLS_SERVER, settings)
             _load_pair(context, settings)
             if verify:
                 trust(context, authorities)
@@ -173,7 +173,7 @@ def _outgoing(
 ) -> TlsProfile | None:
     if not (settings.verify_outgoing or settings.verify_server_hostname):
         return None
-    context = _new_context(ssl.PROTOCOL_TLS_CLIENT, settings)
+    context = _agent_context(ssl.PROTOCOL_TLS_CLIENT, settings)
     context.check_hostname = settings.verify_server_hostname
     context.verify_mode = ssl.CERT_REQUIRED
     trust(context, authorities)
@@ -183,11 +183,10 @@ def _outgoing(
     return TlsProfile(context, side, settings.server_name or None)
 
 
-def _new_context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = minimum_version(settings.min_version)
-    context.set_ciphers(openssl_ciphers(settings.cipher_suites))
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+def _agent_context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
+    least = minimum_version(settings.min_version)
+    context = new_context(protocol, least=least, suites=settings.cipher_suites)
+    context.options |= ssl.OP_NO_TICKET
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0
         if settings.prefer_server_ciphers:

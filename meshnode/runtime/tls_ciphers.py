@@ -1,4 +1,4 @@
-"""The cipher suites and versions of ``tls_cipher_suites`` and ``tls_min_version``, in OpenSSL's terms.
+"""Cipher suites and versions (``tls_cipher_suites``, ``tls_min_version``) in OpenSSL's terms; how a context begins.
 
 Suites have Go's names, as in Consul 1.2.3 ``tlsutil.ParseCiphers``. They rule TLS 1.2; TLS 1.3 has suites of its
 own that Python's ``ssl`` does not let one choose, all of them AEAD.
@@ -11,7 +11,7 @@ from typing import Final
 
 from meshnode.base.errors import ConfigError
 
-__all__ = ["CIPHER_SUITES", "minimum_version", "openssl_ciphers"]
+__all__ = ["CIPHER_SUITES", "minimum_version", "new_context", "openssl_ciphers"]
 
 #: Go's name -> OpenSSL's.
 CIPHER_SUITES: Final[dict[str, str]] = {
@@ -42,6 +42,20 @@ CIPHER_SUITES: Final[dict[str, str]] = {
 _DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS: Final = {"tls12": ssl.TLSVersion.TLSv1_2, "tls13": ssl.TLSVersion.TLSv1_3}
 _OLD_VERSIONS: Final = {"tls10": "TLS 1.0", "tls11": "TLS 1.1"}
+
+
+def new_context(
+    protocol: int, *, least: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2, suites: tuple[str, ...] = ()
+) -> ssl.SSLContext:
+    """A context that every one of ours begins as: no compression, no renegotiation, and these versions and ``suites``.
+
+    ``suites`` are those of :func:`openssl_ciphers`, which raises ``ConfigError``.
+    """
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = least
+    context.set_ciphers(openssl_ciphers(suites))
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
 
 
 def openssl_ciphers(names: tuple[str, ...]) -> str:

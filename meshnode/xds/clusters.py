@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from meshnode.base.address import is_ip_address
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import ServiceId
 from meshnode.config_entries.chain import CONNECT_TIMEOUT, ResolverNode, Target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from meshnode.base.address import is_ip_address
 from meshnode.config_entries.protocol import is_http_like
 from meshnode.intentions.model import WILDCARD, ServiceName
 from meshnode.proxy.config import DEFAULT_CONNECT_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_MAX_CONNECTIONS

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from meshnode.config_entries.gateways import LinkedService
 from meshnode.base.address import is_ip_address
+from meshnode.config_entries.gateways import LinkedService
 from meshnode.xds.schema import message, packed
 
 __all__ = [

@@ -6,10 +6,10 @@ names the files and is watched through that folder: whoever moves a file into it
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final
 
+from meshnode.base.address import is_ip_address
 from meshnode.proxy.config import DEFAULT_MAX_CONNECTIONS, Endpoint
 from meshnode.tls_modes.model import (
     REQUEST_TIMEOUT,
@@ -260,8 +260,5 @@ def _upstream(one: TlsListener, secrets_dir: str) -> Any:
 
 def _named(to: TlsUpstream) -> Any:
     name = to.verified_name
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return message(f"{_TLS}.SubjectAltNameMatcher")(san_type="DNS", matcher={"exact": name})
-    return message(f"{_TLS}.SubjectAltNameMatcher")(san_type="IP_ADDRESS", matcher={"exact": name})
+    kind = "IP_ADDRESS" if is_ip_address(name) else "DNS"
+    return message(f"{_TLS}.SubjectAltNameMatcher")(san_type=kind, matcher={"exact": name})

@@ -17,9 +17,8 @@ import pytest
 from meshnode.testing import Mesh
 from tests.support.asynchronous import asynchronous
 from tests.support.connect_lab import answers, end, lab, talk_on
-from tests.support.flows import ask, flowing
+from tests.support.flows import all_live, ask, flowing
 from tests.support.programs import skip
-from tests.support.waiting import until
 
 SILENT = 10_000
 #: Descriptors that this process needs for anything else.
@@ -53,7 +52,7 @@ async def test_ten_thousand_half_open_connections_keep_nobody_out(tmp_path: Path
             process = psutil.Process(proxy.process.pid)
             before, slowest = process.memory_info().rss, 0.0
             async with flowing([web] * 20) as flows:
-                await until(lambda: all(flow.lives for flow in flows), "all talk", 60)
+                await all_live(flows)
                 with ExitStack() as stack:
                     for number in range(SILENT):
                         sock = stack.enter_context(socket.socket())

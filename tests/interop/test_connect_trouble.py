@@ -12,7 +12,7 @@ import pytest
 from meshnode.testing import Mesh
 from tests.support.asynchronous import asynchronous
 from tests.support.connect_lab import answers, end, lab, refused, talk_on
-from tests.support.flows import ask, flowing, requesting
+from tests.support.flows import all_live, ask, flowing, requesting
 from tests.support.waiting import until
 
 #: Bounds of the destination's decisions, in milliseconds, so that a test sees them pass.
@@ -37,7 +37,7 @@ async def test_of_200_flows_from_10_services_the_denied_ones_end_and_the_others_
         ports = [made.source(f"web{number}") for number in range(10)]
         await answers(*ports)
         async with flowing([port for port in ports for _ in range(20)]) as flows:
-            await until(lambda: all(flow.lives for flow in flows), "all 200 talk", 60)
+            await all_live(flows)
             victims = [flow for flow in flows if flow.port == ports[3]]
             others = [flow for flow in flows if flow.port != ports[3]]
             began = time.monotonic()
@@ -71,7 +71,7 @@ async def test_agents_are_restarted_under_their_proxies_and_no_connection_notice
         web, db = made.source("web"), made.source("db")
         await answers(web, db)
         async with flowing([web] * 10 + [db] * 10) as flows:
-            await until(lambda: all(flow.lives for flow in flows), "all talk", 60)
+            await all_live(flows)
             async with requesting([web]) as requests:
                 for name in ("client1", "client2"):
                     mesh[name].kill()
@@ -105,7 +105,7 @@ async def test_while_all_servers_are_away_memory_decides_until_it_is_too_old(
         await answers(web)
         made.proxies["stranger"].wait_ready()
         async with flowing([web] * 20) as flows:
-            await until(lambda: all(flow.lives for flow in flows), "all talk", 60)
+            await all_live(flows)
             await answers(web)
             began = time.monotonic()
             mesh["server1"].kill()

@@ -14,7 +14,7 @@ from meshnode.runtime.tasks import spawn
 from meshnode.testing import Mesh
 from tests.support.asynchronous import asynchronous
 from tests.support.connect_lab import answers, end, lab, refused, talk_on
-from tests.support.flows import flowing, requesting
+from tests.support.flows import all_live, flowing, requesting
 from tests.support.waiting import until
 
 #: Seconds that a leaf lives in the storm.
@@ -83,7 +83,7 @@ async def test_new_roots_leaves_of_seconds_and_flipping_rules_fail_no_request(
         await answers(*ports, evil)
         over = asyncio.Event()
         async with flowing([port for port in ports for _ in range(10)]) as flows:
-            await until(lambda: all(flow.lives for flow in flows), "all talk", 60)
+            await all_live(flows)
             began, serials = time.monotonic(), _serials(mesh)
             async with requesting(ports, at_once=2) as requests:
                 flipping = spawn(_flip(mesh, over), name="flips")
@@ -127,7 +127,7 @@ async def test_a_revoked_leaf_ends_its_connections_and_no_other_and_the_service_
         await answers(web, db)
         before = mesh["client2"].api("/v1/agent/connect/ca/leaf/web")["SerialNumber"]
         async with flowing([web] * 20 + [db] * 20) as flows:
-            await until(lambda: all(flow.lives for flow in flows), "all talk", 60)
+            await all_live(flows)
             cut, others = flows[:20], flows[20:]
             began = time.monotonic()
             body = {"SerialNumber": before, "Reason": "stolen"}

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from meshnode.runtime.tasks import cancel_and_wait, spawn
+from tests.support.waiting import until
 
-__all__ = ["Flow", "Requests", "flowing", "requesting"]
+__all__ = ["Flow", "Requests", "all_live", "ask", "flowing", "requesting"]
 
 #: Seconds that an answer may take on a machine that does much else.
 PATIENCE = 30.0
@@ -112,13 +113,26 @@ class Requests:
             self.failures.append(f"{time.strftime('%H:%M:%S')} port {port}: {reason}")
 
 
+async def all_live(flows: Sequence[Flow]) -> None:
+    """Each has made a round; one that has ended instead fails the test with its reason."""
+
+    def live() -> bool:
+        ended = [
+            f"to port {flow.port}, after {flow.rounds} rounds: {flow.because}" for flow in flows if flow.ended
+        ]
+        assert not ended, f"{len(ended)} of {len(flows)} flows have ended: {ended[:5]}"
+        return all(flow.rounds for flow in flows)
+
+    await until(live, f"all {len(flows)} talk", 60)
+
+
 async def ask(port: int, data: bytes = b"hello") -> bytes:
-    """All that comes back until the end; raises ``OSError`` for a reset."""
+    """All that comes back until the end; raises ``OSError`` for a reset, and when no end comes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
         writer.write_eof()
-        return await reader.read()
+        return await asyncio.wait_for(reader.read(), PATIENCE)
     finally:
         writer.close()
 

@@ -25,7 +25,7 @@ from meshnode.base.errors import ConfigError
 from meshnode.proxy.authorize import Identity, Refusal, read_peer
 from meshnode.proxy.client_hello import read_client_offer
 from meshnode.runtime.proxy.interfaces import TlsMaterial
-from meshnode.runtime.tls_ciphers import openssl_ciphers
+from meshnode.runtime.tls_ciphers import new_context
 
 __all__ = ["ALPN", "Contexts", "Sessions", "load_pair", "make_contexts"]
 
@@ -189,12 +189,9 @@ def _name(root: x509.Certificate) -> str:
 
 
 def _context(protocol: int, material: TlsMaterial) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+    context = new_context(protocol)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(openssl_ciphers(()))
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     try:
         context.load_verify_locations(cadata=material.roots_pem)
         load_pair(context, material.chain_pem, material.key_pem)

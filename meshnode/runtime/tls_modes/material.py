@@ -17,7 +17,7 @@ from meshnode.pki import keys
 from meshnode.pki.leaf import SubjectNames
 from meshnode.runtime.proxy.contexts import load_pair
 from meshnode.runtime.tls import pem_certificates, read_pem, trust
-from meshnode.runtime.tls_ciphers import openssl_ciphers
+from meshnode.runtime.tls_ciphers import new_context
 from meshnode.tls_modes.model import (
     CertificateFiles,
     CertificateText,
@@ -83,7 +83,7 @@ def _server_context(chain: str, key: str, names: tuple[str, str]) -> ssl.SSLCont
         raise ConfigError(
             f"it is not the key of {names[0]}: give the two that belong together", where=names[1]
         )
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context = new_context(ssl.PROTOCOL_TLS_SERVER)
     try:
         load_pair(context, chain, key)
     except (ssl.SSLError, OSError) as error:
@@ -108,7 +108,7 @@ def _doubts(chain: str, name: str, at: datetime) -> Iterator[str]:
 
 
 def _client_context(to: TlsUpstream, where: str) -> ssl.SSLContext:
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = new_context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     if to.authorities is None:
         context.verify_mode = ssl.CERT_NONE
@@ -123,12 +123,4 @@ def _client_context(to: TlsUpstream, where: str) -> ssl.SSLContext:
             f"{key}: {file or 'the text'} holds no certificate: put the CA in it as PEM", key=key
         )
     trust(context, found)
-    return context
-
-
-def _context(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(openssl_ciphers(()))
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context

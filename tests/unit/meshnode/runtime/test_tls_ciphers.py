@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from meshnode.base.errors import ConfigError
-from meshnode.runtime.tls_ciphers import CIPHER_SUITES, minimum_version, openssl_ciphers
+from meshnode.runtime.tls_ciphers import CIPHER_SUITES, minimum_version, new_context, openssl_ciphers
 
 STRONG = [name for name in CIPHER_SUITES if "RC4" not in name and "3DES" not in name]
 
@@ -26,6 +26,18 @@ def test_a_suite_selects_the_cipher_that_openssl_describes_with_the_same_parts(n
     assert ("ecdsa" in cipher["auth"]) == exchange.endswith("ECDSA")
     assert cipher["aead"] == ("GCM" in rest or "POLY1305" in rest)
     assert cipher["strength_bits"] == (256 if "256_" in rest or "CHACHA20" in rest else 128)
+
+
+@pytest.mark.parametrize("protocol", [ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER])
+def test_a_context_begins_with_tls_12_and_neither_compression_nor_renegotiation(protocol: int) -> None:
+    context = new_context(protocol)
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert all(cipher["aead"] for cipher in context.get_ciphers())
+    other = new_context(protocol, least=ssl.TLSVersion.TLSv1_3, suites=(STRONG[0],))
+    assert other.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert CIPHER_SUITES[STRONG[0]] in {cipher["name"] for cipher in other.get_ciphers()}
 
 
 def test_the_order_of_the_list_is_kept() -> None:
