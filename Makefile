@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MESH_REQUIRE_PROGRAMS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove overhead tls-modes exposure bench-encryption image sanity env engine programs clean fuzz drill etcd chaos bench ui gossip-rotate gossip-encrypt ca-rotate connect-ca-rotate roll backup restore day-two-test
+.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove overhead tls-modes exposure bench-encryption image sanity env engine programs clean fuzz drill etcd chaos bench ui gossip-rotate gossip-encrypt ca-rotate connect-ca-rotate roll backup restore day-two-test tls-modes-test
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -110,18 +110,22 @@ sim: env ## Simulation: many nodes, virtual time
 	$(PYTEST) -q tests/sim $(ARGS)
 
 interop: env programs ## Against programs that are not ours: serf, openssl, curl, dig
-	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
 
 ui: env programs ## The web page in a real browser; pictures of every page are left in artifacts/ui
 	$(PYTEST) -q tests/ui $(ARGS)
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
-	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore tests/lab/test_day_two_long.py $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore tests/lab/test_day_two_long.py \
+		--ignore tests/lab/test_tls_modes.py $(ARGS)
 
 # Drills that take longer
 
 day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
 	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py $(ARGS)
+
+tls-modes-test: env programs engine ## The four TLS modes in containers, by Envoy and built in, with what must not pass for them
+	$(PYTEST) -q tests/lab/test_tls_modes.py $(ARGS)
 
 fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for each)
 	MESH_FUZZ_CASES=$(CASES) $(PYTEST) -q --timeout=3600 -k "fuzz or mutated or garbage" tests/unit $(ARGS)

@@ -18,7 +18,7 @@ from tests.lab.labs import ROOT, Lab, copy_checkout, private_copy
 SMALL_LABS = {
     "master": ("sitetest", "172.28.251", 18444),
     "gw0": ("sitetest", "172.28.251", 18444),
-    "gw1": ("othersite", "172.28.247", 18443),
+    "gw1": ("othersite", "172.28.247", 18442),
 }
 
 
