@@ -116,7 +116,7 @@ ui: env programs ## The web page in a real browser; pictures of every page are l
 	$(PYTEST) -q tests/ui $(ARGS)
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
-	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore tests/lab/test_day_two_long.py \
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore-glob "tests/lab/test_day_two*" \
 		--ignore tests/lab/test_tls_modes.py $(ARGS)
 
 # Drills that take longer
