@@ -104,7 +104,7 @@ unit: env programs ## Unit tests and the rules of the architecture, two at a tim
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/unit tests/meta --ignore tests/unit/plugins $(ARGS)
 
 plugins: env programs ## The collection's plugins, run by Ansible and against real agents
-	$(PYTEST) -q tests/unit/plugins $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/unit/plugins $(ARGS)
 
 sim: env ## Simulation: many nodes, virtual time
 	$(PYTEST) -q tests/sim $(ARGS)
