@@ -5,6 +5,7 @@ RFC 9113. What a peer does in masses ends the connection with ENHANCE_YOUR_CALM.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
@@ -58,7 +59,7 @@ _CONTROL_EVENTS: Final = (
 )
 
 
-class _Http2:
+class _Http2(ABC):
     """What both sides have in common."""
 
     def __init__(self, bounds: Bounds, *, client: bool) -> None:
@@ -162,8 +163,9 @@ class _Http2:
             self.reset(event.stream_id)
             yield StreamFailed(event.stream_id, refusal)
 
+    @abstractmethod
     def _message(self, event: h2_events.Event) -> Iterator[Event]:
-        raise NotImplementedError
+        """What an event means that only this side of a connection hears."""
 
     def resume(self) -> list[Event]:
         """Nothing waits here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -15,7 +16,7 @@ __all__ = ["MAX_UNSENT_BYTES", "HttpLink"]
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
 
 
-class HttpLink(asyncio.Protocol):
+class HttpLink(asyncio.Protocol, ABC):
     """What both sides have in common."""
 
     def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
@@ -67,8 +68,9 @@ class HttpLink(asyncio.Protocol):
             case _:
                 pass
 
+    @abstractmethod
     def _codec_consumed(self, stream: int, weight: int) -> None:
-        raise NotImplementedError
+        """So many bytes of a stream need no place any more."""
 
     def _write(self, data: bytes) -> None:
         transport = self.transport
