@@ -18,12 +18,11 @@ from grpclib.server import Server
 
 from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener
 from tests.support.asynchronous import asynchronous
-from tests.support.envoy import client_sidecar
+from tests.support.envoy import client_sidecar, running
 from tests.support.envoy_http import http_cluster, http_command, http_filter
 from tests.support.http_proxy import certificate_files, listening, server_context, show_app
 from tests.support.programs import needs
 from tests.support.proxy import Ca, Decisions, Instances, free_port, local, make_sidecar, spiffe, write
-from tests.support.waiting import until
 
 pytestmark = needs("curl", "envoy")
 
@@ -48,26 +47,6 @@ async def envoy(
     port = free_port()
     async with running(http_command(directory, port, filter_, *clusters), port):
         yield local(port)
-
-
-@contextlib.asynccontextmanager
-async def running(command: list[str], port: int) -> AsyncIterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    async def listens() -> bool:
-        assert process.poll() is None, "Envoy ended"
-        with contextlib.suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return True
-        return False
-
-    try:
-        await until(listens, "Envoy listens")
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 @asynchronous

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from meshnode.proxy.balance import Instance
 from meshnode.proxy.config import ProxyConfig, PublicListener
 from meshnode.runtime.proxy.sidecar import Sidecar
 from tests.support.asynchronous import asynchronous
-from tests.support.envoy import client_sidecar, server_sidecar
+from tests.support.envoy import client_sidecar, running, server_sidecar
 from tests.support.programs import needs
 from tests.support.proxy import (
     Ca,
@@ -33,26 +32,6 @@ from tests.support.waiting import until
 pytestmark = needs("envoy")
 
 DATA = random.Random(5).randbytes(3_000_000)
-
-
-@contextlib.asynccontextmanager
-async def running(command: list[str], port: int) -> AsyncIterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    async def listens() -> bool:
-        assert process.poll() is None, "Envoy ended"
-        with contextlib.suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return True
-        return False
-
-    try:
-        await until(listens, "Envoy listens")
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextlib.asynccontextmanager

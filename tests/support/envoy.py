@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
+import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["client_sidecar", "envoy_binary", "server_sidecar"]
+from tests.support.waiting import until
+
+__all__ = ["client_sidecar", "envoy_binary", "running", "server_sidecar"]
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 
@@ -130,3 +136,24 @@ def client_sidecar(
     """The command of a sidecar that leads to ``peer`` over mutual TLS."""
     config = _config(port, to, None, _tls("Upstream", files, peer))
     return _command(directory / "envoy-client.json", config, workers)
+
+
+@contextlib.asynccontextmanager
+async def running(command: list[str], port: int) -> AsyncIterator[None]:
+    """Envoy, from when it listens on ``port`` until the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def listens() -> bool:
+        assert process.poll() is None, "Envoy ended"
+        with contextlib.suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return True
+        return False
+
+    try:
+        await until(listens, "Envoy listens")
+        yield
+    finally:
+        process.kill()
+        process.wait()

@@ -23,18 +23,22 @@ from tests.support.proxy import Ca, local, server, spiffe
 
 __all__ = [
     "CA",
+    "GET",
     "LEAF",
     "Http2Peer",
+    "answering",
     "certificate_files",
     "exchange",
     "http2_peer",
     "listening",
     "raw",
+    "said",
     "server_context",
     "show_app",
     "trusting_context",
 ]
 
+GET = b"GET /a?b=1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n"
 CA = Ca()
 #: Of ``localhost`` and 127.0.0.1 only in the first's case.
 LEAF = CA.odd_leaf([spiffe("api")], dns=["localhost"])
@@ -182,3 +186,24 @@ def certificate_files(directory: Path, leaf: TlsMaterial = LEAF) -> tuple[str, s
     chain.touch(mode=0o600)
     chain.write_text(leaf.chain_pem + leaf.key_pem)
     return str(root), str(chain)
+
+
+def said(answer: bytes) -> tuple[int, str]:
+    """Status and body of one response of ours."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), body.decode()
+
+
+def answering(data: bytes, *, then_close: bool = True) -> contextlib.AbstractAsyncContextManager[Endpoint]:
+    """An application that answers every connection's first bytes with the same ones."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(data)
+        await writer.drain()
+        if then_close:
+            writer.close()
+        else:
+            await reader.read()
+
+    return server(serve)

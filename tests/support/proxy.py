@@ -27,7 +27,17 @@ from meshnode.proxy.decision_cache import Decision
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.runtime.proxy.sidecar import Sidecar
 
-__all__ = ["Ca", "Certificates", "Decisions", "Instances", "Pair", "echo_server", "spiffe", "start_pair"]
+__all__ = [
+    "Ca",
+    "Certificates",
+    "Clock",
+    "Decisions",
+    "Instances",
+    "Pair",
+    "echo_server",
+    "spiffe",
+    "start_pair",
+]
 
 TRUST_DOMAIN = "11111111-2222-3333-4444-555555555555.consul"
 BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -41,6 +51,16 @@ def identity(service: str, serial: str = "01") -> Identity:
     """Who shows a leaf of ``service`` with that serial number."""
     now = datetime.now(UTC)
     return Identity(ServiceId(TRUST_DOMAIN, "dc1", service), spiffe(service), serial, now, now)
+
+
+@dataclass
+class Clock:
+    """Time stands still until the test moves it."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Ca:

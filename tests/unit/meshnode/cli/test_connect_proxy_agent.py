@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,29 +16,11 @@ from meshnode.cli.connect_proxy_agent import (
     follow_service,
     sidecar_of,
 )
-from meshnode.client.agent import AgentClient
 from meshnode.client.answer import AgentUnreachable
-from meshnode.client.settings import ApiSettings
 from meshnode.proxy.config import ProxyConfig
+from tests.support.asked_agent import Answer, agent, always
 from tests.support.asynchronous import asynchronous
-from tests.support.scripted_agent import Asked, Reply, ScriptedAgent, reply, scripted_agent
-
-Answer = Callable[[Asked], Awaitable[Reply]]
-
-
-@contextlib.asynccontextmanager
-async def agent(answer: Answer) -> AsyncIterator[tuple[ScriptedAgent, AgentClient]]:
-    async with scripted_agent(answer) as scripted:
-        client = AgentClient(ApiSettings(address=scripted.address))
-        yield scripted, client
-        await client.close()
-
-
-def always(value: Any, *, status: int = 200) -> Answer:
-    async def answer(_asked: Asked) -> Reply:
-        return reply(value, status=status)
-
-    return answer
+from tests.support.scripted_agent import Asked, Reply, reply
 
 
 def sidecar(destination: str) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from meshnode.client.agent import AgentClient
 from meshnode.client.reporter import (
     MAX_SILENCE,
     QUIET_INTERVAL,
@@ -16,26 +14,9 @@ from meshnode.client.reporter import (
     Reporter,
     serialized,
 )
-from meshnode.client.settings import ApiSettings
+from tests.support.asked_agent import agent, always
 from tests.support.asynchronous import asynchronous
-from tests.support.scripted_agent import Asked, Reply, ScriptedAgent, reply, scripted_agent
-
-Answer = Callable[[Asked], Awaitable[Reply]]
-
-
-@contextlib.asynccontextmanager
-async def agent(answer: Answer) -> AsyncIterator[tuple[ScriptedAgent, AgentClient]]:
-    async with scripted_agent(answer) as scripted:
-        client = AgentClient(ApiSettings(address=scripted.address))
-        yield scripted, client
-        await client.close()
-
-
-def always(value: Any, *, status: int = 200) -> Answer:
-    async def answer(_asked: Asked) -> Reply:
-        return reply(value, status=status)
-
-    return answer
+from tests.support.scripted_agent import Asked
 
 
 class Naps:

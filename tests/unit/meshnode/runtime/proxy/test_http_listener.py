@@ -8,7 +8,7 @@ import functools
 import json
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +21,19 @@ from meshnode.runtime.proxy.http_listener import HttpListener, HttpServer, serve
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import on_uvloop
 from tests.support.http_proxy import (
+    GET,
     LEAF,
+    answering,
     exchange,
     listening,
     raw,
+    said,
     server_context,
     show_app,
     trusting_context,
 )
-from tests.support.proxy import Ca, local, server
+from tests.support.proxy import Ca, Clock, local, server
 from tests.support.waiting import until
-
-GET = b"GET /a?b=1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n"
-
-
-@dataclass
-class Clock:
-    """Time stands still until the test moves it."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def said(answer: bytes) -> tuple[int, str]:
-    """Status and body of one response of ours."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split(b" ")[1]), body.decode()
-
-
-def answering(data: bytes, *, then_close: bool = True) -> contextlib.AbstractAsyncContextManager[Endpoint]:
-    """An application that answers every connection's first bytes with the same ones."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(65536)
-        writer.write(data)
-        await writer.drain()
-        if then_close:
-            writer.close()
-        else:
-            await reader.read()
-
-    return server(serve)
 
 
 def arrived(front: HttpServer, count: int) -> bool:

@@ -5,54 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
 
 import pytest
 
 from meshnode.l7.model import Bounds
-from meshnode.proxy.config import Endpoint
 from tests.support.asynchronous import on_uvloop
-from tests.support.http_proxy import (
-    exchange,
-    listening,
-    raw,
-    show_app,
-)
+from tests.support.http_proxy import GET, answering, exchange, listening, raw, said, show_app
 from tests.support.proxy import free_port, local, server
 from tests.support.waiting import until
-
-GET = b"GET /a?b=1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n"
-
-
-@dataclass
-class Clock:
-    """Time stands still until the test moves it."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def said(answer: bytes) -> tuple[int, str]:
-    """Status and body of one response of ours."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split(b" ")[1]), body.decode()
-
-
-def answering(data: bytes, *, then_close: bool = True) -> contextlib.AbstractAsyncContextManager[Endpoint]:
-    """An application that answers every connection's first bytes with the same ones."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(65536)
-        writer.write(data)
-        await writer.drain()
-        if then_close:
-            writer.close()
-        else:
-            await reader.read()
-
-    return server(serve)
 
 
 @on_uvloop

@@ -22,6 +22,7 @@ from tests.support.asynchronous import asynchronous
 from tests.support.proxy import (
     TRUST_DOMAIN,
     Ca,
+    Clock,
     Decisions,
     Instances,
     echo_server,
@@ -35,16 +36,6 @@ from tests.support.proxy import (
 from tests.support.waiting import until
 
 CA = Ca()
-
-
-@dataclass
-class Clock:
-    """Time stands still until the test moves it."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

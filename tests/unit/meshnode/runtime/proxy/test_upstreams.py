@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from meshnode.runtime.proxy.sidecar import Sidecar
 from tests.support.asynchronous import asynchronous
 from tests.support.proxy import (
     Ca,
+    Clock,
     Decisions,
     Instances,
     Pair,
@@ -34,14 +34,6 @@ from tests.support.proxy import (
 from tests.support.waiting import until
 
 CA = Ca()
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @contextlib.asynccontextmanager
