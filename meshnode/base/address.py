@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from meshnode.base.errors import ConfigError, MeshError
 
-__all__ = ["Address", "is_ip_address", "parse_ip_address", "split_host_port"]
+__all__ = ["MAX_SOCKET_PATH_BYTES", "Address", "is_ip_address", "parse_ip_address", "split_host_port"]
+
+#: What fits into ``sockaddr_un`` of Linux with the zero at its end.
+MAX_SOCKET_PATH_BYTES: Final = 107
 
 
 class Address(NamedTuple):

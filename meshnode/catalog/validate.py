@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from meshnode.base.address import MAX_SOCKET_PATH_BYTES
 from meshnode.catalog.model import (
     CONNECT_PROXY,
     INGRESS_GATEWAY,
@@ -23,7 +24,6 @@ __all__ = [
     "MAX_META_KEY_CHARS",
     "MAX_META_PAIRS",
     "MAX_META_VALUE_CHARS",
-    "MAX_SOCKET_PATH_BYTES",
     "MAX_TAGGED_ADDRESSES",
     "MAX_WEIGHT",
     "check_fault",
@@ -40,8 +40,6 @@ MAX_META_VALUE_CHARS: Final = 512
 META_RESERVED_PREFIX: Final = "consul-"
 #: Ways to one service; each is part of every answer about it.
 MAX_TAGGED_ADDRESSES: Final = 64
-#: What fits into ``sockaddr_un`` of Linux with the zero at its end.
-MAX_SOCKET_PATH_BYTES: Final = 107
 #: An SRV weight has 16 bits.
 MAX_WEIGHT: Final = 65535
 

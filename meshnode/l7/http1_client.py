@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import h11
 
 from meshnode.l7.fields import checked, end_to_end, trailers
+from meshnode.l7.http1 import SWITCHING, Http1End
 from meshnode.l7.model import (
-    HTTP_1_1,
-    NO_WINDOW,
     BodyReceived,
     Bounds,
     ConnectionFailed,
@@ -18,7 +16,6 @@ from meshnode.l7.model import (
     Fields,
     InterimReceived,
     MessageEnded,
-    Output,
     RefusalError,
     RequestHead,
     ResponseHead,
@@ -28,31 +25,19 @@ from meshnode.l7.model import (
 
 __all__ = ["Http1Client"]
 
-_SWITCHING: Final = 101
 
-
-class Http1Client:
+class Http1Client(Http1End):
     """A connection to a server. One exchange at a time; ``idle`` says whether another one may begin."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.version = HTTP_1_1
-        self._bounds = bounds
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=bounds.max_head_bytes)
-        self._output = Output()
-        self._stream = 0
+        super().__init__(h11.CLIENT, bounds, bounds.max_head_bytes)
         self._active = False
-        self._chunked = False
-        self._tunnel = False
         self._upgrading = False
-        self.finished = False
 
     @property
     def room(self) -> int:
         """How many exchanges may begin now."""
         return 0 if self._active or self.finished else 1
-
-    def start(self) -> None:
-        """Nothing: a request begins."""
 
     def begin(self, head: RequestHead, *, ended: bool) -> int:
         """Send the head of a request; the number of its stream."""
@@ -78,7 +63,7 @@ class Http1Client:
         """As :class:`~meshnode.l7.model.Codec`."""
         del now
         if self._tunnel:
-            return [BodyReceived(self._stream, data, len(data)) if data else MessageEnded(self._stream)]
+            return self._tunnelled(data)
         if self.finished:
             return []
         if not self._active:
@@ -115,7 +100,7 @@ class Http1Client:
             found = self._h11.next_event()
             if isinstance(found, h11.InformationalResponse):
                 head = self._response(found)
-                if head.status == _SWITCHING:
+                if head.status == SWITCHING:
                     yield from self._switch(head)
                     return
                 yield InterimReceived(self._stream, head)
@@ -162,13 +147,6 @@ class Http1Client:
         """Nothing waits here."""
         return []
 
-    def window(self, stream: int) -> int:
-        """As :class:`~meshnode.l7.model.Codec`."""
-        return NO_WINDOW
-
-    def consumed(self, stream: int, weight: int) -> None:
-        """Nothing: the connection itself is the flow control."""
-
     def send_body(self, stream: int, data: bytes) -> None:
         """As :class:`~meshnode.l7.model.Codec`."""
         if self._tunnel:
@@ -200,7 +178,3 @@ class Http1Client:
         """No further request."""
         if not self._active:
             self.finished = True
-
-    def take_output(self) -> bytes:
-        """As :class:`~meshnode.l7.model.Codec`."""
-        return self._output.take()

@@ -13,16 +13,15 @@ import h11
 
 from meshnode.l7.fields import checked, end_to_end, tokens, trailers
 from meshnode.l7.gate import RequestGate
+from meshnode.l7.http1 import SWITCHING, Http1End
 from meshnode.l7.model import (
     HTTP_1_0,
     HTTP_1_1,
-    NO_WINDOW,
     BodyReceived,
     Bounds,
     Event,
     Fields,
     MessageEnded,
-    Output,
     RefusalError,
     RequestHead,
     RequestReceived,
@@ -36,32 +35,24 @@ __all__ = ["Http1Server"]
 
 #: The gate holds back heads that are too long; h11 only has to be above it.
 _H11_BYTES: Final = 4096
-_SWITCHING: Final = 101
 #: The only change of protocol that is passed on: h2c would lead past whoever decides about requests.
 _UPGRADES: Final = frozenset((b"websocket",))
 _NO_BODY: Final = frozenset((204, 304))
 
 
-class Http1Server:
+class Http1Server(Http1End):
     """A client's connection. Streams are numbered as requests come: 1, 2, 3."""
 
     def __init__(self, bounds: Bounds, *, scheme: str) -> None:
-        self.version = HTTP_1_1
-        self._bounds = bounds
+        super().__init__(h11.SERVER, bounds, bounds.max_head_bytes + _H11_BYTES)
         self._scheme = scheme
         self._gate = RequestGate(bounds)
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=bounds.max_head_bytes + _H11_BYTES)
-        self._output = Output()
-        self._stream = 0
         self._head: RequestHead | None = None
         #: The request has no body: its end is told with its head.
         self._ended_at_once = False
-        self._tunnel = False
-        self._chunked = False
         self._failed = False
         self._leaving = False
         self._peer_ended = False
-        self.finished = False
 
     @property
     def in_head(self) -> bool:
@@ -73,14 +64,11 @@ class Http1Server:
         """Bytes that were sent ahead of their time."""
         return self._gate.waiting
 
-    def start(self) -> None:
-        """Nothing: the client begins."""
-
     def receive(self, data: bytes, now: float) -> list[Event]:
         """As :class:`~meshnode.l7.model.Codec`."""
         del now
         if self._tunnel:
-            return [BodyReceived(self._stream, data, len(data)) if data else MessageEnded(self._stream)]
+            return self._tunnelled(data)
         if self._failed:
             return []
         if data:
@@ -176,9 +164,9 @@ class Http1Server:
     def send_head(self, stream: int, head: ResponseHead, *, ended: bool) -> None:
         """The response, or the 101 of an offered upgrade, after which both directions are bytes."""
         fields = list(head.fields)
-        if head.status == _SWITCHING and self._head is not None:
+        if head.status == SWITCHING and self._head is not None:
             fields += [(b"connection", b"upgrade"), (b"upgrade", self._head.upgrade.encode())]
-            self._send(h11.InformationalResponse(status_code=_SWITCHING, headers=fields))
+            self._send(h11.InformationalResponse(status_code=SWITCHING, headers=fields))
             self._tunnel = True
             return
         if self._failed or self._head is None:
@@ -196,13 +184,6 @@ class Http1Server:
         self._send(h11.Response(status_code=head.status, headers=fields, reason=_reason(head.status)))
         if ended:
             self.end(stream)
-
-    def window(self, stream: int) -> int:
-        """As :class:`~meshnode.l7.model.Codec`."""
-        return NO_WINDOW
-
-    def consumed(self, stream: int, weight: int) -> None:
-        """Nothing: the connection itself is the flow control."""
 
     def send_body(self, stream: int, data: bytes) -> None:
         """As :class:`~meshnode.l7.model.Codec`."""
@@ -245,10 +226,6 @@ class Http1Server:
         self._leaving = True
         if self._head is None:
             self.finished = True
-
-    def take_output(self) -> bytes:
-        """As :class:`~meshnode.l7.model.Codec`."""
-        return self._output.take()
 
 
 def _reason(status: int) -> bytes:

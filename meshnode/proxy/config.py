@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from meshnode.base.address import is_ip_address
+from meshnode.base.address import MAX_SOCKET_PATH_BYTES, is_ip_address
 from meshnode.base.errors import ConfigError
 from meshnode.proxy.decision_cache import MAX_AGE, REFRESH_AFTER
 
@@ -54,8 +54,11 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if self.path:
-            if self.host or self.port or not self.path.startswith("/") or len(self.path.encode()) > 107:
-                raise ConfigError(f"{self.path!r:.120} is not an absolute path of at most 107 bytes alone")
+            alone = not self.host and not self.port
+            if not alone or not self.path.startswith("/") or len(self.path.encode()) > MAX_SOCKET_PATH_BYTES:
+                raise ConfigError(
+                    f"{self.path!r:.120} is not an absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes alone"
+                )
             return
         if self.named:
             if not _HOST_NAME.fullmatch(self.host):

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,16 +107,34 @@ def test_what_envoy_refuses_is_told_in_its_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plane", PLANES)
 def test_envoy_s_child_goes_with_the_command_and_so_does_its_folder(tmp_path: Path, plane: str) -> None:
-    (tmp_path / "run").mkdir()
-    place = {"RUNTIME_DIRECTORY": str(tmp_path / "run")}
-    with tls_proxy(tmp_path, plane, {"one": passthrough("127.0.0.1:1")}, **place) as proxy:
-        started = children(proxy.process.pid)
-        kept = {each.name: each.stat().st_mode & 0o777 for each in (tmp_path / "run").iterdir()}
-        assert set(kept.values()) == ({0o700} if plane == "envoy" else set())
-        assert len(started) == len(kept) == (1 if plane == "envoy" else 0)
-        assert proxy.end() == 0
-    assert [each for each in started if Path(f"/proc/{each}").exists()] == []
-    assert list((tmp_path / "run").iterdir()) == []
+    with tempfile.TemporaryDirectory(prefix="run-") as runtime:
+        run = Path(runtime)
+        with tls_proxy(
+            tmp_path, plane, {"one": passthrough("127.0.0.1:1")}, RUNTIME_DIRECTORY=runtime
+        ) as proxy:
+            started = children(proxy.process.pid)
+            kept = {each.name: each.stat().st_mode & 0o777 for each in run.iterdir()}
+            assert set(kept.values()) == ({0o700} if plane == "envoy" else set())
+            assert len(started) == len(kept) == (1 if plane == "envoy" else 0)
+            assert proxy.end() == 0
+        assert [each for each in started if Path(f"/proc/{each}").exists()] == []
+        assert list(run.iterdir()) == []
+
+
+def test_a_runtime_folder_too_long_for_a_socket_is_named_with_the_way_out(tmp_path: Path) -> None:
+    long = tmp_path / ("r" * 90)
+    long.mkdir()
+    bound = {"one": {"bind": f"127.0.0.1:{free_port()}", **passthrough("127.0.0.1:1")}}
+    proxy = TlsProxy(tmp_path, "envoy", bound, RUNTIME_DIRECTORY=str(long))
+    try:
+        assert proxy.process.wait(30) == 1
+        assert f"{long} is too long a folder for Envoy's admin socket" in proxy.output
+        assert "RUNTIME_DIRECTORY" in proxy.output
+        assert "Traceback" not in proxy.output
+        assert list(long.iterdir()) == []
+    finally:
+        proxy.process.kill()
+        proxy.process.wait()
 
 
 def is_closed(port: int) -> bool:

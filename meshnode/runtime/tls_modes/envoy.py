@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from meshnode.base.address import MAX_SOCKET_PATH_BYTES
 from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.base.http_answer import AnswerReader
 from meshnode.proxy.config import Endpoint
@@ -134,7 +135,7 @@ class EnvoyPlane:
             raise
 
     async def _start(self, folder: Path) -> None:
-        self._admin = self._config.admin or Endpoint(path=str(folder / "admin.sock"))
+        self._admin = self._config.admin or _admin_socket(folder)
         for name, document in self._make_secrets(str(folder)).items():
             write_record(folder / name, document, durable=False)
         bootstrap = self._make_bootstrap(str(folder), self._admin)
@@ -285,3 +286,14 @@ def _why(said: deque[str]) -> str:
     text = telling[-1] if telling else ""
     found = _REFUSED.search(text)
     return (found[1] if found else text)[:1000]
+
+
+def _admin_socket(folder: Path) -> Endpoint:
+    """Raises :class:`MeshError` when the folder that we were given leaves no room for the name of a socket."""
+    path = str(folder / "admin.sock")
+    if (size := len(os.fsencode(path))) > MAX_SOCKET_PATH_BYTES:
+        raise MeshError(
+            f"{folder.parent} is too long a folder for Envoy's admin socket: its path would have {size} bytes "
+            f"of at most {MAX_SOCKET_PATH_BYTES}; name a shorter one in $RUNTIME_DIRECTORY or $TMPDIR, or configure `admin`"
+        )
+    return Endpoint(path=path)

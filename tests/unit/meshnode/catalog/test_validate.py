@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from meshnode.base.address import MAX_SOCKET_PATH_BYTES
 from meshnode.catalog.model import Check, Node, Service, ServiceAddress, Weights
 from meshnode.catalog.validate import (
     MAX_META_KEY_CHARS,
     MAX_META_PAIRS,
     MAX_META_VALUE_CHARS,
-    MAX_SOCKET_PATH_BYTES,
     MAX_TAGGED_ADDRESSES,
     MAX_WEIGHT,
     check_fault,
