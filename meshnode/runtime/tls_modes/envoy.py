@@ -294,6 +294,7 @@ def _admin_socket(folder: Path) -> Endpoint:
     if (size := len(os.fsencode(path))) > MAX_SOCKET_PATH_BYTES:
         raise MeshError(
             f"{folder.parent} is too long a folder for Envoy's admin socket: its path would have {size} bytes "
-            f"of at most {MAX_SOCKET_PATH_BYTES}; name a shorter one in $RUNTIME_DIRECTORY or $TMPDIR, or configure `admin`"
+            f"of at most {MAX_SOCKET_PATH_BYTES}; name a shorter one in $RUNTIME_DIRECTORY or $TMPDIR, "
+            "or configure `admin`"
         )
     return Endpoint(path=path)
