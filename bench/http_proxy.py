@@ -1,11 +1,12 @@
-"""The HTTP listener as https to http, https to https, and http to https: ours and its peers, in one run.
+"""The four TLS modes of docs/tls-modes.md: the built-in proxy and its peers, in one run.
 
-    python bench/http_proxy.py [--seconds 5] [--only ours,envoy,nginx,haproxy] [--modes terminate,bridge,originate]
+    python bench/http_proxy.py [--seconds 5] [--only ours,envoy,nginx,haproxy]
+                               [--modes terminate,bridge,originate,passthrough]
 
-Peers: Envoy, nginx and HAProxy where they are installed, each with one process or thread. The application is one of
-asyncio that answers 1 KiB and looks at nothing, with TLS where the mode wants it. Figures are those of one machine at
-one moment; the ratios to ``ours`` are the result. The processor time of the proxy for one request spoils least on a
-busy machine. Needs wrk.
+Peers: Envoy, nginx (with its stream module) and HAProxy where they are installed (``scripts/programs.sh bench`` brings
+Debian's), each with one process or thread. The application is one of asyncio that answers 1 KiB and looks at nothing,
+with TLS where the mode wants it. Figures are those of one machine at one moment; the ratios to ``ours`` are the result.
+The processor time of the proxy for one request spoils least on a busy machine. Needs wrk.
 """
 
 from __future__ import annotations
@@ -24,17 +25,36 @@ import uvloop
 # In place of this directory, in which ``http.py`` would hide the library's ``http``.
 sys.path[0] = str(Path(__file__).parents[1])
 
-from bench.proxy import EndedError, measured, p99, running, show  # noqa: E402
+from bench.proxy import EndedError, measured, percentile, running, show  # noqa: E402
 from meshnode.proxy.config import Endpoint  # noqa: E402
 from meshnode.runtime.proxy.http_listener import HttpListener, serve_http  # noqa: E402
+from meshnode.runtime.tls_modes.passthrough import Passthrough  # noqa: E402
+from meshnode.tls_modes.model import Mode, TlsListener, TlsUpstream  # noqa: E402
 from tests.support.envoy import envoy_binary  # noqa: E402
 from tests.support.envoy_http import http_cluster, http_command, http_filter  # noqa: E402
 from tests.support.http_proxy import certificate_files  # noqa: E402
 from tests.support.proxy import free_port  # noqa: E402
 
 HOST = "127.0.0.1"
-#: TLS in front, TLS behind.
-MODES = {"terminate": (True, False), "bridge": (True, True), "originate": (False, True)}
+#: Whether the proxy ends TLS in front of it, and begins TLS behind.
+MODES = {
+    "terminate": (True, False),
+    "bridge": (True, True),
+    "originate": (False, True),
+    "passthrough": (False, False),
+}
+#: TLS between client and application, which the proxy doesn't open.
+PASSING = "passthrough"
+#: Where Debian keeps what nginx needs to relay bytes.
+NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+TCP_RELAY = {
+    "name": "envoy.filters.network.tcp_proxy",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "relay",
+        "cluster": "to",
+    },
+}
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\nContent-Type: text/plain\r\n\r\n" + b"x" * 1024
 
 
@@ -65,8 +85,11 @@ def client_tls(directory: Path) -> ssl.SSLContext:
 async def serve(what: str, mode: str, port: int, to: int, directory: Path) -> None:
     front, behind = MODES[mode]
     if what == "application":
-        tls = server_tls(directory) if behind else None
+        tls = server_tls(directory) if behind or mode == PASSING else None
         await asyncio.get_running_loop().create_server(Application, HOST, port, ssl=tls, backlog=1024)
+    elif mode == PASSING:
+        upstream = TlsUpstream(Endpoint(HOST, to))
+        await Passthrough(TlsListener(mode, Endpoint(HOST, port), Mode.PASSTHROUGH, upstream)).start()
     else:
         await serve_http(
             HttpListener(
@@ -94,8 +117,16 @@ def nginx(mode: str, port: int, to: int, directory: Path) -> list[str]:
         else ""
     )
     file = directory / f"nginx-{port}.conf"
+    if mode == PASSING:
+        file.write_text(
+            f"load_module {NGINX_STREAM}; daemon off; master_process off; worker_processes 1;"
+            f"pid {directory}/nginx.pid; error_log {directory}/nginx.log; events {{ worker_connections 20000; }}"
+            f"stream {{ server {{ listen {HOST}:{port}; proxy_pass {HOST}:{to}; }} }}"
+        )
+        return ["nginx", "-e", f"{directory}/nginx.log", "-c", str(file)]
     file.write_text(
-        f"daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.log;"
+        "daemon off; master_process off; worker_processes 1;"
+        f"pid {directory}/nginx.pid; error_log {directory}/nginx.log;"
         "events { worker_connections 20000; } http { access_log off; keepalive_requests 1000000000;"
         f"{temporary} upstream app {{ server {HOST}:{to}; keepalive 256; }}"
         f"server {{ listen {HOST}:{port}{' ssl' if front else ''}; {tls} location / {{"
@@ -111,7 +142,8 @@ def haproxy(mode: str, port: int, to: int, directory: Path) -> list[str]:
     verify = f" ssl verify required ca-file {directory}/root.pem verifyhost localhost" if behind else ""
     file = directory / f"haproxy-{port}.cfg"
     file.write_text(
-        "global\n nbthread 1\n maxconn 4000\ndefaults\n mode http\n timeout connect 5s\n timeout client 60s\n"
+        f"global\n nbthread 1\n maxconn 4000\ndefaults\n mode {'tcp' if mode == PASSING else 'http'}\n"
+        " timeout connect 5s\n timeout client 60s\n"
         f" timeout server 60s\nfrontend in\n bind {HOST}:{port}{tls}\n default_backend out\n"
         f"backend out\n server one {HOST}:{to}{verify}\n"
     )
@@ -124,7 +156,8 @@ def command(kind: str, mode: str, port: int, to: int, directory: Path) -> list[s
         route = {"route": {"cluster": "to", "timeout": "0s"}}
         cluster = http_cluster((HOST, to), root=f"{directory}/root.pem" if behind else "")
         pem = f"{directory}/leaf.pem" if front else ""
-        return http_command(directory, port, http_filter("AUTO", route), cluster, pem=pem)
+        relay = TCP_RELAY if mode == PASSING else http_filter("AUTO", route)
+        return http_command(directory, port, relay, cluster, pem=pem)
     if kind == "nginx":
         return nginx(mode, port, to, directory)
     if kind == "haproxy":
@@ -135,13 +168,13 @@ def command(kind: str, mode: str, port: int, to: int, directory: Path) -> list[s
 def contest(kind: str, mode: str, to: int, directory: Path, seconds: int) -> dict[str, float]:
     """All figures of one contender in one mode."""
     port, requests = free_port(), r"(\d+) requests in"
-    url = f"http{'s' if MODES[mode][0] else ''}://{HOST}:{port}/"
+    url = f"http{'s' if MODES[mode][0] or mode == PASSING else ''}://{HOST}:{port}/"
     wrk = ["wrk", "-t1", f"-d{seconds}", "--latency"]
     row: dict[str, float] = {}
     with running([command(kind, mode, port, to, directory)], port) as processes:
         measured(processes, [*wrk[:2], "-d1", "-c64", url], requests)
         row["req/s 64"], row["us cpu/req"], output = measured(processes, [*wrk, "-c64", url], requests)
-        row["p99 ms"] = p99(output)
+        row["p50 ms"], row["p99 ms"] = percentile(output, 50), percentile(output, 99)
         row["req/s 1"], _, _ = measured(processes, [*wrk, "-c1", url], requests)
         row["MB RSS"] = sum(process.memory_info().rss for process in processes) / 1e6
     return row
@@ -169,15 +202,14 @@ def main() -> None:
             with running([command("application", mode, app, 0, directory)], app):
                 for kind in options.only.split(","):
                     if not there.get(kind, shutil.which(kind) is not None):
-                        print(f"{kind}: not installed")
+                        print(f"{kind}: not installed, left out (scripts/programs.sh bench)")
                         continue
                     try:
                         rows[kind] = contest(kind, mode, app, directory, options.seconds)
                     except EndedError as error:
                         print(f"{kind}: {error}")
-            print(
-                f"\n{mode}: {'https' if MODES[mode][0] else 'http'} to {'https' if MODES[mode][1] else 'http'}"
-            )
+            legs = ["TLS" if tls or mode == PASSING else "plain" for tls in MODES[mode]]
+            print(f"\n{mode}: {' in front, '.join(legs)} behind")
             show(rows, "ours")
 
 

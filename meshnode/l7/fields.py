@@ -49,8 +49,10 @@ def checked(fields: Iterable[tuple[bytes, bytes]], most: int) -> Fields:
 
 def tokens(fields: Fields, name: bytes) -> tuple[bytes, ...]:
     """The comma-separated members of all fields ``name``, in lower case."""
-    joined = b",".join(value for known, value in fields if known == name)
-    return tuple(part.strip(b" \t").lower() for part in joined.split(b",") if part.strip(b" \t"))
+    values = [value for known, value in fields if known == name]
+    if not values:
+        return ()
+    return tuple(part.strip(b" \t").lower() for part in b",".join(values).split(b",") if part.strip(b" \t"))
 
 
 def end_to_end(fields: Fields) -> Fields:
@@ -59,7 +61,7 @@ def end_to_end(fields: Fields) -> Fields:
     Raises :class:`RefusalError` when ``Connection`` names a field that is never about one connection.
     """
     named = frozenset(tokens(fields, b"connection"))
-    if wrong := named & _NOT_TO_BE_NAMED:
+    if named and (wrong := named & _NOT_TO_BE_NAMED):
         raise RefusalError(
             400, f"the field Connection names {shown(min(wrong))}, which belongs to the message"
         )

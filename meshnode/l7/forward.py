@@ -2,6 +2,7 @@
 
 Added are ``x-forwarded-proto``, ``x-forwarded-for`` and ``x-request-id``; in the mesh ``x-forwarded-client-cert``
 as Envoy writes it. What a client says in these names is believed only where ``trust`` says so; in the last one never.
+``x-envoy-*`` is obeyed by Envoys (retries, time limits), so it goes on only from where ``trust`` says so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _FOR: Final = b"x-forwarded-for"
 _PROTO: Final = b"x-forwarded-proto"
 _REQUEST_ID: Final = b"x-request-id"
 _CERTIFICATE: Final = b"x-forwarded-client-cert"
+_ENVOY: Final = b"x-envoy-"
 _UUID_BYTES: Final = 16
 _SCHEMES: Final = (b"http", b"https")
 
@@ -40,7 +42,12 @@ class Origin:
 def forwarded(head: RequestHead, origin: Origin, entropy: Callable[[int], bytes]) -> RequestHead:
     """``head`` with the standard fields. The identifier is a UUID of version 4, made of 16 bytes of ``entropy``."""
     told = {name: value for name, value in head.fields if name in {_FOR, _PROTO, _REQUEST_ID}}
-    kept = [pair for pair in head.fields if pair[0] not in {_FOR, _PROTO, _REQUEST_ID, _CERTIFICATE}]
+    kept = [
+        (name, value)
+        for name, value in head.fields
+        if name not in {_FOR, _PROTO, _REQUEST_ID, _CERTIFICATE}
+        and (origin.trust or not name.startswith(_ENVOY))
+    ]
     address = origin.address.encode("latin-1", "replace")
     before, scheme, known = b"", head.scheme.encode(), b""
     if origin.trust:

@@ -1,32 +1,34 @@
-"""Bytes of HTTP/1.1 requests on their way to the parser, let through only where no two readers differ.
+"""Bytes of HTTP/1.1 requests, read only where no two readers differ.
 
 Whoever makes two readers disagree on where a request ends smuggles a second one past the first reader. A parser is
 tolerant by tradition; here nothing is: lines end with CRLF, no line is folded, framing is said once and in one way.
+What is read here is what h11 reads too (the tests hold both beside each other), and much that h11 reads is refused.
 RFC 9112 2.2 (line ends), 5.2 (folded lines), 6.1 to 6.3 (framing), 7.1 (chunks).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 
 from meshnode.l7.fields import shown
-from meshnode.l7.model import Bounds, RefusalError
+from meshnode.l7.model import Bounds, Fields, RefusalError
 
-__all__ = ["MAX_CHUNK_LINE_BYTES", "RequestGate"]
+__all__ = ["MAX_CHUNK_LINE_BYTES", "EndRead", "HeadRead", "Read", "RequestGate"]
 
 #: A chunk's size and its extensions, which nobody uses and which cost a reader more than the chunk.
 MAX_CHUNK_LINE_BYTES: Final = 256
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE: Final = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _FIELD: Final = re.compile(
     rb"("
     + _TOKEN
     + rb"):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*"
 )
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _END: Final = b"\r\n\r\n"
@@ -43,8 +45,29 @@ class _At(Enum):
     DONE = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class HeadRead:
+    """A head, field names in lower case; ``old``: it is of HTTP/1.0."""
+
+    method: str
+    target: str
+    old: bool
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class EndRead:
+    """The end of a request, with what stood behind its last chunk."""
+
+    trailers: Fields = ()
+
+
+#: Bytes are a piece of the body.
+Read: TypeAlias = HeadRead | bytes | EndRead
+
+
 class RequestGate:
-    """One connection's. ``receive`` bytes, then ``release`` those that are in order, up to the end of one request."""
+    """One connection's. ``receive`` bytes, then ``read`` those that are in order, up to the end of one request."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -52,6 +75,7 @@ class RequestGate:
         self._at = _At.HEAD
         self._left = 0
         self._trailer_bytes = 0
+        self._trailers: list[tuple[bytes, bytes]] = []
         self._body_bytes = 0
         #: Where the search for the end of the head goes on.
         self._searched = 0
@@ -60,7 +84,7 @@ class RequestGate:
 
     @property
     def waiting(self) -> int:
-        """Bytes that were received and not released."""
+        """Bytes that were received and not read."""
         return len(self._buffer)
 
     @property
@@ -81,40 +105,37 @@ class RequestGate:
         """The next request may come."""
         self._at, self._searched, self._skipped = _At.HEAD, 0, False
         self._trailer_bytes = self._body_bytes = 0
+        self._trailers.clear()
 
     def rest(self) -> bytes:
-        """Everything that was not released, unchecked: the protocol is another one now."""
+        """Everything that was not read, unchecked: the protocol is another one now."""
         data = bytes(self._buffer)
         self._buffer.clear()
         return data
 
-    def release(self) -> bytes:
-        """The bytes that are in order. Raises :class:`RefusalError` for the first that are not."""
-        released = bytearray()
+    def read(self) -> list[Read]:
+        """What is whole and in order. Raises :class:`RefusalError` for the first bytes that are not."""
+        found: list[Read] = []
         while self._at is not _At.DONE and self._buffer:
             before, at = len(self._buffer), self._at
             match at:
                 case _At.HEAD:
-                    self._head(released)
+                    self._head(found)
                 case _At.BODY | _At.CHUNK:
-                    self._counted(released)
+                    self._counted(found)
                 case _At.CHUNK_SIZE:
-                    self._chunk_size(released)
+                    self._chunk_size()
                 case _At.CHUNK_END:
-                    self._chunk_end(released)
+                    self._chunk_end()
                 case _At.TRAILERS:
-                    self._trailer(released)
-            if len(self._buffer) == before and self._at is at:
+                    self._trailer()
+            if self.done:
+                found.append(EndRead(tuple(self._trailers)))
+            elif len(self._buffer) == before and self._at is at:
                 break
-        return bytes(released)
+        return found
 
-    def _take(self, count: int, released: bytearray) -> bytes:
-        data = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        released += data
-        return data
-
-    def _head(self, released: bytearray) -> None:
+    def _head(self, found: list[Read]) -> None:
         if self._searched == 0 and self._buffer.startswith(b"\r\n"):
             # Some clients send one after a body; it belongs to no message (RFC 9112 2.2).
             if self._skipped:
@@ -135,8 +156,8 @@ class RequestGate:
         if end + len(_END) > most:
             self._refuse_size()
         head = bytes(self._buffer[:end])
-        self._frame(head.split(b"\r\n"))
-        self._take(end + len(_END), released)
+        found.append(self._frame(head.split(b"\r\n")))
+        del self._buffer[: end + len(_END)]
 
     def _refuse_bare(self, start: int, end: int) -> None:
         if _BARE.search(self._buffer, start, max(start, end)):
@@ -148,24 +169,21 @@ class RequestGate:
             raise RefusalError(414, f"the first line of the request has more than {most} bytes")
         raise RefusalError(431, f"the head of the request has more than {most} bytes")
 
-    def _frame(self, lines: list[bytes]) -> None:
-        """What follows the head."""
+    def _frame(self, lines: list[bytes]) -> HeadRead:
+        """The head, and what follows it."""
         found = _REQUEST_LINE.fullmatch(lines[0])
         if found is None:
             raise RefusalError(400, f"{shown(lines[0])} is not the first line of an HTTP request")
-        if found[1] != b"1" or found[2] not in {b"0", b"1"}:
+        if found[3] != b"1" or found[4] not in {b"0", b"1"}:
             raise RefusalError(505, "the request is of another version than HTTP/1.0 and HTTP/1.1")
         if len(lines) - 1 > self._bounds.max_fields:
             raise RefusalError(431, f"the request has more than {self._bounds.max_fields} header fields")
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
-        for line in lines[1:]:
-            name, value = _field(line)
-            if name == b"content-length":
-                lengths.append(value)
-            elif name == b"transfer-encoding":
-                codings.append(value)
-        self._at, self._left = self._framing(lengths, codings, old=found[2] == b"0")
+        fields = tuple(map(_field, lines[1:]))
+        lengths = [value for name, value in fields if name == b"content-length"]
+        codings = [value for name, value in fields if name == b"transfer-encoding"]
+        old = found[4] == b"0"
+        self._at, self._left = self._framing(lengths, codings, old=old)
+        return HeadRead(found[1].decode("ascii"), found[2].decode("ascii"), old, fields)
 
     def _framing(self, lengths: list[bytes], codings: list[bytes], *, old: bool) -> tuple[_At, int]:
         if lengths and codings:
@@ -197,9 +215,10 @@ class RequestGate:
         if most and self._body_bytes > most:
             raise RefusalError(413, f"the body of the request has more than {most} bytes")
 
-    def _counted(self, released: bytearray) -> None:
+    def _counted(self, found: list[Read]) -> None:
         taken = min(self._left, len(self._buffer))
-        self._take(taken, released)
+        found.append(bytes(self._buffer[:taken]))
+        del self._buffer[:taken]
         self._left -= taken
         if not self._left:
             self._at = _At.DONE if self._at is _At.BODY else _At.CHUNK_END
@@ -215,7 +234,7 @@ class RequestGate:
             return None
         return bytes(self._buffer[:end])
 
-    def _chunk_size(self, released: bytearray) -> None:
+    def _chunk_size(self) -> None:
         line = self._line(MAX_CHUNK_LINE_BYTES, "the size of a chunk")
         if line is None:
             return
@@ -224,17 +243,17 @@ class RequestGate:
             raise RefusalError(400, f"{shown(line)} is not the size of a chunk")
         self._left = int(found[1], _HEX)
         self._count(self._left)
-        self._take(len(line) + 2, released)
+        del self._buffer[: len(line) + 2]
         self._at = _At.CHUNK if self._left else _At.TRAILERS
 
-    def _chunk_end(self, released: bytearray) -> None:
+    def _chunk_end(self) -> None:
         if not b"\r\n".startswith(bytes(self._buffer[:2])):
             raise RefusalError(400, "a chunk has more bytes than its size says")
         if len(self._buffer) >= len(b"\r\n"):
-            self._take(2, released)
+            del self._buffer[:2]
             self._at = _At.CHUNK_SIZE
 
-    def _trailer(self, released: bytearray) -> None:
+    def _trailer(self) -> None:
         left = self._bounds.max_head_bytes - self._trailer_bytes
         if left <= 0:
             raise RefusalError(431, f"the trailers have more than {self._bounds.max_head_bytes} bytes")
@@ -242,11 +261,11 @@ class RequestGate:
         if line is None:
             return
         if line:
-            _field(line)
+            self._trailers.append(_field(line))
         else:
             self._at = _At.DONE
         self._trailer_bytes += len(line) + 2
-        self._take(len(line) + 2, released)
+        del self._buffer[: len(line) + 2]
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

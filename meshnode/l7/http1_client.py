@@ -1,13 +1,13 @@
-"""An HTTP/1.1 connection to an application as a value: one exchange at a time, over h11. RFC 9112."""
+"""An HTTP/1.1 connection to an application as a value: one exchange at a time. RFC 9112."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Final, TypeVar
 
-import h11
-
-from meshnode.l7.fields import checked, end_to_end, trailers
-from meshnode.l7.http1 import SWITCHING, Http1End
+from meshnode.l7.gate import EndRead
+from meshnode.l7.http1 import SWITCHING, Framing, Http1End, head_bytes, length_of
+from meshnode.l7.http1_response import Answered, ResponseReader
 from meshnode.l7.model import (
     BodyReceived,
     Bounds,
@@ -25,14 +25,19 @@ from meshnode.l7.model import (
 
 __all__ = ["Http1Client"]
 
+#: Methods whose requests are expected to have a body.
+_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
+_FINAL: Final = 200
+_Made = TypeVar("_Made")
+
 
 class Http1Client(Http1End):
     """A connection to a server. One exchange at a time; ``idle`` says whether another one may begin."""
 
     def __init__(self, bounds: Bounds) -> None:
-        super().__init__(h11.CLIENT, bounds, bounds.max_head_bytes)
+        super().__init__(bounds)
         self._active = False
-        self._upgrading = False
+        self._reader: ResponseReader | None = None
 
     @property
     def room(self) -> int:
@@ -42,21 +47,29 @@ class Http1Client(Http1End):
     def begin(self, head: RequestHead, *, ended: bool) -> int:
         """Send the head of a request; the number of its stream."""
         fields = [(b"host", head.authority.encode("latin-1")), *head.fields]
-        has_length = any(name == b"content-length" for name, _ in fields)
-        self._chunked = not ended and not has_length
-        if self._chunked:
+        length = self._made(lambda: length_of(fields))
+        chunked = not ended and length is None
+        if chunked:
             fields.append((b"transfer-encoding", b"chunked"))
+        elif length is None and head.method in _WITH_BODY:
+            # Some servers want to be told that there is none (RFC 9110 8.6).
+            fields.append((b"content-length", b"0"))
         named = [b"te"] if any(name == b"te" for name, _ in fields) else []
         if head.upgrade:
             named.append(b"upgrade")
             fields.append((b"upgrade", head.upgrade.encode()))
         if named:
             fields.append((b"connection", b", ".join(named)))
+        first = f"{head.method} {head.path} HTTP/1.1".encode("ascii")
         self._stream += 1
-        self._active, self._upgrading = True, bool(head.upgrade)
-        self._send(h11.Request(method=head.method, target=head.path, headers=fields))
+        self._active = True
+        self._reader = ResponseReader(
+            self._bounds, bodiless=head.method == "HEAD", upgrading=bool(head.upgrade)
+        )
+        self._output.add(self._made(lambda: head_bytes(first, fields)))
+        self._framing = Framing(length or 0, chunked=chunked)
         if ended:
-            self._send(h11.EndOfMessage())
+            self._end(())
         return self._stream
 
     def receive(self, data: bytes, now: float) -> list[Event]:
@@ -66,7 +79,8 @@ class Http1Client(Http1End):
             return self._tunnelled(data)
         if self.finished:
             return []
-        if not self._active:
+        reader = self._reader
+        if not self._active or reader is None:
             # Whatever it says now, it is the answer to nothing: the next answer could be to another request.
             self.finished = True
             because = (
@@ -75,73 +89,42 @@ class Http1Client(Http1End):
                 else "the server ended the connection"
             )
             return [ConnectionFailed(because)]
-        events: list[Event] = []
-        silent = not data and self._h11.their_state is h11.SEND_RESPONSE
         try:
-            self._h11.receive_data(data)
-            events += self._events()
+            found = reader.feed(data) if data else reader.ended()
         except RefusalError as refusal:
-            events.append(self._fail(str(refusal)))
-        except h11.RemoteProtocolError as error:
-            reason = (
-                "the server ended the connection before it answered"
-                if silent
-                else f"its response can't be read: {error}"
-            )
-            events.append(self._fail(reason))
+            self.finished = True
+            return [StreamFailed(self._stream, refusal)]
+        events = [self._event(each) for each in found]
+        if reader.switched:
+            self._tunnel = True
+            if reader.rest:
+                events.append(BodyReceived(self._stream, reader.rest, len(reader.rest)))
+        else:
+            self._over(reader)
         return events
 
-    def _fail(self, reason: str) -> Event:
-        self.finished = True
-        return StreamFailed(self._stream, RefusalError(502, reason))
+    def _event(self, found: Answered) -> Event:
+        match found:
+            case ResponseHead():
+                interim = found.status < _FINAL and found.status != SWITCHING
+                return (
+                    InterimReceived(self._stream, found)
+                    if interim
+                    else ResponseReceived(self._stream, found, ended=False)
+                )
+            case EndRead():
+                return MessageEnded(self._stream, found.trailers)
+            case _:
+                return BodyReceived(self._stream, found, len(found))
 
-    def _events(self) -> Iterator[Event]:
-        while True:
-            found = self._h11.next_event()
-            if isinstance(found, h11.InformationalResponse):
-                head = self._response(found)
-                if head.status == SWITCHING:
-                    yield from self._switch(head)
-                    return
-                yield InterimReceived(self._stream, head)
-            elif isinstance(found, h11.Response):
-                yield ResponseReceived(self._stream, self._response(found), ended=False)
-            elif isinstance(found, h11.Data):
-                yield BodyReceived(self._stream, bytes(found.data), len(found.data))
-            elif isinstance(found, h11.EndOfMessage):
-                yield MessageEnded(self._stream, trailers(found.headers, self._bounds.max_fields))
-                self._over()
-                return
-            elif isinstance(found, h11.ConnectionClosed):
-                yield self._fail("the server ended the connection before it answered")
-                return
-            else:
-                return
-
-    def _switch(self, head: ResponseHead) -> Iterator[Event]:
-        self._tunnel = True
-        yield ResponseReceived(self._stream, head, ended=False)
-        rest = self._h11.trailing_data[0]
-        if rest:
-            yield BodyReceived(self._stream, rest, len(rest))
-
-    def _response(self, found: h11.InformationalResponse | h11.Response) -> ResponseHead:
-        fields = checked(found.headers, self._bounds.max_fields)
-        names = [name for name, _ in fields]
-        if b"transfer-encoding" in names and b"content-length" in names:
-            raise RefusalError(502, "its response has both Content-Length and Transfer-Encoding")
-        return ResponseHead(found.status_code, end_to_end(fields))
-
-    def _over(self) -> None:
-        if (
-            self._h11.our_state is h11.DONE
-            and self._h11.their_state is h11.DONE
-            and not self._h11.trailing_data[0]
-        ):
-            self._h11.start_next_cycle()
-            self._active = False
-        elif self._h11.our_state is not h11.SEND_BODY or self._h11.trailing_data[0]:
+    def _over(self, reader: ResponseReader) -> None:
+        """Once the response is whole, the connection is for the next exchange, or for none."""
+        if not reader.complete:
+            return
+        if not reader.reusable:
             self.finished = True
+        elif self._framing is None:
+            self._active, self._reader = False, None
 
     def resume(self) -> list[Event]:
         """Nothing waits here."""
@@ -151,22 +134,28 @@ class Http1Client(Http1End):
         """As :class:`~meshnode.l7.model.Codec`."""
         if self._tunnel:
             self._output.add(data)
-        elif self._h11.our_state is h11.SEND_BODY and data:
-            self._send(h11.Data(data=data))
+        elif (framing := self._framing) is not None and data:
+            self._output.add(self._made(lambda: framing.body(data)))
 
     def end(self, stream: int, trailers: Fields = ()) -> None:
         """As :class:`~meshnode.l7.model.Codec`."""
         if self._tunnel:
             self.finished = True
-        elif self._h11.our_state is h11.SEND_BODY:
-            self._send(h11.EndOfMessage(headers=list(trailers) if self._chunked else []))
-            if self._h11.their_state is not h11.SEND_RESPONSE and self._h11.their_state is not h11.SEND_BODY:
-                self._over()
+        elif self._framing is not None:
+            self._end(trailers)
+            if self._reader is not None:
+                self._over(self._reader)
 
-    def _send(self, event: h11.Event) -> None:
+    def _end(self, trailers: Fields) -> None:
+        framing = self._framing
+        if framing is not None:
+            self._output.add(self._made(lambda: framing.end(trailers)))
+            self._framing = None
+
+    def _made(self, made: Callable[[], _Made]) -> _Made:
         try:
-            self._output.add(self._h11.send(event))
-        except h11.LocalProtocolError as error:
+            return made()
+        except ValueError as error:
             self.finished = True
             raise RefusalError(400, f"the request is not what its head says: {error}") from None
 

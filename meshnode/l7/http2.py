@@ -41,7 +41,7 @@ from meshnode.l7.model import (
     StreamFailed,
     WindowOpened,
 )
-from meshnode.l7.target import check_authority, check_method, check_path
+from meshnode.l7.target import check_authority, check_form, check_method, check_path, check_scheme
 
 __all__ = ["PREFACE", "Http2Client", "Http2Server"]
 
@@ -80,7 +80,9 @@ class _Http2(ABC):
         self._ended: set[int] = set()
         self._resets = FloodGuard(RESETS)
         self._control = FloodGuard(CONTROL)
+        #: We take no further stream; the peer begins or takes none.
         self._leaving = False
+        self._peer_leaving = False
         self._failed = False
         self._goaway = b""
         self._sieve = GoAwaySieve(0 if client else len(PREFACE))
@@ -88,7 +90,8 @@ class _Http2(ABC):
     @property
     def finished(self) -> bool:
         """As :class:`~meshnode.l7.model.Codec`."""
-        return self._failed or (self._leaving and not self._streams())
+        leaving = self._leaving or self._peer_leaving
+        return self._failed or (leaving and not self._streams())
 
     def _streams(self) -> int:
         return self._h2.open_inbound_streams + self._h2.open_outbound_streams
@@ -107,7 +110,7 @@ class _Http2(ABC):
             return [ConnectionFailed("")]
         data, last = self._sieve.sift(data)
         leaving: list[Event] = [] if last is None else [PeerLeaving(last)]
-        self._leaving = self._leaving or last is not None
+        self._peer_leaving = self._peer_leaving or last is not None
         try:
             found = self._h2.receive_data(data)
         except (H2Error, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
@@ -151,7 +154,7 @@ class _Http2(ABC):
             case h2_events.RemoteSettingsChanged():
                 yield WindowOpened(0)
             case h2_events.ConnectionTerminated():
-                self._leaving = True
+                self._peer_leaving = True
                 yield PeerLeaving(event.last_stream_id or 0)
             case _:
                 yield from self._message(event)
@@ -273,6 +276,10 @@ class Http2Server(_Http2):
         check_authority(authority)
         path = pseudo.get(b":path", "")
         check_path(path)
+        check_form(method, path)
+        check_scheme(pseudo.get(b":scheme", ""))
+        if sum(name == b"content-length" for name, _ in fields) > 1:
+            raise RefusalError(400, "the request has Content-Length more than once")
         kept = _one_cookie(pair for pair in end_to_end(fields) if pair[0] != b"host")
         return RequestHead(method, self._scheme, authority, path, kept, HTTP_2)
 
@@ -294,7 +301,7 @@ class Http2Client(_Http2):
     @property
     def room(self) -> int:
         """How many exchanges may begin now."""
-        if self._failed or self._leaving:
+        if self._failed or self._leaving or self._peer_leaving:
             return 0
         most = min(self._bounds.max_streams, self._h2.remote_settings.max_concurrent_streams)
         return max(0, most - self._h2.open_outbound_streams)

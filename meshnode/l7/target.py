@@ -12,12 +12,25 @@ from typing import Final
 from meshnode.intentions.request import resolved_path
 from meshnode.l7.model import RefusalError
 
-__all__ = ["check_authority", "check_method", "check_path", "normal_path", "split_target"]
+__all__ = [
+    "check_authority",
+    "check_form",
+    "check_method",
+    "check_path",
+    "check_scheme",
+    "normal_path",
+    "split_target",
+]
 
 _AUTHORITY: Final = re.compile(
     r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=%-]{1,255})(?::[0-9]{0,5})?"
 )
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+#: RFC 9110 9.3, RFC 5789. Some servers take any of them in lower case.
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"),
+)
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}")
 _ABSOLUTE: Final = re.compile(r"(?i:(https?))://([^/?#]*)([/?].*)?", re.DOTALL)
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
@@ -57,9 +70,23 @@ def check_authority(text: str) -> None:
 
 
 def check_method(method: str) -> None:
-    """Raises :class:`RefusalError` unless it is a token (RFC 9110 9.1)."""
+    """Raises :class:`RefusalError` unless it is a token, and no standard method in other letters (RFC 9110 9.1)."""
     if not _METHOD.fullmatch(method):
         raise RefusalError(400, f"{method[:80]!a} is not a method")
+    if method not in _METHODS and method.upper() in _METHODS:
+        raise RefusalError(400, f"{method!a} is not a method: write {method.upper()}")
+
+
+def check_scheme(scheme: str) -> None:
+    """Raises :class:`RefusalError` unless it is the name of one (RFC 3986 3.1)."""
+    if not _SCHEME.fullmatch(scheme):
+        raise RefusalError(400, f"{scheme[:80]!a} is not a scheme")
+
+
+def check_form(method: str, path: str) -> None:
+    """Raises :class:`RefusalError` for ``*`` with another method than ``OPTIONS`` (RFC 9112 3.2.4)."""
+    if path == "*" and method != "OPTIONS":
+        raise RefusalError(400, f"a request for * can only be OPTIONS, and this one is {method}")
 
 
 def check_path(path: str) -> None:

@@ -11,14 +11,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
-    UNIT_DIGEST,
     Layout,
     config_files,
     digest_on_disk,
@@ -39,30 +37,15 @@ from ansible_collections.meshnode.lab.plugins.module_utils._service_units import
     Service,
     ServicesError,
 )
+from ansible_collections.meshnode.lab.plugins.module_utils._units import Item, Report, Units
 from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import MeshApi, MeshApiError
 
-POLL_INTERVAL = 0.2
-#: A unit that systemd had to start again this often while we waited will not come up by waiting longer.
-MAX_RESTARTS = 3
 MAX_SAID_CHARACTERS = 4000
-JOURNAL_LINES = 20
 #: What gossip says of a node, as the catalog has it.
 SERF_CHECK, CRITICAL = "serfHealth", "critical"
-PROPERTIES = ("Id", "ActiveState", "MainPID", "NRestarts", "UnitFileState")
-
-Item = File | Directory | Absent
 
 
-@dataclass
-class Report:
-    """What was, or in check mode would be, done; and what is not well."""
-
-    changes: list[str] = field(default_factory=list)
-    diff: list[dict[str, str]] = field(default_factory=list)
-    unhealthy: list[str] = field(default_factory=list)
-
-
-class Services:
+class Services(Units):
     """Brings the services of this node to what is wanted. In check mode it looks, and changes nothing."""
 
     def __init__(
@@ -76,18 +59,12 @@ class Services:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.module = module
+        units = [unit for service in wanted for unit in service.units]
+        super().__init__(module, units, timeout=timeout, clock=clock, sleep=sleep)
         self.places = places
         self.layout = layout
         self.wanted = wanted
-        self.pretend: bool = module.check_mode
-        self.clock = clock
-        self.sleep = sleep
-        self.ends = clock() + timeout
-        self.timeout = timeout
-        self.report = Report()
         self.api = Api(places.address, places.ca_file, places.cert_file, places.key_file, places.token)
-        self.units = [unit for service in wanted for unit in service.units]
         ids = {service.id for service in wanted}
         #: What an earlier run put here and the inventory no longer has.
         self.gone = sorted(set(self.manifest()) - ids)
@@ -180,16 +157,6 @@ class Services:
             name for name in names if name not in wanted and os.path.lexists(f"{self.places.unit_dir}/{name}")
         ]
 
-    def put(self, item: Item, *, quiet: bool = False) -> None:
-        """``quiet``: a record of what else is reported."""
-        if not (words := item.differences()):
-            return
-        if not quiet:
-            self.report.changes.append(f"{item.path}: {', '.join(words)}")
-            self.report.diff.append(item.diff())
-        if not self.pretend:
-            item.put()
-
     def accounts(self) -> None:
         """Two users that can do nothing but run what they run."""
         for user in (self.places.user, self.places.sidecar_user) if self.wanted else ():
@@ -224,23 +191,6 @@ class Services:
 
     # What runs
 
-    def properties(self, names: list[str]) -> dict[str, dict[str, str]]:
-        """What systemd knows about the units, by name."""
-        if not names:
-            return {}
-        code, out, err = self.module.run_command(
-            ["systemctl", "show", *names, *(f"--property={name}" for name in PROPERTIES)]
-        )
-        if code:
-            raise ServicesError(
-                f"systemctl show failed: {(err or out).strip()}: is systemd running on this node?"
-            )
-        shown = [
-            dict(line.partition("=")[::2] for line in block.splitlines())
-            for block in out.strip().split("\n\n")
-        ]
-        return {one.get("Id", ""): dict.fromkeys(PROPERTIES, "") | one for one in shown}
-
     def stop_unwanted(self) -> None:
         for name in self.unwanted_units():
             self.change(f"{name}: stop", ["systemctl", "disable", "--now", name])
@@ -265,37 +215,6 @@ class Services:
                 f"{self.places.agent}.service has not taken {folder} yet", f"{self.places.agent}.service"
             )
 
-    def start(self) -> dict[str, int]:
-        """Enable, start, restart where that is due; the restarts that systemd has counted until now, by unit."""
-        shown = self.properties([unit.name for unit in self.units])
-        counted: dict[str, int] = {}
-        for unit in self.units:
-            found = shown.get(unit.name) or dict.fromkeys(PROPERTIES, "")
-            if found["UnitFileState"] != "enabled":
-                self.change(f"{unit.name}: enable", ["systemctl", "enable", unit.name])
-            verb = ""
-            if found["ActiveState"] not in {"active", "reloading"}:
-                verb = "start"
-            elif self.carried(found["MainPID"]) != unit.digest:
-                verb = "restart"
-            if (
-                verb and not self.pretend
-            ):  # a unit that failed too often is refused a start until this is said
-                self.module.run_command(["systemctl", "reset-failed", unit.name])
-            if verb:
-                self.change(f"{unit.name}: {verb}", ["systemctl", verb, "--no-block", unit.name])
-            counted[unit.name] = 0 if verb else int(found["NRestarts"] or 0)
-        return counted
-
-    def carried(self, pid: str) -> str:
-        """The digest that a process was started with; empty when it has none."""
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-        except OSError:
-            return ""
-        pairs = dict(entry.partition("=")[::2] for entry in environment.split("\0"))
-        return pairs.get(UNIT_DIGEST, "")
-
     def wait(self, restarts: dict[str, int]) -> None:
         """Until every unit runs what is on disk, and the agent finds every service and sidecar well."""
         while lacking := self.lacking(restarts):
@@ -305,16 +224,7 @@ class Services:
 
     def lacking(self, restarts: dict[str, int]) -> list[str]:
         """What is not well, in words."""
-        shown = self.properties([unit.name for unit in self.units])
-        lacking = []
-        for unit in self.units:
-            found = shown.get(unit.name) or dict.fromkeys(PROPERTIES, "")
-            again = int(found["NRestarts"] or 0) - restarts.get(unit.name, 0)
-            if restarts and (found["ActiveState"] == "failed" or again >= MAX_RESTARTS):
-                self.give_up(f"{unit.name} does not stay up", unit.name)
-            if found["ActiveState"] != "active" or self.carried(found["MainPID"]) != unit.digest:
-                lacking.append(f"{unit.name} is {found['ActiveState'] or 'not there'}")
-        return lacking or self.unregistered()
+        return self.not_running(restarts) or self.unregistered()
 
     def unregistered(self) -> list[str]:
         """What the agent lacks or finds critical."""
@@ -362,31 +272,6 @@ class Services:
                 client_cert=places.cert_file,
                 client_key=places.key_file,
             ).put("/v1/catalog/deregister", {"Node": name})
-
-    # Commands
-
-    def pause(self, trouble: str, *units: str) -> None:
-        if self.clock() >= self.ends:
-            self.give_up(f"not well after {self.timeout:g} s: {trouble}", *units)
-        self.sleep(POLL_INTERVAL)
-
-    def give_up(self, trouble: str, *units: str) -> None:
-        lines = []
-        if units:
-            words = ["journalctl", "--no-pager", "--output=short-precise", f"--lines={JOURNAL_LINES}"]
-            lines = self.module.run_command([*words, *(f"--unit={name}" for name in units)])[1].splitlines()
-        raise ServicesError("\n".join([trouble, *lines]))
-
-    def change(self, words: str, command: list[str]) -> None:
-        self.report.changes.append(words)
-        self.do(command)
-
-    def do(self, command: list[str]) -> None:
-        if self.pretend:
-            return
-        code, out, err = self.module.run_command(command)
-        if code:
-            raise ServicesError(f"{' '.join(command[:2])} failed: {(err or out).strip()}")
 
 
 def _line(text: Any) -> str:

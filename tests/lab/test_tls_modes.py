@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.labs import Lab, private_copy
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, private_copy
 from tests.support.programs import needs
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), needs("curl", "envoy")]
@@ -47,9 +47,11 @@ def curl(port: int, *arguments: str) -> str:
 @pytest.mark.parametrize("plane", ["envoy", "builtin"])
 def test_each_mode_answers_as_the_document_says_and_is_on_the_wire_what_it_says(lab: Lab, plane: str) -> None:
     words = ("-e", f"tls_data_plane={plane}")
-    run = lab.play(*words, playbook=PLAYBOOK)
+    run = lab.play("-vvv", *words, playbook=PLAYBOOK)
     for mode in MODES.values():
         assert f"{mode}, by {plane}: curl -sk http" in run.output
+    calls = {name: run.remote_calls(f"{lab.name}-{name}") for name in NOTHING}
+    assert all(0 < count <= MAX_REMOTE_CALLS for count in calls.values()), calls
     assert lab.play(*words, playbook=PLAYBOOK).changed == NOTHING
     assert lab.play("--check", "--diff", *words, playbook=PLAYBOOK).changed == NOTHING
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNKED", "HEAD", "IN_ORDER", "SMUGGLING"]
+from dataclasses import dataclass
+
+import h11
+
+from meshnode.l7.gate import EndRead, HeadRead, Read
+
+__all__ = ["CHUNKED", "HEAD", "IN_ORDER", "SMUGGLING", "Reading", "by_gate", "by_h11"]
 
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -105,3 +111,56 @@ IN_ORDER = [
     CHUNKED + b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n",
     HEAD + b"Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n",
 ]
+
+
+@dataclass(slots=True)
+class Reading:
+    """One request, as somebody read it to its end."""
+
+    method: str = ""
+    target: str = ""
+    old: bool = False
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
+    ended: bool = False
+
+
+def by_gate(found: list[Read]) -> Reading:
+    """What the gate read."""
+    reading = Reading()
+    for each in found:
+        match each:
+            case HeadRead():
+                # h11 tells the name of the coding in lower case.
+                fields = tuple(
+                    (name, value.lower() if name == b"transfer-encoding" else value)
+                    for name, value in each.fields
+                )
+                reading = Reading(each.method, each.target, each.old, fields)
+            case EndRead():
+                reading.trailers, reading.ended = each.trailers, True
+            case _:
+                reading.body += each
+    return reading
+
+
+def by_h11(data: bytes) -> Reading | None:
+    """What h11 reads of the same bytes; ``None``: it finds a fault."""
+    reader, reading = h11.Connection(h11.SERVER), Reading()
+    reader.receive_data(data.removeprefix(b"\r\n"))
+    try:
+        while True:
+            event = reader.next_event()
+            if isinstance(event, h11.Request):
+                target, old = event.target.decode(), event.http_version == b"1.0"
+                reading = Reading(event.method.decode(), target, old, tuple(event.headers))
+            elif isinstance(event, h11.Data):
+                reading.body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                reading.trailers, reading.ended = tuple(event.headers), not reader.trailing_data[0]
+                return reading
+            else:
+                return reading
+    except h11.RemoteProtocolError:
+        return None

@@ -14,8 +14,7 @@ from meshnode.proxy.config import Endpoint
 from meshnode.runtime.proxy.contexts import Contexts
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd
-from meshnode.runtime.proxy.host import ProxyHost, handshake_failure
-from meshnode.runtime.proxy.inbound import MAX_HANDSHAKE_BYTES
+from meshnode.runtime.proxy.host import MAX_HANDSHAKE_BYTES, ProxyHost, handshake_failure
 from meshnode.runtime.proxy.reactor import FAULT, READ
 
 __all__ = ["Attempt", "Established", "OnDone"]

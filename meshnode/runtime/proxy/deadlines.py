@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Deadlines", "Waiting"]
+__all__ = ["DRAIN_TIMEOUT", "Deadlines", "Waiting"]
+
+#: Seconds that connections have to end by themselves when their listener goes.
+DRAIN_TIMEOUT: Final = 10.0
 
 
 class Waiting(Protocol):

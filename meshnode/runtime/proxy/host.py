@@ -21,8 +21,20 @@ from meshnode.runtime.proxy.flow import Flow, TlsEnd
 from meshnode.runtime.proxy.interfaces import Discovery
 from meshnode.runtime.proxy.reactor import Faulty, Reactor
 
-__all__ = ["CLOSED_EARLY", "Live", "ProxyHost", "Serving", "guarded", "handshake_failure", "log", "peer_name"]
+__all__ = [
+    "CLOSED_EARLY",
+    "MAX_HANDSHAKE_BYTES",
+    "Live",
+    "ProxyHost",
+    "Serving",
+    "guarded",
+    "handshake_failure",
+    "log",
+    "peer_name",
+]
 
+#: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
+MAX_HANDSHAKE_BYTES: Final = 128 * 1024
 log: Final = logging.getLogger("meshnode.proxy")
 
 #: Certificates whose contents are remembered.

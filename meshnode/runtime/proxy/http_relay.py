@@ -112,9 +112,10 @@ class Relay:
         origin = Origin(_host(link.peer), link.certificate, self.trust_forwarded)
         head = forwarded(head, origin, self.entropy)
         notes.request_id = head.value(b"x-request-id").decode("latin-1")
-        there = await self.pool.begin(head, ended=stream.exhausted)
+        ended = stream.exhausted and not stream.trailers
+        there = await self.pool.begin(head, ended=ended)
         upload: asyncio.Task[Any] | None = None
-        if not stream.exhausted:
+        if not ended:
             upload = spawn(_upload(stream, there), name=f"{self.name} body {stream.number}")
         try:
             await _respond(stream, there, notes)

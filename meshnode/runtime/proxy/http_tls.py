@@ -13,13 +13,11 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from meshnode.proxy.client_hello import TLS_ALERT_BYTES, TLS_HANDSHAKE
-from meshnode.runtime.proxy.host import CLOSED_EARLY, handshake_failure
+from meshnode.runtime.proxy.host import CLOSED_EARLY, MAX_HANDSHAKE_BYTES, handshake_failure
 from meshnode.runtime.proxy.http_server_link import ServerLink
 
 __all__ = ["TlsLayer"]
 
-#: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
-MAX_HANDSHAKE_BYTES: Final = 128 * 1024
 _READ_BYTES: Final = 64 * 1024
 _PLAIN_TEXT: Final = b"this port speaks TLS: use https.\n"
 _PLAIN_ANSWER: Final = (

@@ -19,17 +19,21 @@ from meshnode.proxy.decision_cache import Decision
 from meshnode.runtime.proxy.contexts import ALPN
 from meshnode.runtime.proxy.dial import Dial
 from meshnode.runtime.proxy.flow import TlsEnd, reset
-from meshnode.runtime.proxy.host import CLOSED_EARLY, ProxyHost, guarded, handshake_failure
+from meshnode.runtime.proxy.host import (
+    CLOSED_EARLY,
+    MAX_HANDSHAKE_BYTES,
+    ProxyHost,
+    guarded,
+    handshake_failure,
+)
 from meshnode.runtime.proxy.reactor import FAULT, READ
 from meshnode.runtime.tasks import spawn
 
 if TYPE_CHECKING:
     from meshnode.runtime.proxy.http_inbound import HttpPublic
 
-__all__ = ["MAX_HANDSHAKE_BYTES", "Inbound"]
+__all__ = ["Inbound"]
 
-#: What a client may send before the handshake is done: OpenSSL takes 100 KiB of certificates.
-MAX_HANDSHAKE_BYTES: Final = 128 * 1024
 #: Read of a client before anything is known of it.
 HELLO_BYTES: Final = 16 * 1024
 #: Addresses of a name that are tried.

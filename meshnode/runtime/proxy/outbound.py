@@ -45,10 +45,6 @@ class Destination:
         self._asked_at: float | None = None
         self._asking: asyncio.Task[str] | None = None
 
-    def forget_instances(self) -> None:
-        """The settings changed: ask again."""
-        self._asked_at = None
-
     def known(self) -> list[Instance] | None:
         """The instances to try, or ``None``: ask first."""
         now = self._host.clock()

@@ -12,14 +12,13 @@ from typing import Any, Final, Protocol
 
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.proxy.config import ProxyConfig
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.proxy.host import log
 from meshnode.runtime.proxy.sidecar import Sidecar
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
-__all__ = ["DRAIN_TIMEOUT", "Engine", "OneProcess", "ProxyProcess"]
+__all__ = ["Engine", "OneProcess", "ProxyProcess"]
 
-#: Seconds that connections have to end by themselves.
-DRAIN_TIMEOUT: Final = 10.0
 #: Seconds until a configuration that could not be used is tried again.
 APPLY_INTERVAL: Final = 5.0
 

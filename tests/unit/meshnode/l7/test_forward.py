@@ -36,6 +36,13 @@ def test_a_clients_claims_are_replaced() -> None:
     assert uuid.UUID(found[b"x-request-id"].decode()).version == 4
 
 
+def test_what_envoys_obey_goes_on_from_proxies_only() -> None:
+    asked: Fields = ((b"x-envoy-retry-on", b"5xx"), (b"x-envoy-internal", b"true"))
+    assert b"x-envoy-retry-on" not in carried(Origin("10.0.0.1"), asked)
+    assert b"x-envoy-internal" not in carried(Origin("10.0.0.1"), asked)
+    assert carried(Origin("10.0.0.1", trust=True), asked)[b"x-envoy-retry-on"] == b"5xx"
+
+
 def test_a_proxys_word_counts_but_not_on_who_the_client_is_in_the_mesh() -> None:
     found = carried(Origin("10.0.0.1", "By=b;Hash=h;URI=u", trust=True))
     assert found[b"x-forwarded-for"] == b"6.6.6.6, 10.0.0.1"

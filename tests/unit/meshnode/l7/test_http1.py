@@ -17,6 +17,7 @@ from meshnode.l7.model import (
     Fields,
     InterimReceived,
     MessageEnded,
+    RefusalError,
     RequestHead,
     RequestReceived,
     RequestRefused,
@@ -130,6 +131,9 @@ def test_connection_can_not_take_away_what_belongs_to_the_message(name: bytes) -
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET http://a/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
@@ -231,3 +235,63 @@ def test_bytes_behind_a_response_end_the_use_of_the_connection() -> None:
     events = client.receive(b"HTTP/1.1 204 No\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", NOW)
     assert isinstance(events[-1], MessageEnded)
     assert client.room == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET"])
+def test_a_request_that_could_have_a_body_and_has_none_says_so(method: str) -> None:
+    client = Http1Client(Bounds())
+    client.begin(RequestHead(method, "http", "a", "/", ()), ended=True)
+    assert (b"\r\ncontent-length: 0\r\n" in client.take_output()) == (method != "GET")
+
+
+@pytest.mark.parametrize("body", [b"ab", b"abcd"])
+def test_a_body_that_is_not_what_its_head_said_ends_the_connection(body: bytes) -> None:
+    there = server()
+    there.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", NOW)
+    there.send_head(1, ResponseHead(200, ((b"content-length", b"3"),)), ended=False)
+    with pytest.raises(RefusalError, match="the response is not what its head says: its body"):
+        _send_all(there, body)
+    assert there.finished
+    client = Http1Client(Bounds())
+    number = client.begin(RequestHead("POST", "http", "a", "/", ((b"content-length", b"3"),)), ended=False)
+    with pytest.raises(RefusalError, match="the request is not what its head says: its body"):
+        _send_all(client, body, number)
+    assert client.finished
+
+
+def _send_all(end: Http1Server | Http1Client, body: bytes, stream: int = 1) -> None:
+    end.send_body(stream, body)
+    end.end(stream)
+
+
+@pytest.mark.parametrize("field", [(b"x", b"a\r\ny: b"), (b"x", b"a\nb"), (b"x\r\ny", b"b"), (b"x", b"\0")])
+def test_no_field_can_add_a_line_to_what_is_sent(field: tuple[bytes, bytes]) -> None:
+    there, client = server(), Http1Client(Bounds())
+    there.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", NOW)
+    with pytest.raises(RefusalError):
+        there.send_head(1, ResponseHead(200, (field,)), ended=True)
+    with pytest.raises(RefusalError):
+        client.begin(RequestHead("GET", "http", "a", "/", (field,)), ended=True)
+    assert there.take_output() == client.take_output() == b""
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (((b"content-length", b"3"), (b"content-length", b"4")), "not one number"),
+        (((b"content-length", b"+3"),), "not one number"),
+    ],
+)
+def test_a_response_from_http_2_with_two_lengths_is_not_passed_on(fields: Fields, text: str) -> None:
+    there = server()
+    there.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", NOW)
+    with pytest.raises(RefusalError, match=text):
+        there.send_head(1, ResponseHead(200, fields), ended=False)
+
+
+def test_a_client_that_says_close_is_told_close() -> None:
+    there = server()
+    there.receive(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", NOW)
+    there.send_head(1, ResponseHead(200), ended=True)
+    assert b"\r\nconnection: close\r\n" in there.take_output()
+    assert there.finished

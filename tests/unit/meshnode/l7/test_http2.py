@@ -123,6 +123,10 @@ def test_pieces_of_cookies_become_one_field() -> None:
         ({"authority": "u@a"}, ()),
         ({"authority": ""}, ()),
         ({"authority": "a"}, (("host", "b"),)),
+        ({"path": "*"}, ()),
+        ({"method": "get"}, ()),
+        ({"scheme": "https://b/?"}, ()),
+        ({}, (("content-length", "0"), ("content-length", "0"))),
         ({"method": "CONNECT"}, ()),
         ({"method": "GET / HTTP/1.1"}, ()),
         ({}, (("Upper", "a"),)),
@@ -259,3 +263,14 @@ def test_no_more_requests_at_once_than_the_bound() -> None:
     attacker = Attacker(Bounds(max_streams=2))
     assert attacker.h2.remote_settings.max_concurrent_streams == 2
     assert not any(isinstance(event, RawResponse) for event in attacker.raw)
+
+
+def test_a_client_that_says_goodbye_gets_what_it_has_asked_for() -> None:
+    client = Attacker()
+    stream = client.ask()
+    goaway = bytes((0, 0, 8, 7, 0, 0, 0, 0, 0)) + bytes(8)
+    events = client.server.receive(client.h2.data_to_send() + goaway, NOW)
+    assert any(isinstance(event, RequestReceived) for event in events)
+    assert not client.server.finished
+    client.server.send_head(stream, ResponseHead(204), ended=True)
+    assert client.server.finished
