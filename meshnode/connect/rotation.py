@@ -15,6 +15,9 @@ phase            what is true in it                                         it e
 Who is down is not waited for before the switch: it trusts the old root, which signed the new one. A rotation that is
 forced switches without waiting. Before the switch it can be given up; after it the way back is another rotation.
 
+A pause keeps it in its phase: before the switch the new root signs nothing, after it the old one stays trusted. Agents
+go on by themselves with what the phase asks of them: they take over roots, and renew leaves of an old one.
+
 What is waited for is a *report*. A node that holds leaves and never reports, such as an agent of Consul in the same
 pool, is covered by the time limit alone, so the old root stays for that long when there is no report at all.
 """
@@ -36,9 +39,11 @@ __all__ = [
     "advance",
     "begin",
     "is_root_due",
+    "look",
     "pause",
     "plan",
     "require_settled",
+    "retires_by",
 ]
 
 #: A root that was replaced is trusted for this many lifetimes of a leaf at most (Consul's figure).
@@ -93,11 +98,13 @@ def begin(
     at: float,
     *,
     forced: bool = False,
+    paused: bool = False,
     before: CaConfig | None = None,
 ) -> CaState:
     """Start to replace the active root by ``root``; ``forced``: switch without waiting for anybody.
 
-    ``before`` are the settings to go back to when it is given up, if ``ca`` has others by now.
+    ``paused``: nodes learn the new root, and nothing more happens before it is let go on. ``before`` are the settings
+    to go back to when it is given up, if ``ca`` has others by now.
 
     Raises :class:`LocalProtocolError` when another rotation hasn't switched yet, or there is nothing to replace.
     """
@@ -109,7 +116,7 @@ def begin(
         ca,
         roots=(*kept, replace(root, active=False, rotated_out_at=0.0)),
         keys=(*(kept for kept in ca.keys if kept.root_id == old.id), key),
-        rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, forced=forced, before=before),
+        rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, paused, forced, before),
     )
 
 
@@ -142,7 +149,7 @@ def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at:
         if rotation is None:
             return Progress(ca, "", "no rotation is running")
         if rotation.paused:
-            return Progress(ca, rotation.phase, f"paused in phase {rotation.phase}")
+            return look(ca, trust, alive)
         match rotation.phase:
             case Phase.DISTRIBUTE:
                 ca = _enter(ca, Phase.ACKNOWLEDGE, at)
@@ -160,6 +167,22 @@ def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at:
                 ca = _enter(ca, Phase.RETIRE, at)
             case _:
                 ca = replace(ca, rotation=None)
+
+
+def look(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str]) -> Progress:
+    """How far the rotation is, without a step of it; the arguments are those of :func:`advance`."""
+    rotation = ca.rotation
+    if rotation is None:
+        return Progress(ca, "", "no rotation is running")
+    waits = rotation.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH)
+    progress = _acknowledged(ca, trust, alive) if waits else _reissued(ca, trust)
+    because = f"paused: {progress.because}" if rotation.paused else progress.because
+    return replace(progress, phase=rotation.phase, because=because)
+
+
+def retires_by(ca: CaState) -> float:
+    """When the last root that was replaced goes in any case; 0 while there is none."""
+    return max((_ends(ca, root) for root in ca.roots if root.rotated_out_at), default=0.0)
 
 
 def plan(ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collection[str]) -> tuple[str, ...]:
@@ -228,7 +251,6 @@ def _switched(ca: CaState, rotation: Rotation, at: float) -> CaState:
 
 
 def _without_retired(ca: CaState, trust: Sequence[NodeTrust], at: float) -> CaState:
-    ttl = ca.config.leaf_cert_ttl if ca.config is not None else DEFAULT_LEAF_TTL
     in_use = {root_id for row in trust for root_id in row.leaf_roots}
     active = ca.active
     # Whoever trusts only the old root could not verify a leaf without the certificate that goes with it.
@@ -237,11 +259,17 @@ def _without_retired(ca: CaState, trust: Sequence[NodeTrust], at: float) -> CaSt
     def is_over(root: CaRoot) -> bool:
         if not root.rotated_out_at:
             return False
-        if at >= min(root.not_after, root.rotated_out_at + RETIRE_LIFETIMES * ttl):
+        if at >= _ends(ca, root):
             return True
         return bool(trust) and root.id not in in_use and not behind
 
     return replace(ca, roots=tuple(root for root in ca.roots if not is_over(root)))
+
+
+def _ends(ca: CaState, root: CaRoot) -> float:
+    """When a root that was replaced is dropped, whoever uses it still."""
+    ttl = ca.config.leaf_cert_ttl if ca.config is not None else DEFAULT_LEAF_TTL
+    return min(root.not_after, root.rotated_out_at + RETIRE_LIFETIMES * ttl)
 
 
 def _reissued(ca: CaState, trust: Sequence[NodeTrust]) -> Progress:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, RootKey
 
-__all__ = ["Told", "datacenter_node", "followed", "report_of"]
+__all__ = ["Told", "datacenter_node", "followed", "is_datacenter", "report_of"]
+
+_DATACENTER: Final = "datacenter "
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,12 @@ class Told:
 
 def datacenter_node(datacenter: str) -> str:
     """How a secondary is called where nodes are: no node has a blank in its name."""
-    return f"datacenter {datacenter}"
+    return f"{_DATACENTER}{datacenter}"
+
+
+def is_datacenter(node: str) -> bool:
+    """Whether a report of ``node`` is that of a secondary."""
+    return node.startswith(_DATACENTER)
 
 
 def followed(ca: CaState, told: Told, key: RootKey | None) -> CaState:

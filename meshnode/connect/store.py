@@ -26,6 +26,7 @@ class ConnectStore:
     """``touched`` is shared: whoever made it reads from it what changed.
 
     ``index`` is that of the last change of the CA as a whole: a change names the one that it was worked out from.
+    ``trust_index`` is that of the last change of what nodes reported.
     """
 
     def __init__(self, touched: set[WatchKey]) -> None:
@@ -33,6 +34,7 @@ class ConnectStore:
         self.ca: CaState = EMPTY
         self.index = 0
         self.roots_index = 0
+        self.trust_index = 0
         self._trust: Final[dict[str, NodeTrust]] = {}
         self._revoked: Final[dict[str, Revoked]] = {}
 
@@ -66,19 +68,23 @@ class ConnectStore:
         self._touched.add(CONNECT_TRUST)
         return True
 
-    def report(self, trust: NodeTrust) -> None:
+    def report(self, index: int, trust: NodeTrust) -> None:
         """Take what a node says it trusts; nothing at all: it has left the mesh."""
         key = trust.node.lower()
+        if self._trust.get(key) == trust:
+            return
+        self.trust_index = index
         if not trust.roots:
             self._trust.pop(key, None)
         else:
             self._trust[key] = trust
         self._touched.add(CONNECT_TRUST)
 
-    def end_of_nodes(self, names: Iterable[str]) -> None:
+    def end_of_nodes(self, index: int, names: Iterable[str]) -> None:
         """Forget nodes that are out of the catalog."""
         for name in names:
             if self._trust.pop(name.lower(), None) is not None:
+                self.trust_index = index
                 self._touched.add(CONNECT_TRUST)
 
     def revoke(self, index: int, revoked: Revoked) -> str:
@@ -98,12 +104,12 @@ class ConnectStore:
     def load(
         self,
         ca: CaState,
-        indexes: tuple[int, int],
+        indexes: tuple[int, int, int],
         trust: Iterable[NodeTrust],
         revoked: Iterable[Revoked],
     ) -> None:
-        """Take over what a snapshot has; ``indexes``: of the CA, of the roots."""
-        self.ca, (self.index, self.roots_index) = ca, indexes
+        """Take over what a snapshot has; ``indexes``: of the CA, of the roots, of the reports."""
+        self.ca, (self.index, self.roots_index, self.trust_index) = ca, indexes
         self._trust.update((row.node.lower(), row) for row in trust)
         self._revoked.update((row.serial, row) for row in revoked)
 

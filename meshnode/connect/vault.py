@@ -110,10 +110,11 @@ def parse_vault_settings(given: Mapping[str, Any]) -> VaultSettings:
         )
     texts["Address"] = _address(texts["Address"])
     for name in ("RootPKIPath", "IntermediatePKIPath", "Namespace"):
-        texts[name] = texts[name].strip("/")
-        if texts[name] and not _MOUNT.fullmatch(texts[name]):
+        written = texts[name]
+        texts[name] = written.strip("/")
+        if written and not _MOUNT.fullmatch(texts[name]):
             raise ConfigError(
-                f'{name}: "{texts[name][:80]}" can\'t be used: write a path such as connect/root, '
+                f'{name}: "{written[:80]}" can\'t be used: write a path such as connect/root, '
                 "of letters, digits, dots, dashes and underscores"
             )
     if texts["RootPKIPath"] == texts["IntermediatePKIPath"]:

@@ -348,7 +348,7 @@ class StateMachine:
 
     def _apply_connect(self, index: int, command: ConnectReport | ConnectRevoke) -> bool | Refusal:
         if isinstance(command, ConnectReport):
-            self.connect.report(command.trust)
+            self.connect.report(index, command.trust)
             return True
         fault = self.connect.revoke(index, command.revoked)
         return Refusal(fault) if fault else True
@@ -376,7 +376,7 @@ class StateMachine:
             return Refusal(written.fault)
         self.sessions.end_of_checks(index, written.lost_checks, at)
         self.sessions.end_of_nodes(index, written.lost_nodes, at)
-        self.connect.end_of_nodes(written.lost_nodes)
+        self.connect.end_of_nodes(index, written.lost_nodes)
         self._end_queries(index)
         return True
 

@@ -235,7 +235,9 @@ def _acl_indexes(acl: AclStore) -> list[tuple[str, int]]:
 
 
 def _connect_indexes(connect: ConnectStore) -> list[tuple[str, int]]:
-    return [("ca", connect.index), ("roots", connect.roots_index)] if connect.index else []
+    if not connect.index:
+        return []
+    return [("ca", connect.index), ("roots", connect.roots_index), ("trust", connect.trust_index)]
 
 
 def _as_it_is(row: Any) -> Any:
@@ -349,7 +351,7 @@ def _fill_connect(connect: ConnectStore, sections: dict[str, list[Any]]) -> None
     indexes = dict(_pairs(sections.pop("ca-indexes", ()), int))
     connect.load(
         ca[0] if ca else connect.ca,
-        (indexes.get("ca", 0), indexes.get("roots", 0)),
+        (indexes.get("ca", 0), indexes.get("roots", 0), indexes.get("trust", 0)),
         map(_TRUST.unpack, sections.pop("connect-trust", ())),
         map(_REVOKED.unpack, sections.pop("connect-revoked", ())),
     )

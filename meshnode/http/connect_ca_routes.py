@@ -6,6 +6,7 @@ Source: Consul 1.2.3, documentation of its API. ``rotation``, ``revoke`` and ``/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from meshnode.http.state import flag, read, write
 
 __all__ = [
     "Decide",
+    "Verdict",
     "agent_leaf",
     "agent_roots",
     "authorize_with",
@@ -39,11 +41,29 @@ __all__ = [
     "rotation_set",
 ]
 
-#: Whether a source may connect to the target, and why: (context, request, rights, source, target).
-Decide = Callable[[Context, Request, Authorizer, ServiceId, str], Steps[tuple[bool, str]]]
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a client may connect, and why. ``rule`` is the ID of the intention that decided, empty without one.
+
+    ``audited``: it would have been denied, and is let through, since that intention only audits.
+    """
+
+    allowed: bool
+    reason: str
+    rule: str = ""
+    audited: bool = False
+
+
+#: Decides about a source that may want to connect to the target: (context, request, rights, source, target).
+Decide = Callable[[Context, Request, Authorizer, ServiceId, str], Steps[Verdict]]
 
 _ACLS_OFF: Final = "ACLs disabled, access is allowed by default"
 _ROOTS: Final = ("ActiveRootID", "TrustDomain", "Roots")
+_ROTATION: Final = (
+    *("Phase", "Paused", "Forced", "Status", "Done", "Total", "Waiting", "OldRootID", "NewRootID"),
+    *("Started", "Since", "RetiresBy", "Nodes"),
+)
 _CONFIGURATION: Final = ("Provider", "Config", "CreateIndex", "ModifyIndex")
 
 
@@ -71,14 +91,20 @@ def configuration_set(context: Context, request: Request) -> Outcome:
 
 def rotation_get(context: Context, request: Request) -> Outcome:
     """GET /v1/connect/ca/rotation: the phase, and each node's part in it."""
-    names = ("Phase", "Paused", "OldRootID", "NewRootID", "Started", "Since", "Nodes")
-    return read(context, request, "ConnectCA.Rotation", {}, lambda reply: _some(reply, names))
+    return read(context, request, "ConnectCA.Rotation", {}, lambda reply: _some(reply, _ROTATION))
 
 
 def rotation_set(context: Context, request: Request) -> Outcome:
-    """PUT /v1/connect/ca/rotation with ``{"Action": "start|pause|resume|abort", "Force": false}``; ``?dry-run``."""
+    """PUT /v1/connect/ca/rotation with ``{"Action": "start|pause|resume|abort"}``; ``?dry-run``.
+
+    To ``start`` belong ``Force``, which waits for nobody, and ``Paused``: nodes learn the new root and nothing more.
+    """
     fields = Fields(decode_object(request.body))
-    body = {"Action": fields.text("Action"), "Force": fields.boolean("Force")}
+    body = {
+        "Action": fields.text("Action"),
+        "Force": fields.boolean("Force"),
+        "Paused": fields.boolean("Paused"),
+    }
     return _planned(context, request, "ConnectCA.RotationSet", body)
 
 
@@ -142,7 +168,8 @@ def authorize_with(decide: Decide) -> Handler:
     """POST /v1/agent/connect/authorize: may the client with this certificate connect to the target?
 
     Whoever can't be told by the certificate is refused with a reason, and status 200; ``decide`` is asked about the
-    others: a service of this trust domain whose certificate is not revoked.
+    others: a service of this trust domain whose certificate is not revoked. After Consul's two fields come ``Audited``
+    and ``IntentionID``, for programs: what the reason says in words.
     """
 
     def authorize(context: Context, request: Request) -> Steps[Answer]:
@@ -154,30 +181,28 @@ def authorize_with(decide: Decide) -> Handler:
         rights = yield from authorizer_of(context, request)
         if not is_proxy_of(context, request, target):
             require(rights, Resource.SERVICE, target, Access.WRITE)
-        hit, reason = False, ""
         try:
             source = parse_spiffe_id(uri)
         except RemoteProtocolError as error:
-            return _verdict(context, request, allowed=False, reason=str(error), hit=hit)
+            return _answer(context, request, Verdict(False, str(error)), hit=False)
         if not isinstance(source, ServiceId):
-            reason = "Client ID must be a valid SPIFFE service URI"
-            return _verdict(context, request, allowed=False, reason=reason, hit=hit)
+            verdict = Verdict(False, "Client ID must be a valid SPIFFE service URI")
+            return _answer(context, request, verdict, hit=False)
         bundle, hit = yield from ask(GetRoots())
         if source.trust_domain != bundle.trust_domain:
-            reason = f"Identity from an external trust domain: {source.trust_domain}"
-            return _verdict(context, request, allowed=False, reason=reason, hit=hit)
-        if serial and serial.lower() in bundle.revoked:
-            reason = f"Certificate {serial[:64]} is revoked"
-            return _verdict(context, request, allowed=False, reason=reason, hit=hit)
-        allowed, reason = yield from decide(context, request, rights, source, target)
-        return _verdict(context, request, allowed=allowed, reason=reason, hit=hit)
+            verdict = Verdict(False, f"Identity from an external trust domain: {source.trust_domain}")
+        elif serial and serial.lower() in bundle.revoked:
+            verdict = Verdict(False, f"Certificate {serial[:64]} is revoked")
+        else:
+            verdict = yield from decide(context, request, rights, source, target)
+        return _answer(context, request, verdict, hit=hit)
 
     return authorize
 
 
 def decide_by_intentions(
     context: Context, request: Request, rights: Authorizer, source: ServiceId, target: str
-) -> Steps[tuple[bool, str]]:
+) -> Steps[Verdict]:
     """What the intentions of the servers say, asked for with the token of the request."""
     del rights
     check = {
@@ -191,12 +216,19 @@ def decide_by_intentions(
     reason = str(explained.get("Reason", ""))
     if view_of(context).acl_enabled and reason == _ACLS_OFF:
         # A server that doesn't know of our access control must not open what it closes.
-        return False, "Default behavior configured by ACLs"
-    return reply.get("Allowed") is True, reason
+        return Verdict(False, "Default behavior configured by ACLs")
+    rule, audited = str(explained.get("IntentionID") or ""), explained.get("Audited") is True
+    return Verdict(reply.get("Allowed") is True, reason, rule, audited)
 
 
-def _verdict(context: Context, request: Request, *, allowed: bool, reason: str, hit: bool) -> Answer:
-    return context.json(request, {"Authorized": allowed, "Reason": reason}, _cache_header(hit=hit))
+def _answer(context: Context, request: Request, verdict: Verdict, *, hit: bool) -> Answer:
+    value = {
+        "Authorized": verdict.allowed,
+        "Reason": verdict.reason,
+        "Audited": verdict.audited,
+        "IntentionID": verdict.rule,
+    }
+    return context.json(request, value, _cache_header(hit=hit))
 
 
 def _planned(context: Context, request: Request, method: str, body: Mapping[str, Any]) -> Outcome:
@@ -206,7 +238,8 @@ def _planned(context: Context, request: Request, method: str, body: Mapping[str,
 
 
 def _some(reply: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: reply[name] for name in names}
+    # A server of an earlier version may lack what came later.
+    return {name: reply[name] for name in names if name in reply}
 
 
 def _headers(index: int, *, hit: bool) -> Headers:

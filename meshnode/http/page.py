@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meshnode.base.errors import LocalProtocolError
@@ -50,6 +50,8 @@ class Page:
         if INDEX not in files:
             raise LocalProtocolError(f"the web page has no {INDEX}: install meshnode again")
         self._files = {name: _response(name, content) for name, content in files.items()}
+        index = self._files[INDEX]
+        index.headers = (*index.headers, *_preload(files))
 
     def answer(self, request: Request) -> Response | None:
         """The answer for a path that no route has; ``None`` where the page has none either."""
@@ -80,6 +82,13 @@ def _response(name: str, content: bytes) -> Response:
     # Weak: the same for the file and for its compressed form (RFC 9110 8.8.1).
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Response(200, content, TYPES[suffix], (*_HEADERS, ("ETag", tag)))
+
+
+def _preload(files: Iterable[str]) -> Headers:
+    """Modules import one another over several levels: named at once, none is waited for (HTML, ``modulepreload``)."""
+    scripts = sorted(name for name in files if name.endswith(".js"))
+    links = ", ".join(f"<{ROOT}{name}>; rel=modulepreload" for name in scripts)
+    return (("Link", links),) if links else ()
 
 
 def _known(request: Request, found: Response) -> bool:

@@ -12,15 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.mesh_agent import Mesh, MeshAgent, wait
+from meshnode.testing.mesh import FAST_GOSSIP
+from tests.support.mesh_agent import CLEAN, MESHNODE, Mesh, MeshAgent, wait
 
+#: A client that is stopped for a test is not called failed within it.
+PATIENT_GOSSIP = {**FAST_GOSSIP, "suspicion_mult": 60}
 CONNECT = {"enabled": True, "ca_config": {"leaf_cert_ttl": "60s"}}
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with Mesh.new(tmp_path_factory.mktemp("connect")) as made:
-        made.add("server1", 1, server=True, bootstrap_expect=1, connect=CONNECT).launch()
+        made.add(
+            "server1", 1, server=True, bootstrap_expect=1, connect=CONNECT, gossip_lan=PATIENT_GOSSIP
+        ).launch()
         made.add("client1", 2, retry_join=[f"{made.network}.1"]).launch()
         made.wait_alive("server1", "client1")
         wait(lambda: made["server1"].api("/v1/connect/ca/roots")[0] == 200, "a Connect root")
@@ -175,7 +180,7 @@ def test_a_rotation_can_be_stopped_and_given_up(mesh: Mesh) -> None:
         start = json.dumps({"Action": "start"}).encode()
         assert server.api("/v1/connect/ca/rotation", "PUT", start) == (200, "")
         shown = server.get("/v1/connect/ca/rotation")
-        assert (shown["Phase"], shown["OldRootID"]) == ("acknowledge", before)
+        assert (shown["Phase"], shown["OldRootID"], shown["Waiting"]) == ("acknowledge", before, ["client1"])
         assert server.api("/v1/connect/ca/rotation", "PUT", start)[0] == 500
         for action in ("pause", "abort"):
             body = json.dumps({"Action": action}).encode()
@@ -184,6 +189,45 @@ def test_a_rotation_can_be_stopped_and_given_up(mesh: Mesh) -> None:
     finally:
         client.signal(signal.SIGCONT)
     mesh.wait_alive("server1", "client1")
+
+
+def test_a_rotation_is_planned_started_watched_and_paused_by_the_command_line(mesh: Mesh) -> None:
+    server, client = mesh["server1"], mesh["client1"]
+    leaf(client, "web")
+    leaf(server, "db")
+    before = roots(client)["ActiveRootID"]
+    rotation = ("connect", "ca", "rotation")
+    dry = client.cli(*rotation, "-dry-run")
+    assert "acknowledge: 2 nodes are waited for: client1, server1; 0 are down" in dry.stdout
+    assert server.get("/v1/connect/ca/rotation")["Phase"] == ""
+    assert client.cli(*rotation, "-start", "-paused").stdout == "Rotation started.\n"
+
+    def all_know() -> bool:
+        return "paused: 2 of 2 nodes trust the new root" in client.cli(*rotation).stdout
+
+    wait(all_know, "every node trusts the new root while nothing goes on")
+    shown = client.cli(*rotation).stdout
+    assert "distribute (paused)" in shown
+    assert ["client1", "yes", "old", "new", "old"] in [line.split() for line in shown.splitlines()]
+    assert server.get("/v1/connect/ca/roots")["ActiveRootID"] == before
+    assert verified(client, "web", server) == ""
+    watching = subprocess.Popen(
+        [MESHNODE, *rotation, "-watch", f"-http-addr={client.host}:8500"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=CLEAN,
+    )  # fmt: skip
+    try:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "distribute: paused: 2 of 2 nodes trust the new root\n"
+        assert client.cli(*rotation, "-resume").stdout == "Rotation resumed.\n"
+        told, faults = watching.communicate(timeout=60)
+    finally:
+        watching.kill()
+    assert (watching.returncode, faults) == (0, "")
+    assert told.splitlines()[-1] == "no rotation is running"
+    assert any(line.startswith("reissue: ") for line in told.splitlines())
+    assert server.get("/v1/connect/ca/roots")["ActiveRootID"] != before
+    refused = client.cli(*rotation, "-pause")
+    assert (refused.returncode, "no rotation is running" in refused.stderr) == (1, True)
 
 
 def test_who_may_connect_is_decided_by_certificate_and_intention(mesh: Mesh) -> None:
@@ -198,7 +242,8 @@ def test_who_may_connect_is_decided_by_certificate_and_intention(mesh: Mesh) -> 
 
     shown = leaf(client, "web")
     uri, serial = shown["ServiceURI"], shown["SerialNumber"]
-    allowed = {"Authorized": True, "Reason": "ACLs disabled, access is allowed by default"}
+    reason = "ACLs disabled, access is allowed by default"
+    allowed = {"Authorized": True, "Reason": reason, "Audited": False, "IntentionID": ""}
     assert authorized(uri, serial) == allowed
     assert not authorized("spiffe://other.consul/ns/default/dc/dc1/svc/web")["Authorized"]
     body = json.dumps({"SerialNumber": serial}).encode()
@@ -206,8 +251,10 @@ def test_who_may_connect_is_decided_by_certificate_and_intention(mesh: Mesh) -> 
     wait(lambda: not authorized(uri, serial)["Authorized"], "the revocation reaches the node")
     assert authorized(uri, "00") == allowed
     assert client.cli("intention", "create", "-deny", "web", "db").returncode == 0
-    assert authorized(uri, "00")["Reason"].startswith(
-        "Matched intention: DENY default/web => default/db (ID: "
+    denied = authorized(uri, "00")
+    assert not denied["Audited"]
+    assert denied["Reason"].startswith(
+        f"Matched intention: DENY default/web => default/db (ID: {denied['IntentionID']}, "
     )
 
 

@@ -34,10 +34,10 @@ def mesh() -> Iterator[Mesh]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def guarded() -> Iterator[Mesh]:
-    """A server whose ACLs deny by default."""
-    with Mesh(servers=1, acl=True, config={"ui": True}) as running:
+    """A server whose ACLs deny by default, with Connect; one for all tests, which name what they make differently."""
+    with Mesh(servers=1, acl=True, config={"ui": True, "connect": {"enabled": True}}) as running:
         yield running
 
 

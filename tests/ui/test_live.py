@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -80,6 +81,32 @@ def test_a_page_has_one_question_waiting_and_ends_it_when_it_is_left(visitor: Vi
         return sorted(ended) == sorted(asked)
 
     wait(over, "what was asked has ended, five minutes before its time")
+
+
+def test_what_takes_long_to_answer_is_asked_more_rarely(visitor: Visitor) -> None:
+    page = visitor.page
+    held: list[Route] = []
+    body = json.dumps({"Proxies": [], "Connections": [], "Closed": [], "Refused": []})
+    page.clock.install()
+    page.route("**/v1/agent/connect/connections", lambda route: held.append(route))  # noqa: PLW0108
+    visitor.go("connections")
+
+    def asked(times: int) -> None:
+        def so_often() -> bool:
+            page.wait_for_timeout(20)  # lets the events of the browser in
+            return len(held) == times
+
+        wait(so_often, f"{times} questions")
+
+    asked(1)
+    page.clock.run_for(500)
+    held[0].fulfill(status=200, body=body)
+    expect(page.get_by_text("No connection is open.")).to_be_visible()
+    page.clock.run_for(9_000)
+    assert len(held) == 1, "it took half a second, so it is not asked again after two"
+    page.clock.run_for(4_000)
+    asked(2)
+    held[1].fulfill(status=200, body=body)
 
 
 def test_a_tab_that_nobody_sees_asks_nothing(visitor: Visitor, mesh: Mesh) -> None:
@@ -195,20 +222,3 @@ def test_an_event_that_is_fired_in_the_page_appears(visitor: Visitor, mesh: Mesh
     expect(page.get_by_role("cell", name="versión 3")).to_be_visible()
     (event,) = mesh["server1"].api("/v1/event/list", query={"name": "deploy <b>now</b>"})
     assert event["LTime"] > 0
-
-
-def test_a_rotation_of_the_root_is_followed_to_its_end(visitor: Visitor, mesh: Mesh) -> None:
-    visitor.go("certificates")
-    page = visitor.page
-    expect(page.get_by_text("no rotation runs")).to_be_visible()
-    before = mesh["server1"].api("/v1/connect/ca/roots")["ActiveRootID"]
-    expect(page.get_by_text(before).first).to_be_visible()
-    mesh["server1"].api("/v1/connect/ca/rotation", method="PUT", body={"Action": "start"})
-    mesh["server1"].wait_for("/v1/connect/ca/roots", until=lambda found: found["ActiveRootID"] != before)
-    visitor.go("overview")
-    visitor.go("certificates")
-    after = mesh["server1"].api("/v1/connect/ca/roots")["ActiveRootID"]
-    expect(
-        page.get_by_role("region").or_(page.locator(".card")).filter(has_text=after).first
-    ).to_contain_text("signs")
-    assert faults(page) == []

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
+from meshnode.catalog.model import CRITICAL, SERF_CHECK_ID, Check
+from meshnode.connect import rotation
 from meshnode.connect.model import CaConfig, CaRoot, NodeTrust, Revoked
+from meshnode.connect.secondary import is_datacenter
 from meshnode.connect.settings import shown_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST
 from meshnode.control.command import Command, ConnectReport, ConnectRevoke
 from meshnode.control.machine import Result, StateMachine
 from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, text, texts
-from meshnode.control.watch import WatchKey
+from meshnode.control.watch import WatchKey, check_state
 from meshnode.rpc.method import RpcError
 
 __all__ = ["METHODS", "NOT_ENABLED", "config_of", "root_fields", "time_text"]
@@ -85,23 +88,53 @@ def _configuration(state: StateMachine, body: Body, authorizer: Authorizer) -> t
 
 
 def _rotation(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
-    """``Phase`` is empty while none is running; ``Nodes`` says for each node what it trusts and what it uses."""
+    """``Phase`` is empty while none is running; ``Nodes`` says for each node what it trusts and what it uses.
+
+    ``Done`` of ``Total`` nodes have done what the phase waits for, ``Waiting`` have not, and ``Status`` says it in a
+    sentence. Whether a node is alive is what the catalog says, which follows the leader's view by a moment.
+    """
     del body
     require(authorizer, Resource.OPERATOR, "", Access.READ)
     config_of(state)
-    rotation = state.connect.ca.rotation
-    return state.connect.index, {
-        "Phase": rotation.phase if rotation is not None else "",
-        "Paused": rotation is not None and rotation.paused,
-        "OldRootID": rotation.old if rotation is not None else "",
-        "NewRootID": rotation.new if rotation is not None else "",
-        "Started": time_text(rotation.started) if rotation is not None else "",
-        "Since": time_text(rotation.since) if rotation is not None else "",
+    store = state.connect
+    running, trust = store.ca.rotation, store.trust()
+    health = {row.node: _serf_check(state, row.node) for row in trust}
+    alive = {node.lower() for node, check in health.items() if is_datacenter(node) or _is_up(check)}
+    progress = rotation.look(store.ca, trust, alive)
+    moved = (check.modify_index for check in health.values() if check is not None)
+    retires = rotation.retires_by(store.ca) if running is not None else 0.0
+    return max(store.index, store.trust_index, *moved), {
+        "Phase": progress.phase,
+        "Paused": running is not None and running.paused,
+        "Forced": running is not None and running.forced,
+        "Status": progress.because,
+        "Done": progress.done,
+        "Total": progress.total,
+        "Waiting": list(progress.missing),
+        "OldRootID": running.old if running is not None else "",
+        "NewRootID": running.new if running is not None else "",
+        "Started": time_text(running.started) if running is not None else "",
+        "Since": time_text(running.since) if running is not None else "",
+        "RetiresBy": time_text(retires) if retires else "",
         "Nodes": [
-            {"Node": row.node, "Roots": list(row.roots), "LeafRoots": list(row.leaf_roots)}
-            for row in state.connect.trust()
+            {
+                "Node": row.node,
+                "Alive": row.node.lower() in alive,
+                "Roots": list(row.roots),
+                "LeafRoots": list(row.leaf_roots),
+            }
+            for row in trust
         ],
     }
+
+
+def _serf_check(state: StateMachine, node: str) -> Check | None:
+    row = state.catalog.tables.nodes.get(node.lower())
+    return row.checks.get(SERF_CHECK_ID.lower()) if row is not None else None
+
+
+def _is_up(check: Check | None) -> bool:
+    return check is not None and check.status != CRITICAL
 
 
 def _report(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
@@ -143,7 +176,8 @@ def _on_config(body: Body) -> tuple[WatchKey, ...]:
 
 def _on_trust(body: Body) -> tuple[WatchKey, ...]:
     del body
-    return (CONNECT_TRUST,)
+    # A node that goes down is waited for no longer.
+    return CONNECT_TRUST, check_state(CRITICAL)
 
 
 METHODS: Final[Mapping[str, Method]] = {

@@ -11,6 +11,10 @@ const MAX_BACKOFF = 15_000;
 /** How long a question waits for a change; the agent adds up to a sixteenth. */
 const WAIT_SECONDS = 55;
 
+/** A pause between two looks lasts so many times as long as the answer and its drawing took, but no longer than this. */
+const LEISURE = 20;
+const MAX_LEISURE = 30_000;
+
 /** Called with an ApiError when the agent went away, and with `null` when it answers again. */
 const watchers = new Set();
 /** Who waits to try again; the button of the banner wakes them. */
@@ -36,32 +40,37 @@ export async function follow(address, { signal, show, failed, missing = false })
   await repeatedly(
     signal,
     async (visible) => {
+      const before = index;
       const waiting = index ? { index, wait: `${WAIT_SECONDS}s` } : {};
+      // After a failure the next question doesn't wait for a change: that it is answered is news.
+      index = 0;
       const answer = await call(query(address, waiting), {
         signal: visible,
         missing,
         timeout: (WAIT_SECONDS + 15) * 1000,
       });
       // An index that went back is of another life of the cluster: begin again.
-      const known = answer.index === index && index !== 0;
-      index = answer.index < index ? 0 : answer.index;
+      const known = answer.index === before && before !== 0;
+      index = answer.index < before ? 0 : answer.index;
       if (!known) show(answer.value);
       return index ? MIN_PAUSE : MIN_PAUSE * 4;
     },
-    (error) => {
-      index = 0;
-      failed(error);
-    },
+    failed,
   );
 }
 
-/** Ask `address`, which can't wait for a change, every `seconds`. As `follow` otherwise. */
+/**
+ * Ask `address`, which can't wait for a change, every `seconds`, or more rarely when answers take long. As `follow`
+ * otherwise.
+ */
 export async function repeat(address, seconds, { signal, show, failed, missing = false }) {
   await repeatedly(
     signal,
     async (visible) => {
+      const began = performance.now();
       show((await call(address, { signal: visible, missing })).value);
-      return seconds * 1000;
+      const leisurely = (performance.now() - began) * LEISURE;
+      return Math.max(seconds * 1000, Math.min(leisurely, MAX_LEISURE));
     },
     failed,
   );

@@ -158,6 +158,7 @@ class KeyPage {
     } finally {
       this.#saving = false;
       this.#save.disabled = false;
+      if (document.activeElement === document.body) this.#save.focus();
     }
   }
 

@@ -38,6 +38,8 @@ export function form({ title, content, action, submit, danger = false }) {
       fill(trouble, problem(error));
     } finally {
       act.disabled = false;
+      // A button that is disabled loses the focus.
+      if (!done && document.activeElement === document.body) act.focus();
     }
   });
   return opened(dialog, () => done);

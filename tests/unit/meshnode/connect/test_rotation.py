@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshnode.base.errors import LocalProtocolError
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, RootKey
-from meshnode.connect.rotation import Phase, abort, advance, begin, is_root_due, pause, plan
+from meshnode.connect.rotation import Phase, abort, advance, begin, is_root_due, look, pause, plan, retires_by
 
 TTL = 100.0
 LIFE = 10_000.0
@@ -107,9 +107,41 @@ def test_a_forced_rotation_waits_for_nobody() -> None:
 
 def test_a_paused_rotation_stays_where_it_is_until_it_goes_on() -> None:
     paused = pause(started(), paused=True)
-    progress = advance(paused, [], (), 1.0)
-    assert (progress.ca, progress.because) == (paused, "paused in phase distribute")
+    progress = advance(paused, [node("a", "old")], {"a"}, 1.0)
+    assert (progress.ca, progress.phase) == (paused, "distribute")
+    assert progress.because == "paused: 0 of 1 nodes trust the new root, waiting for a"
     assert advance(pause(paused, paused=False), [], (), 1.0).phase == Phase.REISSUE
+
+
+def test_one_that_begins_paused_is_known_to_all_before_anything_else_happens() -> None:
+    ca = begin(CA, NEW, RootKey("new", "new key"), 0.0, paused=True)
+    trust = [node("a", "new", "old", leaves=("old",))]
+    told = advance(ca, trust, {"a"}, 5.0)
+    assert (told.ca, told.done, told.total) == (ca, 1, 1)
+    assert told.because == "paused: 1 of 1 nodes trust the new root"
+    assert advance(pause(ca, paused=False), trust, {"a"}, 6.0).phase == Phase.REISSUE
+
+
+def test_a_pause_after_the_switch_keeps_the_old_root_however_long_it_lasts() -> None:
+    switched = advance(started(), [], (), 10.0).ca
+    paused = pause(switched, paused=True)
+    assert retires_by(paused) == 10 + 2 * TTL
+    assert ids(advance(paused, [node("a", "new", leaves=("new",))], {"a"}, 3 * TTL).ca) == ["old", "new"]
+    assert ids(advance(pause(paused, paused=False), [], (), 3 * TTL).ca) == ["new"]
+
+
+def test_a_look_tells_what_advancing_would_wait_for_and_takes_no_step() -> None:
+    ca = started()
+    trust = [node("a", "old"), node("b", "new", "old", leaves=("old",))]
+    seen = look(ca, trust, {"a", "b"})
+    assert (seen.ca, seen.phase, seen.done, seen.total, seen.missing) == (ca, "distribute", 1, 2, ("a",))
+    waiting = advance(ca, trust, {"a", "b"}, 1.0)
+    assert look(waiting.ca, trust, {"a", "b"}) == waiting
+    reissuing = advance(ca, trust, {"b"}, 1.0)
+    assert look(reissuing.ca, trust, ()) == reissuing
+    assert (reissuing.done, reissuing.missing) == (1, ("b",))
+    assert look(CA, trust, ()).phase == ""
+    assert (retires_by(ca), retires_by(CA)) == (0.0, 0.0)
 
 
 def test_before_the_switch_it_can_be_given_up_and_after_it_not() -> None:

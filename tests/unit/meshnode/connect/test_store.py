@@ -44,14 +44,24 @@ def test_only_what_changed_gets_the_new_index_and_wakes_its_watchers() -> None:
 
 def test_a_node_reports_is_read_by_name_and_is_forgotten_when_it_leaves_the_catalog() -> None:
     table, touched = store()
-    table.report(NodeTrust("B", ("a",)))
-    table.report(NodeTrust("a", ("a",)))
-    table.report(NodeTrust("b", ("a", "b")))
+    table.report(3, NodeTrust("B", ("a",)))
+    table.report(4, NodeTrust("a", ("a",)))
+    table.report(5, NodeTrust("b", ("a", "b")))
     assert table.trust() == [NodeTrust("a", ("a",)), NodeTrust("b", ("a", "b"))]
     touched.clear()
-    table.end_of_nodes(["B", "unknown"])
-    table.report(NodeTrust("a", ()))
-    assert (table.trust(), touched) == ([], {CONNECT_TRUST})
+    table.end_of_nodes(6, ["B", "unknown"])
+    assert table.trust_index == 6
+    table.report(7, NodeTrust("a", ()))
+    assert (table.trust(), table.trust_index, touched) == ([], 7, {CONNECT_TRUST})
+
+
+def test_a_report_that_says_nothing_new_wakes_nobody() -> None:
+    table, touched = store()
+    table.report(3, NodeTrust("n", ("a",)))
+    touched.clear()
+    table.report(4, NodeTrust("n", ("a",)))
+    table.end_of_nodes(5, ["unknown"])
+    assert (table.trust_index, touched) == (3, set())
 
 
 def test_a_revoked_leaf_is_told_with_the_roots_until_its_time_is_over() -> None:

@@ -75,6 +75,8 @@ def test_addresses_are_urls_with_or_without_a_port(address: str) -> None:
         ({"Token": "SECRET" * 1000}, "Token must be text of at most 4096"),
         ({"RootPKIPath": "a/../sys"}, 'RootPKIPath: "a/../sys" can\'t be used'),
         ({"RootPKIPath": "a?b"}, "RootPKIPath"),
+        ({"RootPKIPath": "/"}, 'RootPKIPath: "/" can\'t be used'),
+        ({"Namespace": "//"}, 'Namespace: "//" can\'t be used'),
         ({"IntermediatePKIPath": "a//b"}, "IntermediatePKIPath"),
         ({"IntermediatePKIPath": "connect-root"}, "need a mount each"),
         ({"Namespace": "a b"}, "Namespace"),
