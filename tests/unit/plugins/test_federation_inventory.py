@@ -1,0 +1,146 @@
+"""inventories/federation without its containers: what the roles make of it, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.plugins.api_agents import ROOT, ansible
+
+PLAY = """
+- hosts: mesh
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: meshnode.lab.mesh_gossip}
+    - ansible.builtin.include_role: {name: meshnode.lab.mesh_node, tasks_from: preflight, public: true}
+    - ansible.builtin.include_role: {name: meshnode.lab.mesh_node, tasks_from: summary}
+    - ansible.builtin.include_role: {name: meshnode.lab.mesh_capture, tasks_from: preflight, public: true}
+    - ansible.builtin.copy:
+        content: "{{ told | to_json }}"
+        dest: "{{ inventory_dir }}/{{ inventory_hostname }}.json"
+      delegate_to: localhost
+      vars:
+        told:
+          config: "{{ __mesh_node_config }}"
+          unit: "{{ lookup('ansible.builtin.template', path) }}"
+          own_wan_keys: "{{ __mesh_node_own_wan_keys }}"
+          filter: "{{ __mesh_capture_filter }}"
+          datacenters: "{{ __mesh_capture_datacenters }}"
+          keys: "{{ __mesh_capture_given_keys | length }}"
+        path: "%s"
+""" % (ROOT / "roles/mesh_node/templates/agent.service.j2")
+
+
+def copied(into: Path) -> Path:
+    """The inventory, without secrets."""
+    folder = into / "federation"
+    shutil.copytree(ROOT / "inventories" / "federation", folder, ignore=shutil.ignore_patterns(".secrets"))
+    (folder / "play.yml").write_text(PLAY)
+    return folder
+
+
+def play(folder: Path, *words: str) -> tuple[int, str]:
+    # No certificate is issued here, and the agents' state is not asked.
+    given = {"mesh_node_certificate_pem": "PEM", "mesh_node_applied": {"restart_pending": False}}
+    done = ansible(folder, "ansible-playbook", "play.yml", "-e", json.dumps(given), *words)
+    return done.returncode, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Played:
+    """What two runs left, and what the second one said."""
+
+    folder: Path
+    said: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {path.stem: json.loads(path.read_text()) for path in self.folder.glob("dc*.json")}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = copied(tmp_path_factory.mktemp("played"))
+    for _again in range(2):
+        code, said = play(folder)
+        assert code == 0, said[-4000:]
+    return Played(folder, said)
+
+
+def test_servers_meet_on_the_link_and_clients_know_nothing_of_it(played: Played) -> None:
+    told = played.told
+    assert len(told) == 4
+    for name, other in (("dc1-server1", "172.28.72.12"), ("dc2-server1", "172.28.72.11")):
+        config = told[name]["config"]
+        assert config["retry_join_wan"] == [other]
+        assert (
+            config["advertise_addr_wan"]
+            == config["serf_wan"]
+            != config["serf_lan"]
+            == config["advertise_addr"]
+        )
+        assert (config["datacenter"], config["bootstrap_expect"], config["retry_join"]) == (name[:3], 1, [])
+        assert told[name]["own_wan_keys"] is True
+        assert "/var/lib/consul/serf/remote.keyring" in told[name]["unit"]
+    for name in ("dc1-client1", "dc2-client1"):
+        config = told[name]["config"]
+        assert [key for key in config if "wan" in key and key != "translate_wan_addrs"] == []
+        assert config["retry_join"] == [told[f"{name[:3]}-server1"]["config"]["advertise_addr"]]
+        assert told[name]["own_wan_keys"] is False
+        assert "remote.keyring" not in told[name]["unit"]
+    assert {one["config"]["primary_datacenter"] for one in told.values()} == {"dc1"}
+
+
+def test_each_pool_has_a_key_in_the_store_and_captures_try_all_of_them(played: Played) -> None:
+    keys = {
+        name: json.loads((played.folder / ".secrets" / name / "gossip.json").read_text())["keys"]
+        for name in ("dc1", "dc2", "wan")
+    }
+    assert {len(ring) for ring in keys.values()} == {1}
+    assert len({ring[0]["key"] for ring in keys.values()}) == 3
+    assert not any(ring[0]["key"] in played.said for ring in keys.values())
+    assert re.findall(r"changed=(\d+)", played.said) == ["0"] * 4, played.said[-4000:]
+    assert played.told["dc2-client1"]["keys"] == 3
+
+
+def test_a_capture_of_every_interface_leaves_the_loopback_out_and_neighbours_are_in_reach(
+    played: Played,
+) -> None:
+    told = played.told["dc1-server1"]
+    assert told["filter"].startswith("(port ")
+    assert told["filter"].endswith(") and not (net 127.0.0.0/8 or host ::1)")
+    assert {name: sorted(hosts) for name, hosts in told["datacenters"].items()} == {
+        "dc1": ["dc1-client1", "dc1-server1"],
+        "dc2": ["dc2-client1", "dc2-server1"],
+    }
+
+
+def test_a_server_that_has_nobody_to_join_is_told_what_to_set(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    path = folder / "hosts.yml"
+    hosts = yaml.safe_load(path.read_text())
+    del hosts["all"]["children"]["mesh"]["children"]["mesh_servers"]["hosts"]["dc1-server1"][
+        "mesh_wan_address"
+    ]
+    path.write_text(yaml.safe_dump(hosts))
+    code, said = play(folder)
+    assert code != 0
+    assert "this is a server of dc2 that no other one can be joined from: set mesh_wan_address" in " ".join(
+        said.split()
+    )
+
+
+def test_a_rotation_that_would_mix_the_keys_of_several_pools_is_refused(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    for name in ("gossip_rotate", "gossip_encrypt"):
+        done = ansible(folder, "ansible-playbook", str(ROOT / "playbooks" / f"{name}.yml"))
+        assert done.returncode != 0
+        assert "several gossip pools, dc1, dc2, wan" in " ".join((done.stdout + done.stderr).split())
+    assert not (folder / ".secrets").exists()
