@@ -9,8 +9,9 @@ import secrets
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from meshnode.agent import on_demand
 from meshnode.agent.access import Access
 from meshnode.agent.automation import Automation
 from meshnode.agent.config import AgentConfig, Loaded, compare
@@ -27,7 +28,6 @@ from meshnode.agent.pool_events import PoolEvents
 from meshnode.agent.reload import reloaded
 from meshnode.agent.retry_join import begin_joining
 from meshnode.agent.server_calls import ServerCalls
-from meshnode.agent.server_role import ServerRole
 from meshnode.agent.services_role import ServicesRole
 from meshnode.agent.state_file import files_digest
 from meshnode.agent.tokens import agent_tokens
@@ -45,6 +45,9 @@ from meshnode.runtime.logs import LogHub, parse_level
 from meshnode.runtime.rpc_client import RpcClient
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
+
+if TYPE_CHECKING:
+    from meshnode.agent.server_role import ServerRole
 
 __all__ = ["Agent"]
 
@@ -73,6 +76,8 @@ class Agent:
         told = PoolEvents(self.events.receive, self._membership_changed, self._give_up)
         self.lan = self._pool(told.lan, wan=False)
         self.wan = self._pool(told.wan, wan=True) if identity.server and config.ports.serf_wan > 0 else None
+        #: All servers of the LAN pool, and of them those of this datacenter.
+        self._sorted_out: tuple[tuple[ServerInfo, ...], tuple[ServerInfo, ...]] = ((), ())
         self.client = RpcClient(tls=self.tls)
         self.calls = self._make_calls()
         self.server = self._server() if identity.server else None
@@ -209,7 +214,7 @@ class Agent:
     # Parts
 
     def _server(self) -> ServerRole:
-        return ServerRole(
+        return on_demand.server_role.ServerRole(
             self.config,
             self.node_id,
             lan=self.lan,
@@ -319,7 +324,11 @@ class Agent:
         return pool
 
     def _own_servers(self) -> Sequence[ServerInfo]:
-        return [server for server in self.lan.servers if server.datacenter == self.config.identity.datacenter]
+        """The servers of this datacenter: the same tuple until something about them changes."""
+        servers, own = self.lan.servers, self.config.identity.datacenter
+        if servers is not self._sorted_out[0]:
+            self._sorted_out = servers, tuple(server for server in servers if server.datacenter == own)
+        return self._sorted_out[1]
 
     def _servers_of(self, datacenter: str) -> Sequence[ServerInfo]:
         if datacenter == self.config.identity.datacenter:

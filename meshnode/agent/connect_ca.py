@@ -19,6 +19,7 @@ from meshnode.agent.state_gateway import LeaderMethod
 from meshnode.agent.term import Term
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
+from meshnode.catalog.model import CRITICAL
 from meshnode.connect import rotation
 from meshnode.connect.model import EMPTY, CaConfig, CaState
 from meshnode.connect.provider import NewRoot
@@ -31,7 +32,7 @@ from meshnode.control.log import LogError
 from meshnode.control.method import Body, boolean, mapping, text
 from meshnode.control.primary import NOT_PRIMARY
 from meshnode.control.token_bucket import TokenBucket
-from meshnode.control.watch import EVERYTHING, WatchKey
+from meshnode.control.watch import EVERYTHING, WatchKey, check_state
 from meshnode.pki import connect_ca
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState
@@ -49,6 +50,7 @@ SWITCH_WAIT: Final = 3.0
 #: Tries to write a change that another one overtook.
 MAX_TRIES: Final = 3
 _Change: TypeAlias = Callable[[CaState], Awaitable[tuple[CaState, tuple[str, ...]]]]
+_CRITICAL: Final = check_state(CRITICAL)
 _WAKES: Final = frozenset({CONNECT_ROOTS, CONNECT_CONFIG, CONNECT_TRUST, EVERYTHING})
 
 
@@ -109,8 +111,13 @@ class ConnectCa:
 
     def applied(self, touched: frozenset[WatchKey]) -> None:
         """Entries were applied."""
-        if self._term.epoch and not touched.isdisjoint(_WAKES):
+        if self._term.epoch and (not touched.isdisjoint(_WAKES) or self._waits_for(touched)):
             self._wake.set()
+
+    def _waits_for(self, touched: frozenset[WatchKey]) -> bool:
+        """Whether the rotation may go on, because a node that it waits for went down."""
+        state = self._state() if _CRITICAL in touched else None
+        return state is not None and state.machine.connect.ca.rotation is not None
 
     def _duties(self, epoch: int) -> Mapping[str, Coroutine[Any, Any, None]]:
         if self._settings is None or self._secondary:
@@ -284,16 +291,21 @@ class ConnectCa:
         return await self._change(state, change, dry_run=dry_run)
 
     async def rotate(self, body: Body, token: str) -> dict[str, Any]:
-        """``Action``: ``start`` (with ``Force``: wait for nobody), ``pause``, ``resume`` or ``abort``."""
+        """``Action``: ``start``, ``pause``, ``resume`` or ``abort``.
+
+        To ``start`` belong ``Force``, which waits for nobody, ``Paused``, which begins it and goes no further, and
+        ``DryRun``: nothing changes, and ``Plan`` says what would.
+        """
         state = self._enabled()
         require(state.authorizer(token), Resource.OPERATOR, "", Access.WRITE)
-        action, forced, dry_run = text(body, "Action"), boolean(body, "Force"), boolean(body, "DryRun")
+        action, dry_run = text(body, "Action"), boolean(body, "DryRun")
+        forced, paused = boolean(body, "Force"), boolean(body, "Paused")
 
         async def change(ca: CaState) -> tuple[CaState, tuple[str, ...]]:
             match action:
                 case "start":
                     made = await self._signers.next_root(ca, None, dry_run=dry_run)
-                    return self._begun(state, ca, made, forced=forced)
+                    return self._begun(state, ca, made, forced=forced, paused=paused)
                 case "pause" | "resume":
                     return rotation.pause(ca, paused=action == "pause"), ()
                 case "abort":
@@ -309,11 +321,15 @@ class ConnectCa:
         made: NewRoot,
         *,
         forced: bool,
+        paused: bool = False,
         before: CaConfig | None = None,
     ) -> tuple[CaState, tuple[str, ...]]:
         trust, alive = state.machine.connect.trust(), self._alive()
         steps = rotation.plan(ca, made.root, trust, alive)
-        return rotation.begin(ca, made.root, made.key, self._wall(), forced=forced, before=before), steps
+        begun = rotation.begin(
+            ca, made.root, made.key, self._wall(), forced=forced, paused=paused, before=before
+        )
+        return begun, steps
 
     async def _change(self, state: ClusterState, change: _Change, *, dry_run: bool) -> dict[str, Any]:
         for _ in range(MAX_TRIES):

@@ -6,15 +6,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from meshnode.agent import on_demand
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.connect_reports import ConnectReports
-from meshnode.agent.leaf_cache import Call, LeafCache
-from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.errors import MeshError
 from meshnode.base.metrics import Metrics
-from meshnode.connect.leaf import Leaf, TrustedRoot
 from meshnode.http.connect_effects import (
     ConnectEffect,
     GetCertificates,
@@ -24,11 +23,11 @@ from meshnode.http.connect_effects import (
     GetRoots,
     ReportProxy,
 )
-from meshnode.pki import bundle
 
-__all__ = ["ConnectRole", "certificate_rows"]
+if TYPE_CHECKING:
+    from meshnode.agent.leaf_cache import Call, LeafCache
 
-_DAY: Final = 86400.0
+__all__ = ["ConnectRole"]
 
 
 class ConnectRole:
@@ -51,21 +50,30 @@ class ConnectRole:
         self._on_listening = on_listening
         #: The Envoys that are connected; set by whom they are connected to.
         self.envoys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
-        identity = config.identity
         self._own = own
-        self.leaves = LeafCache(
-            call,
+        self._config = config
+        self._call = call
+        self._token = token
+        self._rng = rng
+        self.reports = ConnectReports(metrics, asyncio.get_running_loop().time)
+
+    @cached_property
+    def leaves(self) -> LeafCache:
+        """The cache of leaves and roots; an agent that nobody asks for either has none."""
+        identity = self._config.identity
+        return on_demand.leaf_cache.LeafCache(
+            self._call,
             node_name=identity.node_name,
             datacenter=identity.datacenter,
-            token=token,
+            token=self._token,
             wall=time.time,
-            rng=rng,
+            rng=self._rng,
         )
-        self.reports = ConnectReports(metrics, asyncio.get_running_loop().time)
 
     async def stop(self) -> None:
         """Renew nothing any more."""
-        await self.leaves.stop()
+        if "leaves" in self.__dict__:
+            await self.leaves.stop()
 
     async def perform(self, effect: ConnectEffect[Any]) -> Any:
         """The outcome of ``effect``; raises :class:`MeshError`."""
@@ -78,7 +86,9 @@ class ConnectRole:
                 known = self.leaves.bundle
                 roots = known.roots if known is not None else ()
                 served = self.reports.served()
-                return certificate_rows(self._own(), self.leaves.leaves(), roots, served, time.time())
+                return on_demand.certificate_rows.certificate_rows(
+                    self._own(), self.leaves.leaves(), roots, served, time.time()
+                )
             case ReportProxy(report):
                 if self.reports.take(report):
                     # Its checks have found nobody until now, and others wait for them.
@@ -89,56 +99,3 @@ class ConnectRole:
             case GetReports():
                 return self.reports.live()
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
-
-
-def certificate_rows(
-    own: Sequence[Mapping[str, Any]],
-    leaves: Sequence[Leaf],
-    roots: Sequence[TrustedRoot],
-    served: Mapping[str, Mapping[str, str]],
-    at: float,
-) -> list[dict[str, Any]]:
-    """The rows of ``/v1/agent/certs``: the agent's own certificates, the leaves of services, the roots.
-
-    ``DaysLeft`` is negative when the time is over; ``Served`` maps a listener to the serial number that it presents.
-    """
-    rows = [
-        {
-            "Kind": "agent",
-            "Name": row["File"],
-            "Issuer": row["Issuer"],
-            "Serial": row["Serial"],
-            "NotAfter": row["NotAfter"],
-            "DaysLeft": _days(datetime.fromisoformat(row["NotAfter"]).timestamp(), at),
-            "Served": {name: serial for name, serial in row["Served"].items() if serial},
-        }
-        for row in own
-    ]
-    rows += [
-        _row("leaf", leaf.service, leaf.certificate_pem, at, served.get(leaf.service, {})) for leaf in leaves
-    ]
-    rows += [_row("root", str(root.row.get("Name", root.id)), root.certificate_pem, at, {}) for root in roots]
-    return rows
-
-
-def _row(kind: str, name: str, pem: str, at: float, served: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        found = bundle.describe(pem)
-    except ConfigError as error:
-        return {"Kind": kind, "Name": name, "Error": str(error), "Served": {}}
-    ends = datetime.fromisoformat(found.not_after)
-    serial = f"0{found.serial}" if len(found.serial) % 2 else found.serial
-    return {
-        "Kind": kind,
-        "Name": name,
-        "Issuer": found.issuer,
-        "Serial": bytes.fromhex(serial).hex(":"),
-        "NotAfter": ends.astimezone(UTC).isoformat(),
-        "DaysLeft": _days(ends.timestamp(), at),
-        "Served": dict(served),
-    }
-
-
-def _days(ends: float, at: float) -> float:
-    # Leaves may live for seconds: a millionth of a day is a tenth of one.
-    return round((ends - at) / _DAY, 6)

@@ -7,17 +7,20 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from meshnode.agent import on_demand
 from meshnode.agent.connect_provider import BuiltInCa, given_root
-from meshnode.agent.connect_vault import VaultCa
-from meshnode.agent.vault_client import VaultClient
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.connect import rotation
 from meshnode.connect.model import DEFAULT_LEAF_TTL, VAULT, CaConfig, CaRoot, CaState, RootKey
 from meshnode.connect.provider import CaProvider, NewRoot
 from meshnode.connect.settings import HIDDEN, CaSettings
 from meshnode.connect.vault import VaultKey, VaultSettings, parse_vault_key
+
+if TYPE_CHECKING:
+    from meshnode.agent.connect_vault import VaultCa
+    from meshnode.agent.vault_client import VaultClient
 
 __all__ = ["Signers", "is_other_root", "is_same_root", "newest_key", "with_key", "with_token"]
 
@@ -164,7 +167,7 @@ class Signers:
         row: RootKey | None = None,
         key: VaultKey | None = None,
     ) -> VaultCa:
-        return VaultCa(
+        return on_demand.connect_vault.VaultCa(
             self._client(settings),
             root=ca.root(row.root_id) if row is not None else None,
             key=key,
@@ -180,7 +183,7 @@ class Signers:
         if client is None:
             if len(self._clients) >= MAX_CLIENTS:
                 self._clients.clear()
-            client = self._clients[settings] = VaultClient(settings)
+            client = self._clients[settings] = on_demand.vault_client.VaultClient(settings)
         return client
 
 

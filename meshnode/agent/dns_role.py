@@ -6,18 +6,21 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from meshnode.agent.config.checks_services import DNS_PORT
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.dns_source import DnsSource, ServerCall
 from meshnode.agent.pool import Pool
-from meshnode.agent.server_role import ServerRole
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.dns.answer import Resolver
 from meshnode.dns.config import DnsConfig, SoaTimes
 from meshnode.runtime.dns_recursors import Recursors
 from meshnode.runtime.dns_server import DnsServer
+
+if TYPE_CHECKING:
+    from meshnode.agent.server_role import ServerRole
 
 __all__ = ["DnsRole", "dns_config"]
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from meshnode.acl.authorizer import Authorizer
 from meshnode.agent.pool import Pool
-from meshnode.agent.server_role import ServerRole
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.catalog import queries
 from meshnode.catalog.model import Instance, Node
-from meshnode.catalog.store import Catalog
 from meshnode.catalog.wire_parse import ReplyFields, parse_instance, parse_node, parse_service
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.endpoints.sight import Sight
-from meshnode.control.machine import StateMachine
-from meshnode.control.method import NANOSECONDS
 from meshnode.dns.effects import Effect, ExecuteQuery, Fetch, Fetched, QueryOutcome, UnknownDatacenterError
 from meshnode.dns.view import (
     PENDING,
@@ -28,6 +25,11 @@ from meshnode.dns.view import (
     ServerName,
     ServiceLookup,
 )
+
+if TYPE_CHECKING:
+    from meshnode.agent.server_role import ServerRole
+    from meshnode.catalog.store import Catalog
+    from meshnode.control.machine import StateMachine
 
 __all__ = ["DnsSource", "ServerCall"]
 

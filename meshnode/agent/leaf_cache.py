@@ -18,7 +18,7 @@ from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.base.spiffe import ServiceId
 from meshnode.connect.leaf import Leaf, TrustBundle, parse_leaf, parse_trust_bundle
 from meshnode.connect.leaf_schedule import LeafSchedule
-from meshnode.control.method import NANOSECONDS
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.token_bucket import TokenBucket
 from meshnode.pki import connect_ca, keys
 from meshnode.runtime.tasks import cancel_and_wait, spawn

@@ -11,8 +11,9 @@ from typing import Final
 
 from meshnode.agent.local_policy import InvalidDefinitionError
 from meshnode.base.errors import ConfigError, MeshError
+from meshnode.catalog.model import SIDECAR_SUFFIX
 from meshnode.local.definitions import ServiceDefinition, definition_fault
-from meshnode.local.proxy import MANAGED_SUFFIX, SIDECAR_SUFFIX
+from meshnode.local.proxy import MANAGED_SUFFIX
 from meshnode.local.proxy_plan import ProxyRules, companion_ids, plan_proxies
 from meshnode.local.state import LocalState
 from meshnode.runtime.local_files import LocalFiles

@@ -9,19 +9,18 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshnode.agent.access import Access
 from meshnode.agent.connect_role import ConnectRole
 from meshnode.agent.local_effects import LocalPerformer
 from meshnode.agent.log_stream import log_lines
 from meshnode.agent.pool import Pool
-from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
-from meshnode.agent.state_gateway import Begun
+from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.user_events import UserEvents
 from meshnode.base.errors import MeshError
+from meshnode.control.body import block_time
 from meshnode.control.log import NotLeaderError, StaleEpochError
-from meshnode.control.method import block_time
 from meshnode.control.user_event import UserEvent, serialize_event
 from meshnode.gossip.serf.events import KeyResult
 from meshnode.http.connect_effects import ConnectEffect
@@ -48,6 +47,10 @@ from meshnode.http.user_events import parse_filter
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.http_host import NotDoneError, Pending
 from meshnode.runtime.logs import LogHub
+
+if TYPE_CHECKING:
+    from meshnode.agent.server_endpoints import ServerEndpoints
+    from meshnode.agent.state_gateway import Begun
 
 __all__ = ["Performer"]
 

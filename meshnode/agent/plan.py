@@ -6,17 +6,20 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshnode import CONSUL_API_VERSION, __version__
+from meshnode.agent import on_demand
 from meshnode.agent.config.model import AgentConfig
 from meshnode.base.address import Address
 from meshnode.base.metric_names import MetricNames
 from meshnode.gossip.memberlist.config import MemberlistConfig
 from meshnode.gossip.serf.config import SerfConfig
-from meshnode.http.page import Page
 from meshnode.http.view import HttpSettings
 from meshnode.runtime.http_server import TcpListener, UnixListener
-from meshnode.ui import page_files
+
+if TYPE_CHECKING:
+    from meshnode.http.page import Page
 
 __all__ = [
     "GossipPlan",
@@ -157,7 +160,7 @@ def http_settings(config: AgentConfig) -> HttpSettings:
 
 def web_page(config: AgentConfig) -> Page | None:
     """The web page, if it is on."""
-    return Page(page_files()) if config.http.ui else None
+    return on_demand.page.Page(on_demand.ui.page_files()) if config.http.ui else None
 
 
 def http_listeners(

@@ -18,7 +18,6 @@ __all__ = [
     "CHUNK_BYTES",
     "FLUSH_INTERVAL",
     "MAX_OUTPUT_BYTES",
-    "REMOTE_EXEC_EVENT",
     "START_FAILED",
     "Invitation",
     "Job",
@@ -29,7 +28,6 @@ __all__ = [
     "serialize_job",
 ]
 
-REMOTE_EXEC_EVENT: Final = "_rexec"
 #: The exit code of a program that could not be started.
 START_FAILED: Final = 255
 CHUNK_BYTES: Final = 4096

@@ -9,24 +9,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
 from meshnode.acl.policy_authorizer import PolicyAuthorizer
 from meshnode.acl.resolve import AclSettings, resolve
 from meshnode.acl.store import ACL
+from meshnode.agent import on_demand
 from meshnode.agent.config.model import AgentConfig
-from meshnode.agent.connect_ca import ConnectCa
+from meshnode.agent.connect_off import ConnectOff
 from meshnode.agent.leader import Leader
 from meshnode.agent.log_owner import OwnerMemory
 from meshnode.agent.operator_role import OperatorRole
 from meshnode.agent.pool import Pool
 from meshnode.agent.query_execution import QueryExecution
-from meshnode.agent.secondary_role import SecondaryRole
-from meshnode.agent.server_calls import ServerCalls, ServerEndpoints
+from meshnode.agent.server_calls import ServerCalls
+from meshnode.agent.server_endpoints import ServerEndpoints
 from meshnode.agent.state_gateway import LeaderMethod, StateGateway
 from meshnode.agent.state_owner import LOG_TAG, StateOwner
-from meshnode.agent.state_snapshots import StateSnapshots
 from meshnode.base.address import Address
 from meshnode.base.metrics import Metrics
 from meshnode.config_entries.parse import parse_entry
@@ -51,6 +51,11 @@ from meshnode.runtime.rpc_client import RpcClient
 from meshnode.runtime.rpc_server import RpcServer
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls import TlsContexts
+
+if TYPE_CHECKING:
+    from meshnode.agent.connect_ca import ConnectCa
+    from meshnode.agent.secondary_role import SecondaryRole
+    from meshnode.control.method import Body
 
 __all__ = ["ServerRole"]
 
@@ -247,9 +252,7 @@ class ServerRole:
     def _log(self) -> Log:
         config = self._config
         if config.state_log.engine == "etcd":
-            from meshnode.agent.etcd_engine import etcd_log  # here: it loads gRPC, which few servers need
-
-            return etcd_log(config, self._node_id)
+            return on_demand.etcd_engine.etcd_log(config, self._node_id)
         data_dir = config.identity.data_dir
         return SqliteLog(Path(data_dir) if data_dir else None, self._node_id)
 
@@ -298,7 +301,7 @@ class ServerRole:
         identity = self._config.identity
         if identity.primary_datacenter == identity.datacenter:
             return None
-        return SecondaryRole(
+        return on_demand.secondary_role.SecondaryRole(
             lambda: self.owner.state,
             self._calls,
             datacenter=identity.datacenter,
@@ -316,11 +319,13 @@ class ServerRole:
         others = self._wan.servers if self._wan is not None else ()
         return frozenset(nodes | {datacenter_node(server.datacenter) for server in others if server.alive})
 
-    def _connect_ca(self) -> ConnectCa:
+    def _connect_ca(self) -> ConnectCa | ConnectOff:
         config, identity = self._config.connect, self._config.identity
-        return ConnectCa(
+        if not config.enabled:
+            return ConnectOff()
+        return on_demand.connect_ca.ConnectCa(
             lambda: self.owner.state,
-            parse_ca_settings(config.ca_provider, config.ca_config) if config.enabled else None,
+            parse_ca_settings(config.ca_provider, config.ca_config),
             datacenter=identity.datacenter,
             alive=self._up,
             wall=time.time,
@@ -330,7 +335,6 @@ class ServerRole:
         )
 
     def _leader_methods(self) -> dict[str, LeaderMethod]:
-        snapshots = StateSnapshots(lambda: self.owner.state)
         queries = QueryExecution(
             lambda: self.owner.state,
             self._calls,
@@ -344,9 +348,15 @@ class ServerRole:
             **queries.methods,
             **self.operator.methods,
             **self.connect.methods,
-            "Snapshot.Save": snapshots.save,
-            "Snapshot.Restore": snapshots.restore,
+            "Snapshot.Save": self._save_snapshot,
+            "Snapshot.Restore": self._restore_snapshot,
         }
+
+    async def _save_snapshot(self, body: Body, token: str) -> Any:
+        return await on_demand.state_snapshots.StateSnapshots(lambda: self.owner.state).save(body, token)
+
+    async def _restore_snapshot(self, body: Body, token: str) -> Any:
+        return await on_demand.state_snapshots.StateSnapshots(lambda: self.owner.state).restore(body, token)
 
 
 def member_views(members: Sequence[MemberInfo]) -> list[MemberView]:

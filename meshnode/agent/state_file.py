@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import meshnode
+from meshnode.runtime.private_file import TEMPORARY
 
 __all__ = ["RunningState", "files_digest", "package_digest", "remove_state", "write_state"]
 
@@ -36,11 +36,13 @@ class RunningState:
 
 def write_state(directory: str, state: RunningState) -> None:
     """Write ``state.json`` into ``directory`` whole or not at all; world-readable, as it holds no secret."""
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".state-")
+    temporary = Path(directory, f".{FILE_NAME}{TEMPORARY}")
     try:
+        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "w") as file:
+            os.fchmod(handle, 0o644)
             json.dump(asdict(state), file)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, Path(directory) / FILE_NAME)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from meshnode.agent.server_calls import NO_LEADER
 from meshnode.base.errors import MeshError
 from meshnode.control.log import (
     LeadershipChange,
@@ -46,8 +47,6 @@ from meshnode.runtime.rpc_client import (
 __all__ = ["NO_LEADER", "Begun", "LeaderMethod", "StateGateway", "StateHolder"]
 
 _log = logging.getLogger("meshnode.state")
-#: Consul's sentence, which clients look for.
-NO_LEADER: Final = "No cluster leader"
 #: Field of a body that was passed on once already: it is answered where it arrives, or not at all.
 _FORWARDED: Final = "Forwarded"
 #: Seconds between looks for a leader: at least, and at most.

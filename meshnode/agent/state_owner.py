@@ -64,6 +64,9 @@ class StateOwner:
         self._shared = shared
         self._opening = False
         self._leader = ""
+        self._view = ClusterView("", ())
+        #: The servers, and the id of who leads, of that view.
+        self._viewed: tuple[Sequence[ServerInfo], str | None] = ((), "")
         self.state: ClusterState | None = None
         #: Told of each change of our own leadership: the epoch, or 0 when it is over.
         self.on_leadership: Callable[[int], None] | None = None
@@ -194,8 +197,13 @@ class StateOwner:
 
     def view(self) -> ClusterView:
         """Leader and servers as the status calls give them; peers are those not known to have left."""
-        leader = self.leader()
-        return ClusterView(
-            str(leader.rpc) if leader is not None else "",
-            tuple(str(server.rpc) for server in self._servers()),
-        )
+        servers = self._servers()
+        wanted = self.state.log.leadership.leader if self.state is not None else None
+        # Clients ask for it all day. A tuple stays as it is: the same one and the same leader make the same view.
+        known, leading = self._viewed
+        if type(servers) is not tuple or servers is not known or wanted != leading:
+            leader = self.leader()
+            address = str(leader.rpc) if leader is not None else ""
+            self._view = ClusterView(address, tuple(str(server.rpc) for server in servers))
+            self._viewed = servers, wanted
+        return self._view

@@ -10,11 +10,13 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshnode import CONSUL_API_VERSION, __version__
 from meshnode.agent.pool import Pool
-from meshnode.agent.state_owner import StateOwner
+
+if TYPE_CHECKING:
+    from meshnode.agent.state_owner import StateOwner
 
 __all__ = ["agent_stats"]
 

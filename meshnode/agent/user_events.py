@@ -7,9 +7,8 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from meshnode.agent.remote_job import REMOTE_EXEC_EVENT
 from meshnode.base.errors import RemoteProtocolError
-from meshnode.control.user_event import EVENT_PREFIX, parse_event
+from meshnode.control.user_event import EVENT_PREFIX, REMOTE_EXEC_EVENT, parse_event
 from meshnode.gossip.serf.events import UserEventReceived
 from meshnode.http.user_events import EventBuffer, concerns
 

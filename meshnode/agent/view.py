@@ -6,17 +6,19 @@ import asyncio
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshnode.agent.access import Access
 from meshnode.agent.pool import Pool
-from meshnode.agent.server_role import ServerRole
 from meshnode.base.metrics import Metrics
 from meshnode.http.answer_cache import AnswerCache
 from meshnode.http.effects import ReadServer
 from meshnode.http.local_view import LocalView
 from meshnode.http.user_events import EventBuffer
 from meshnode.http.view import AgentSelf, HttpSettings, MemberInfo
+
+if TYPE_CHECKING:
+    from meshnode.agent.server_role import ServerRole
 
 __all__ = ["View"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from meshnode.agent.pool import Pool
@@ -23,7 +23,13 @@ def datacenters(wan: Pool | None, own: str) -> list[str]:
         there = serf.coordinate_of(server.name)
         rtt = here.distance_to(there) if here is not None and there is not None else math.inf
         times.setdefault(server.datacenter, []).append(rtt)
-    return sorted(times, key=lambda name: (0.0 if name == own else statistics.median(times[name]), name))
+    return sorted(times, key=lambda name: (0.0 if name == own else _median(times[name]), name))
+
+
+def _median(times: Sequence[float]) -> float:
+    # The module statistics would load decimals and fractions for it.
+    ordered, middle = sorted(times), len(times) // 2
+    return ordered[middle] if len(times) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def datacenter_coordinates(wan: Pool | None, own: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from meshnode.agent import on_demand
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.watches import Questions
 from meshnode.agent.xds_sources import Sources
@@ -61,12 +62,10 @@ class XdsRole:
 
     def open(self, proxy_id: str, token: str, session: Session, changed: Callable[[], None]) -> _Stream:
         """See :class:`meshnode.runtime.xds_server.Feeds`."""
-        from meshnode.agent.xds_feed import ProxyFeed
-
         key = proxy_id.lower(), token
         feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[key] = ProxyFeed(self._sources, proxy_id, token)
+            feed = self._feeds[key] = on_demand.xds_feed.ProxyFeed(self._sources, proxy_id, token)
         feed.listeners.add(changed)
         stream = _Stream(self, feed, session, changed)
         self._streams.append(stream)

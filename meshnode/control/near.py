@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from meshnode.catalog.coordinates import Coordinates, distance
 from meshnode.catalog.model import Check, Instance, Node
-from meshnode.catalog.store import Catalog
-from meshnode.control.method import Body, mapping, text
+from meshnode.control.body import Body, mapping, text
+
+if TYPE_CHECKING:
+    from meshnode.catalog.store import Catalog
 
 __all__ = [
     "CALLER",

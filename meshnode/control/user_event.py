@@ -9,9 +9,11 @@ import msgpack
 
 from meshnode.base.errors import RemoteProtocolError
 
-__all__ = ["EVENT_PREFIX", "UserEvent", "parse_event", "serialize_event"]
+__all__ = ["EVENT_PREFIX", "REMOTE_EXEC_EVENT", "UserEvent", "parse_event", "serialize_event"]
 
 EVENT_PREFIX: Final = "consul:event:"
+#: The event that invites nodes to run a job.
+REMOTE_EXEC_EVENT: Final = "_rexec"
 #: The version of the map; an agent drops events of a version that it does not know.
 MAX_EVENT_VERSION: Final = 1
 #: Serf's bound on name and payload together is lower; this one only keeps a hostile map small.

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from meshnode.acl.rules import translate_legacy_rules
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.control.method import NANOSECONDS
+from meshnode.control.body import NANOSECONDS
 from meshnode.http import state
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from meshnode.acl.authorizer import Access, Resource, require
@@ -20,6 +20,8 @@ from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
 from meshnode.http.errors import HttpError
+from meshnode.http.filter.fields import AGENT_CHECKS
+from meshnode.http.filtering import Rows, filtered
 from meshnode.http.local_view import (
     DeregisterCheck,
     RegisterCheck,
@@ -45,21 +47,24 @@ __all__ = [
 
 
 def checks(context: Context, request: Request) -> Outcome:
-    """GET /v1/agent/checks: by id, those that the token may read."""
+    """GET /v1/agent/checks: by id, those that the token may read; ``?filter=`` of Consul 1.5."""
+    keep = filtered(request, AGENT_CHECKS)
     found = local_of(context).checks()
     if view_of(context).acl_enabled:
-        return _filtered(context, request)
-    return context.json_of(request, "local.checks", found, lambda: _by_id(found))
+        return _permitted(context, request, keep)
+    if request.raw_query and request.query.get("filter"):
+        return context.json(request, _by_id(found, keep))
+    return context.json_of(request, "local.checks", found, lambda: _by_id(found, keep))
 
 
-def _filtered(context: Context, request: Request) -> Steps[Answer]:
+def _permitted(context: Context, request: Request, keep: Callable[[Rows], Rows]) -> Steps[Answer]:
     authorizer = yield from authorizer_of(context, request)
     found = local_of(context).checks()
-    return context.json(request, _by_id(one for one in found if may_see_check(authorizer, one)))
+    return context.json(request, _by_id((one for one in found if may_see_check(authorizer, one)), keep))
 
 
-def _by_id(found: Iterable[Check]) -> dict[str, Any]:
-    return {one.check_id: check_fields(one) for one in found}
+def _by_id(found: Iterable[Check], keep: Callable[[Rows], Rows]) -> dict[str, Any]:
+    return {row["CheckID"]: row for row in keep([check_fields(one) for one in found])}
 
 
 def register(context: Context, request: Request) -> Steps[Answer]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.catalog.health import aggregate
-from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, WARNING, Check, Service
+from meshnode.catalog.model import CRITICAL, MAINTENANCE, PASSING, SIDECAR_SUFFIX, WARNING, Check, Service
 from meshnode.catalog.wire import check_fields, place_fields
 from meshnode.http.agent_check_routes import wanted_maintenance
 from meshnode.http.authorize import authorizer_of, may_see_service, require_known_check_write
@@ -16,6 +16,8 @@ from meshnode.http.content_hash import answer_by_hash
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps, ask
 from meshnode.http.errors import HttpError
+from meshnode.http.filter.fields import AGENT_SERVICES
+from meshnode.http.filtering import Rows, filtered
 from meshnode.http.local_view import (
     DeregisterService,
     LocalView,
@@ -39,8 +41,6 @@ __all__ = [
     "services",
 ]
 
-#: What the id and the name of a sidecar end in, after those of its service.
-SIDECAR_SUFFIX: Final = "-sidecar-proxy"
 _STATUS_CODES: Final = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
 #: Worse statuses later; maintenance is chosen, so anything that happened by itself is worse.
 _WORSE: Final = (PASSING, MAINTENANCE, WARNING, CRITICAL)
@@ -74,21 +74,24 @@ def service_as_json(service: Service) -> dict[str, Any]:
 
 
 def services(context: Context, request: Request) -> Outcome:
-    """GET /v1/agent/services: by id, those that the token may read."""
+    """GET /v1/agent/services: by id, those that the token may read; ``?filter=`` of Consul 1.5."""
+    keep = filtered(request, AGENT_SERVICES)
     found = local_of(context).services()
     if view_of(context).acl_enabled:
-        return _filtered(context, request)
-    return context.json_of(request, "local.services", found, lambda: _by_id(found))
+        return _permitted(context, request, keep)
+    if request.raw_query and request.query.get("filter"):
+        return context.json(request, _by_id(found, keep))
+    return context.json_of(request, "local.services", found, lambda: _by_id(found, keep))
 
 
-def _filtered(context: Context, request: Request) -> Steps[Answer]:
+def _permitted(context: Context, request: Request, keep: Callable[[Rows], Rows]) -> Steps[Answer]:
     authorizer = yield from authorizer_of(context, request)
     found = local_of(context).services()
-    return context.json(request, _by_id(one for one in found if may_see_service(authorizer, one)))
+    return context.json(request, _by_id((one for one in found if may_see_service(authorizer, one)), keep))
 
 
-def _by_id(found: Iterable[Service]) -> dict[str, Any]:
-    return {one.id: service_as_json(one) for one in found}
+def _by_id(found: Iterable[Service], keep: Callable[[Rows], Rows]) -> dict[str, Any]:
+    return {row["ID"]: row for row in keep([service_as_json(one) for one in found])}
 
 
 def service(context: Context, request: Request) -> Steps[Answer]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshnode.base.errors import MeshError
 from meshnode.http.context import Context
 from meshnode.http.effects import Steps
 from meshnode.http.errors import HttpError, status_of
 from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.page import Page
 from meshnode.http.render import Heads, compressed
 from meshnode.http.router import MAX_BODY_BYTES, Answer, Outcome, Route, Router
 from meshnode.http.routes import ROUTES
 from meshnode.http.view import AgentView
+
+if TYPE_CHECKING:
+    from meshnode.http.page import Page
 
 __all__ = ["Api", "ProxyTokens", "failure"]
 

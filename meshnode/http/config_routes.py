@@ -14,7 +14,7 @@ from meshnode.config_entries.model import KINDS, SERVICE_INTENTIONS, ConfigEntry
 from meshnode.config_entries.parse import entry_fields, known_kind, parse_entry
 from meshnode.config_entries.protocol import PROTOCOLS
 from meshnode.config_entries.routing import ServiceResolver
-from meshnode.control.method import NANOSECONDS
+from meshnode.control.body import NANOSECONDS
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.errors import HttpError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,11 @@ from meshnode.http.errors import HttpError
 from meshnode.http.filter.fields import Fields
 from meshnode.http.filtering import filtered
 from meshnode.http.message import Request
-from meshnode.http.query_routes import caller_address
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, node_meta, read
 from meshnode.http.translate import translated
 
-__all__ = ["named", "nodes_query", "read_rows", "service_query"]
+__all__ = ["caller_address", "named", "nodes_query", "read_rows", "service_query"]
 
 
 def named(request: Request, what: str) -> str:
@@ -44,6 +44,18 @@ def nodes_query(context: Context, request: Request) -> dict[str, Any]:
             source["Ip"] = caller_address(request)
         body["Source"] = source
     return body
+
+
+def caller_address(request: Request) -> str:
+    """The IP address of the first in ``X-Forwarded-For``, else of the connection; empty when it isn't known."""
+    forwarded = request.header(b"x-forwarded-for").partition(",")[0].strip()
+    host, _, _ = request.remote.rpartition(":")
+    for text in (forwarded, host.strip("[]"), request.remote):
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            continue
+    return ""
 
 
 def service_query(context: Context, request: Request, *, connect: bool) -> dict[str, Any]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from meshnode.base.later import Later
 from meshnode.http.filter.fields import Fields
-from meshnode.http.filter.parse import parse_filter
 from meshnode.http.message import Request
+
+if TYPE_CHECKING:
+    from meshnode.http.filter import parse
+else:
+    parse = Later("meshnode.http.filter.parse")
 
 __all__ = ["Rows", "filtered"]
 
@@ -21,7 +26,7 @@ def filtered(request: Request, fields: Fields) -> Callable[[Rows], Rows]:
     Raises ``FilterError`` (400) for an expression that can't be read, before any server is asked.
     """
     expression = request.query.get("filter") if request.raw_query else ""
-    return parse_filter(expression, fields).apply if expression else _as_they_are
+    return parse.parse_filter(expression, fields).apply if expression else _as_they_are
 
 
 def _as_they_are(rows: Rows) -> Rows:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from meshnode.catalog.model import PASSING
 from meshnode.http.context import Context
 from meshnode.http.discovery import named, nodes_query, read_rows, service_query
 from meshnode.http.errors import HttpError
@@ -17,8 +18,6 @@ from meshnode.http.state import flag, read
 from meshnode.http.translate import translated
 
 __all__ = ["checks", "connect", "node", "service", "state"]
-
-_PASSING: Final = "passing"
 
 
 def node(context: Context, request: Request) -> Outcome:
@@ -62,13 +61,13 @@ def _instances(context: Context, request: Request, *, connect: bool) -> Outcome:
 
 
 def _all_pass(checks: list[Mapping[str, Any]]) -> bool:
-    return all(check["Status"] == _PASSING for check in checks)
+    return all(check["Status"] == PASSING for check in checks)
 
 
 def _passing(request: Request) -> bool:
-    if not flag(request, _PASSING):
+    if not flag(request, PASSING):
         return False
-    value = request.query.get(_PASSING)
+    value = request.query.get(PASSING)
     wanted = as_flag(value) if value else True
     if wanted is None:
         raise HttpError(400, f"Invalid value for ?passing: {value!r} is neither true nor false")

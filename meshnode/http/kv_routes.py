@@ -54,8 +54,11 @@ def put(context: Context, request: Request) -> Outcome:
     key = _key(request)
     if not key:
         raise HttpError(400, "Missing key name")
+    if not request.raw_query:
+        entry: dict[str, Any] = {"Key": key, "Value": request.body, "Flags": 0}
+        return write(context, request, "KVS.Apply", {"Op": "set", "DirEnt": entry}, bool)
     _refuse_conflict(request, "cas", "acquire", "release")
-    entry: dict[str, Any] = {"Key": key, "Value": request.body, "Flags": _number(request, "flags")}
+    entry = {"Key": key, "Value": request.body, "Flags": _number(request, "flags")}
     operation = "set"
     if flag(request, "cas"):
         operation, entry["ModifyIndex"] = "cas", _number(request, "cas")

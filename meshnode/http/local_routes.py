@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from meshnode.http import agent_check_routes, agent_service_routes, connect_proxy_routes
+from meshnode.base.later import Later
+from meshnode.http import agent_check_routes, agent_service_routes
 from meshnode.http.router import Route
+
+if TYPE_CHECKING:
+    from meshnode.http import connect_proxy_routes
+else:
+    connect_proxy_routes = Later("meshnode.http.connect_proxy_routes")
 
 __all__ = ["LOCAL_ROUTES"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,12 +11,13 @@ from meshnode.control.endpoints.prepared_query import NOT_FOUND
 from meshnode.control.near import OWN_AGENT
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
+from meshnode.http.discovery import caller_address
 from meshnode.http.errors import HttpError
 from meshnode.http.message import Request
 from meshnode.http.router import Outcome
 from meshnode.http.state import or_404, read, write
 
-__all__ = ["caller_address", "create", "delete", "execute", "explain", "get", "list_all", "update"]
+__all__ = ["create", "delete", "execute", "explain", "get", "list_all", "update"]
 
 _MAX_LIMIT: Final = 2**31 - 1
 
@@ -71,18 +71,6 @@ def explain(context: Context, request: Request) -> Outcome:
     """GET /v1/query/:uuid/explain: the query that would be executed, 404 when there is none."""
     body = _asked(context, request)
     return or_404(lambda: read(context, request, "PreparedQuery.Explain", body, _explanation), NOT_FOUND)
-
-
-def caller_address(request: Request) -> str:
-    """The IP address of the first in ``X-Forwarded-For``, else of the connection; empty when it isn't known."""
-    forwarded = request.header(b"x-forwarded-for").partition(",")[0].strip()
-    host, _, _ = request.remote.rpartition(":")
-    for text in (forwarded, host.strip("[]"), request.remote):
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            continue
-    return ""
 
 
 def _asked(context: Context, request: Request) -> dict[str, Any]:

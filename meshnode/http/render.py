@@ -11,7 +11,16 @@ from typing import Any, Final
 from meshnode.base.errors import LocalProtocolError
 from meshnode.http.message import Headers, Request, Response
 
-__all__ = ["MIN_GZIP_BYTES", "Heads", "accepts_gzip", "compressed", "member_json", "object_json", "to_json"]
+__all__ = [
+    "BODYLESS",
+    "MIN_GZIP_BYTES",
+    "Heads",
+    "accepts_gzip",
+    "compressed",
+    "member_json",
+    "object_json",
+    "to_json",
+]
 
 #: Shorter bodies fit in one packet anyway.
 MIN_GZIP_BYTES: Final = 1024
@@ -27,7 +36,7 @@ _PRETTY: Final = json.JSONEncoder(ensure_ascii=False, indent=4, allow_nan=False)
 _TRUE: Final = (b"true", b"true\n")
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
 #: Statuses that never have a body (RFC 9110 6.4.1), so neither a length.
-_BODYLESS: Final = frozenset({204, 304})
+BODYLESS: Final = frozenset({204, 304})
 
 
 def to_json(value: Any, *, pretty: bool) -> bytes:
@@ -102,7 +111,7 @@ class Heads:
 
     def _lines(self, status: int, content_type: str, headers: Headers) -> bytes:
         lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
-        if status not in _BODYLESS:
+        if status not in BODYLESS:
             lines.append(f"Content-Type: {content_type}")
         lines += [f"{name}: {value}" for name, value in (*self._extra, *headers)]
         if any("\r" in line or "\n" in line for line in lines):

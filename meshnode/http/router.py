@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,8 +23,6 @@ Handler = Callable[[Context, Request], Outcome]
 
 #: Largest request body of a route that doesn't say otherwise.
 MAX_BODY_BYTES: Final = 512 * 1024
-#: The deepest fixed part of a pattern: a path is never searched further for it.
-MAX_PREFIX_SLASHES: Final = 8
 
 
 def recovered(outcome: Callable[[], Outcome], recover: Callable[[MeshError], Answer]) -> Outcome:
@@ -101,6 +100,9 @@ class Router:
                 self._exact[route.pattern] = route
         for candidates in self._open.values():
             candidates.sort(key=lambda route: -len(route.suffix))
+        # The longest of several that fit.
+        longest_first = sorted(self._open, key=len, reverse=True)
+        self._prefixes: Final = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def find(self, path: str) -> tuple[Route | None, str]:
         """The route of a decoded path and what fills its open part."""
@@ -115,13 +117,8 @@ class Router:
         route = self._exact.get(path)
         if route is not None:
             return route, ""
-        candidates, slash = None, 0
-        for _ in range(MAX_PREFIX_SLASHES):
-            slash = path.find("/", slash) + 1
-            if not slash:
-                break
-            candidates = self._open.get(path[:slash], candidates)
-        for route in candidates or ():
+        prefix = self._prefixes.match(path)
+        for route in self._open[prefix[0]] if prefix is not None else ():
             rest = path[len(route.prefix) :]
             if not route.suffix:
                 return route, rest

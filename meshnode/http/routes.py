@@ -5,40 +5,69 @@ A handler is added by writing it in place of ``None``. What is not in the table 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshnode.acl.authorizer import Access, Resource
+from meshnode.base.later import Later
 from meshnode.http import (
-    acl_legacy_routes,
-    acl_routes,
     agent_routes,
     catalog_routes,
-    config_routes,
-    connect_ca_routes,
-    connect_proxy_routes,
-    coordinate_routes,
-    event_routes,
     health_routes,
-    intention_routes,
-    internal_routes,
     kv_routes,
-    operator_routes,
     proxy_report,
-    query_routes,
-    raft_routes,
     session_routes,
-    snapshot_routes,
     status_routes,
-    txn_routes,
 )
 from meshnode.http.authorize import guarded
+from meshnode.http.context import Context
 from meshnode.http.local_routes import LOCAL_ROUTES
-from meshnode.http.router import Route
+from meshnode.http.message import Request
+from meshnode.http.router import Outcome, Route
 
-__all__ = ["MAX_SNAPSHOT_BYTES", "ROUTES"]
+if TYPE_CHECKING:
+    from meshnode.http import (
+        acl_legacy_routes,
+        acl_routes,
+        config_routes,
+        connect_ca_routes,
+        connect_proxy_routes,
+        coordinate_routes,
+        event_routes,
+        intention_routes,
+        internal_routes,
+        operator_routes,
+        query_routes,
+        raft_routes,
+        snapshot_routes,
+        txn_routes,
+    )
+else:
+    acl_legacy_routes = Later("meshnode.http.acl_legacy_routes")
+    acl_routes = Later("meshnode.http.acl_routes")
+    config_routes = Later("meshnode.http.config_routes")
+    connect_ca_routes = Later("meshnode.http.connect_ca_routes")
+    connect_proxy_routes = Later("meshnode.http.connect_proxy_routes")
+    coordinate_routes = Later("meshnode.http.coordinate_routes")
+    event_routes = Later("meshnode.http.event_routes")
+    intention_routes = Later("meshnode.http.intention_routes")
+    internal_routes = Later("meshnode.http.internal_routes")
+    operator_routes = Later("meshnode.http.operator_routes")
+    query_routes = Later("meshnode.http.query_routes")
+    raft_routes = Later("meshnode.http.raft_routes")
+    snapshot_routes = Later("meshnode.http.snapshot_routes")
+    txn_routes = Later("meshnode.http.txn_routes")
+
+__all__ = ["MAX_SNAPSHOT_BYTES", "MAX_TXN_BODY_BYTES", "ROUTES"]
 
 #: A snapshot is read into memory; larger states want a larger bound here.
 MAX_SNAPSHOT_BYTES: Final = 256 * 1024 * 1024
+#: A transaction's values in base64, its keys, and room for white space.
+MAX_TXN_BODY_BYTES: Final = 2 * 1024 * 1024
+
+
+def _authorize(context: Context, request: Request) -> Outcome:
+    return connect_ca_routes.authorize_with(connect_ca_routes.decide_by_intentions)(context, request)
+
 
 _AGENT: Final = (
     *LOCAL_ROUTES,
@@ -57,7 +86,7 @@ _AGENT: Final = (
     Route("/v1/agent/certs", {"GET": guarded(connect_ca_routes.certificates, Resource.AGENT, Access.READ)}),
     Route(
         "/v1/agent/connect/authorize",
-        {"POST": connect_ca_routes.authorize_with(connect_ca_routes.decide_by_intentions)},
+        {"POST": _authorize},
     ),
     Route("/v1/agent/connect/ca/roots", {"GET": connect_ca_routes.agent_roots}),
     Route("/v1/agent/connect/ca/leaf/:service", {"GET": connect_ca_routes.agent_leaf}),
@@ -198,7 +227,7 @@ _CLUSTER: Final = (
 )
 _STATE: Final = (
     Route("/v1/kv/*key", {"GET": kv_routes.get, "PUT": kv_routes.put, "DELETE": kv_routes.delete}),
-    Route("/v1/txn", {"PUT": txn_routes.txn}, txn_routes.MAX_TXN_BODY_BYTES),
+    Route("/v1/txn", {"PUT": txn_routes.txn}, MAX_TXN_BODY_BYTES),
     Route("/v1/snapshot", {"GET": snapshot_routes.save, "PUT": snapshot_routes.restore}, MAX_SNAPSHOT_BYTES),
     Route("/v1/session/create", {"PUT": session_routes.create}),
     Route("/v1/session/destroy/:uuid", {"PUT": session_routes.destroy}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from meshnode.control.method import NANOSECONDS
+from meshnode.control.body import NANOSECONDS
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.discovery import named

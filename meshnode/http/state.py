@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from meshnode.base.duration import parse_duration
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.control.method import NANOSECONDS
+from meshnode.control.body import NANOSECONDS
 from meshnode.http.blocking import index_headers, parse_blocking, refuse_conflicting_consistency
 from meshnode.http.context import Context
 from meshnode.http.effects import CallServer, ReadServer, Steps, ask

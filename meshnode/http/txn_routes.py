@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.base.json_fields import json_type
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.endpoints.txn import READ_VERBS
-from meshnode.control.method import NANOSECONDS
 from meshnode.http.blocking import index_headers, refuse_conflicting_consistency
 from meshnode.http.body import Fields, decode_json
 from meshnode.http.context import Context
@@ -20,14 +20,12 @@ from meshnode.http.message import Request
 from meshnode.http.router import Answer
 from meshnode.http.state import flag
 
-__all__ = ["MAX_OPERATIONS", "MAX_TXN_BODY_BYTES", "MAX_VALUE_BYTES", "txn"]
+__all__ = ["MAX_OPERATIONS", "MAX_VALUE_BYTES", "txn"]
 
 #: Source: Consul 1.2.3, agent/txn_endpoint.go and agent/kvs_endpoint.go.
 MAX_OPERATIONS: Final = 64
 #: Of one value, and of all values of a transaction together.
 MAX_VALUE_BYTES: Final = 512 * 1024
-#: The values in base64, the keys, and room for white space.
-MAX_TXN_BODY_BYTES: Final = 2 * 1024 * 1024
 _MAX_FLAGS: Final = 2**64 - 1
 #: What later versions of Consul do in a transaction.
 _LATER: Final = ("Node", "Service", "Check", "Session", "Intention")

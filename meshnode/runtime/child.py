@@ -6,18 +6,29 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from meshnode.base.errors import MeshError
 from meshnode.runtime.tasks import spawn
+from meshnode.runtime.unnamed_file import unnamed_file
 
-__all__ = ["KILL_GRACE", "Child", "ChildError", "Ended", "run_program", "shell_program", "start_program"]
+__all__ = [
+    "FORWARDED",
+    "KILL_GRACE",
+    "Child",
+    "ChildError",
+    "Ended",
+    "run_program",
+    "shell_program",
+    "start_program",
+]
 
 #: Seconds between SIGTERM and SIGKILL.
 KILL_GRACE: Final = 5.0
+#: Signals that a command in front of a child hands on: they are the child's affair.
+FORWARDED: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 #: Seconds that output may still come after the program has ended: something it started may hold the pipe for ever.
 TRAILING_OUTPUT_TIMEOUT: Final = 0.5
 READ_BYTES: Final = 4096
@@ -150,10 +161,8 @@ async def _start(
     try:
         if capture:
             reading, writing = os.pipe()
-        with tempfile.TemporaryFile() if input_data else contextlib.nullcontext() as spooled:
-            if spooled is not None:
-                spooled.write(input_data or b"")
-                spooled.seek(0)
+        # A file and no pipe: a program may leave its input unread for as long as it likes.
+        with os.fdopen(unnamed_file(input_data), "rb") if input_data else contextlib.nullcontext() as spooled:
             process = await asyncio.create_subprocess_exec(
                 *arguments,
                 stdin=spooled if spooled is not None else None if input_data is None else asyncio.subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from meshnode.http.message import Request, Response, StreamResponse
 from meshnode.http.redact import loggable_target
+from meshnode.http.render import BODYLESS
 from meshnode.runtime.http_exchange import INTERNAL_ERROR, Exchange, report_bug
 from meshnode.runtime.http_host import Host, log
 from meshnode.runtime.http_reader import Parsed, Phase, RequestReader
@@ -31,7 +32,6 @@ MAX_JOINED_BYTES: Final = 64 * 1024
 LINGER_TIMEOUT: Final = 2.0
 #: First byte of a TLS record that carries a handshake (RFC 8446 5.1).
 TLS_HANDSHAKE_BYTE: Final = 0x16
-_BODYLESS: Final = frozenset({204, 304})
 
 
 class HttpConnection(asyncio.Protocol):
@@ -270,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
             head += b"Connection: close\r\n"
         elif parsed.http10:
             head += b"Connection: keep-alive\r\n"
-        if response.status in _BODYLESS:
+        if response.status in BODYLESS:
             data = b"%b%b\r\n" % (head, host.date)
         elif request.method == "HEAD":
             data = b"%b%bContent-Length: %d\r\n\r\n" % (head, host.date, len(body))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any, Final, NamedTuple, Protocol
 
 from meshnode.http.api import Api
@@ -91,7 +91,7 @@ class Host:
     def tick(self, now: float, at: float) -> None:
         """Move the clock to ``now`` (of the loop) and ``at`` (Unix time), and expire what is due."""
         self.now = now
-        self.date = b"Date: " + formatdate(at, usegmt=True).encode("ascii") + b"\r\n"
+        self.date = _date_header(at)
         for connection in [c for c in self.connections if c.deadline <= now]:
             connection.expire()
 
@@ -117,3 +117,8 @@ class Host:
                 del self._per_client[client]
         if self.emptied is not None and not self.connections:
             self.emptied.set()
+
+
+def _date_header(at: float) -> bytes:
+    # RFC 9110 5.6.7. Nothing sets a locale, so the names are the English ones.
+    return time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(at)).encode("ascii")

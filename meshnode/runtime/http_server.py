@@ -18,15 +18,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError
+from meshnode.base.later import Later
 from meshnode.http.api import Api
 from meshnode.runtime.http_connection import HttpConnection
 from meshnode.runtime.http_host import Begin, Host, HttpLimits, Perform, log
-from meshnode.runtime.http_tls import ContextProvider, Explain, TlsFilter
 from meshnode.runtime.listening import bound_socket
+
+if TYPE_CHECKING:
+    from meshnode.runtime import http_tls
+    from meshnode.runtime.http_tls import ContextProvider, Explain
+else:
+    http_tls = Later("meshnode.runtime.http_tls")
 
 __all__ = ["HttpServer", "TcpListener", "UnixListener"]
 
@@ -144,7 +150,7 @@ class HttpServer:
 
     def _protocol(self, tls: ContextProvider | None) -> asyncio.Protocol:
         connection = HttpConnection(self.host)
-        return connection if tls is None else TlsFilter(connection, tls, self._explain)
+        return connection if tls is None else http_tls.TlsFilter(connection, tls, self._explain)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

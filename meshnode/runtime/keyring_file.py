@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.base.gossip_key import gossip_key_fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.runtime.private_file import write_private
 
 __all__ = ["MAX_KEYRING_FILE_BYTES", "load_keyring", "open_keyring", "save_keyring"]
@@ -33,11 +34,11 @@ def open_keyring(
     """
     keys = load_keyring(path) if path is not None else []
     if keys and encrypt is not None and encrypt not in keys:
-        known = ", ".join(map(fingerprint, keys))
+        known = ", ".join(map(gossip_key_fingerprint, keys))
         raise ConfigError(
-            f"{encrypt_from} is key {fingerprint(encrypt)} but the keyring file {path} holds {known} (primary "
-            f"{fingerprint(keys[0])}): the file counts once it exists. Remove `encrypt` or set it to a key of the "
-            f"file; or, to start over with the configured key, delete {path}",
+            f"{encrypt_from} is key {gossip_key_fingerprint(encrypt)} but the keyring file {path} holds {known} "
+            f"(primary {gossip_key_fingerprint(keys[0])}): the file counts once it exists. Remove `encrypt` or set it "
+            f"to a key of the file; or, to start over with the configured key, delete {path}",
             key="encrypt",
         )
     if keys:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import re
-import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshnode.base.errors import ConfigError
+from meshnode.base.later import Later
+
+if TYPE_CHECKING:
+    from meshnode.runtime import log_files
+else:
+    log_files = Later("meshnode.runtime.log_files")
 
 __all__ = ["LEVELS", "MAX_KEPT_LINES", "LogHub", "parse_level"]
 
@@ -104,7 +107,7 @@ class LogHub(logging.Handler):
         self._kept: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_LINES)
         self._monitors: dict[object, tuple[int, Callable[[str], None]]] = {}
         self._sinks: list[Callable[[int, str], None]] = [self._to_stdout]
-        self._handlers: list[logging.Handler] = []
+        self._closing: list[Callable[[], None]] = []
 
     def install(self) -> None:
         """Make this the one handler of the ``meshnode`` logger tree."""
@@ -130,42 +133,22 @@ class LogHub(logging.Handler):
 
     def add_file(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int = 0) -> None:
         """Also write to ``path``, rotated by size (0: never) and by age; ``max_files`` old ones stay (0: all)."""
-        handler = _RotatingFile(path, max_bytes, rotate_seconds, max_files)
-        self._handlers.append(handler)
-        self._sinks.append(handler.write_line)
+        file = log_files.RotatingFile(path, max_bytes, rotate_seconds, max_files)
+        self._closing.append(file.close)
+        self._sinks.append(file.write_line)
 
     def add_syslog(self, facility: str, address: str = "/dev/log") -> None:
         """Also write to the local syslog. Raises :class:`ConfigError` for an unknown facility or no daemon."""
-        number = logging.handlers.SysLogHandler.facility_names.get(facility.lower())
-        if number is None:
-            raise ConfigError(
-                f"syslog_facility: {facility!r} is not a facility such as LOCAL0", key="syslog_facility"
-            )
-        try:
-            # The handler itself says nothing when nobody is there.
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-                probe.connect(address)
-        except OSError as error:
-            raise ConfigError(
-                f"enable_syslog: no syslog daemon answers on {address} ({error.strerror})",
-                key="enable_syslog",
-            ) from None
-        handler = logging.handlers.SysLogHandler(address, number)
-        self._handlers.append(handler)
-
-        def write(level: int, line: str) -> None:
-            handler.handle(
-                logging.LogRecord("meshnode", max(level, logging.DEBUG), "", 0, "%s", (line,), None)
-            )
-
-        self._sinks.append(write)
+        syslog = log_files.Syslog(facility, address)
+        self._closing.append(syslog.close)
+        self._sinks.append(syslog.write_line)
 
     def close(self) -> None:
         """Close the file and the syslog; what is logged afterwards goes to standard output alone."""
         super().close()
         del self._sinks[1:]
-        while self._handlers:
-            self._handlers.pop().close()
+        while self._closing:
+            self._closing.pop()()
 
     def attach(self, level: int, sink: Callable[[str], None]) -> object:
         """Send the kept lines of ``level`` and above to ``sink``, then every new one; returns what to detach."""
@@ -213,42 +196,3 @@ class LogHub(logging.Handler):
 def _write(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-class _RotatingFile(logging.handlers.BaseRotatingHandler):
-    """Rotation by size and age together, which the standard handlers offer only one at a time."""
-
-    def __init__(self, path: str, max_bytes: int, rotate_seconds: float, max_files: int) -> None:
-        try:
-            super().__init__(path, "a", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"log_file: can't write {path}: {error.strerror}", key="log_file") from None
-        self._path, self._max_bytes, self._rotate_seconds = path, max_bytes, rotate_seconds
-        self._max_files = max_files
-        self._opened = time.time()
-
-    def write_line(self, _level: int, line: str) -> None:
-        if self.stream is None:
-            return
-        full = self._max_bytes > 0 and self.stream.tell() + len(line) > self._max_bytes
-        old = self._rotate_seconds > 0 and time.time() - self._opened > self._rotate_seconds
-        if full or old:
-            self.stream.close()
-            try:
-                self.rotate(self._path, f"{self._path}-{time.time_ns()}")
-            finally:
-                # Where it can't be renamed the same file goes on.
-                self.stream = self._open()
-                self._opened = time.time()
-            self._prune()
-        self.stream.write(line + "\n")
-        self.stream.flush()
-
-    def _prune(self) -> None:
-        """Delete the oldest rotated files beyond ``max_files``; -1 deletes all of them (Consul)."""
-        if self._max_files == 0:
-            return
-        path = Path(self._path)
-        old = sorted(path.parent.glob(path.name + "-*"))
-        for stale in old[: max(0, len(old) - max(self._max_files, 0))]:
-            stale.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from meshnode.rpc.yamux_effects import (
     StreamOpened,
     StreamReset,
 )
+from meshnode.runtime.listening import bound_socket
 from meshnode.runtime.rpc_served import MAX_CONNECTION_BUFFERED_BYTES, PeerInfo, ServedStream
 from meshnode.runtime.rpc_wire import TlsFailedError, Wire, WireLostError, WireTimes
 from meshnode.runtime.tls import TlsContexts
@@ -92,15 +94,13 @@ class RpcServer:
     async def start(self, host: str, port: int) -> Address:
         """Listen on one address, more on further calls; returns it with the port that port 0 became.
 
-        Raises ``MeshError`` when it can't be bound.
+        Raises :class:`ConfigError` when it can't be bound.
         """
         loop = asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(lambda: _ServerConnection(self), host, port, backlog=512)
-        except OSError as error:
-            raise MeshError(
-                f"rpc: can't listen on {Address(host, port)}: {error.strerror or error}"
-            ) from None
+        opened = bound_socket(
+            Address(host, port), socket.SOCK_STREAM, port_key="ports.server", address_key="bind_addr"
+        )
+        server = await loop.create_server(lambda: _ServerConnection(self), sock=opened, backlog=512)
         self._servers.append(server)
         bound = server.sockets[0].getsockname()
         return Address(bound[0], bound[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 __all__ = ["unnamed_file"]
 
@@ -13,6 +12,8 @@ def unnamed_file(content: bytes) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("content")
     else:
+        import tempfile  # here: Linux needs none of it
+
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)
     with os.fdopen(os.dup(descriptor), "wb") as file:

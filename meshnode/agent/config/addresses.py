@@ -9,9 +9,9 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any, Final
 
+from meshnode.agent import on_demand
 from meshnode.agent.config.merge import Settings
 from meshnode.agent.config.networks import CONSUL_PRIVATE, within
-from meshnode.agent.config.sockaddr import evaluate
 from meshnode.base.errors import ConfigError
 from meshnode.runtime.interfaces import Interface, Interfaces
 
@@ -92,7 +92,7 @@ class _Derivation:
         text = self._settings[path]
         if "{{" in text:
             try:
-                expanded = evaluate(text, self._interfaces())
+                expanded = on_demand.sockaddr.evaluate(text, self._interfaces())
             except ConfigError as error:
                 raise self._settings.problem(path, f"{path}: {error}") from None
             if not expanded.strip():

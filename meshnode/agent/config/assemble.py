@@ -12,7 +12,7 @@ from meshnode.agent.config.keys import KEYS
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.config.setting import SETTING
 
-__all__ = ["Changes", "assemble", "compare", "model_settings", "settings_of"]
+__all__ = ["Changes", "assemble", "compare", "settings_of"]
 
 T = TypeVar("T")
 
@@ -27,11 +27,6 @@ class Changes(typing.NamedTuple):
 def assemble(values: Mapping[str, Any], *, dev: bool) -> AgentConfig:
     """The configuration that ``values`` (path -> checked value) describe."""
     return _build(AgentConfig, values, {"dev": dev})
-
-
-def model_settings() -> frozenset[str]:
-    """Every path that reaches the model."""
-    return frozenset(path for path, _, _ in _settings(AgentConfig))
 
 
 def settings_of(config: AgentConfig) -> dict[str, Any]:

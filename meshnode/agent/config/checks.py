@@ -19,18 +19,15 @@ from meshnode.agent.config.merge import Settings
 from meshnode.base.address import split_host_port
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.gossip_key import parse_gossip_key
+from meshnode.catalog.validate import MAX_META_KEY_CHARS, MAX_META_PAIRS, MAX_META_VALUE_CHARS, META_KEY
 
 __all__ = ["Findings", "settle"]
 
 MAX_NODE_NAME_CHARS: Final = 128
-MAX_META_PAIRS: Final = 64
-MAX_META_KEY_CHARS: Final = 128
-MAX_META_VALUE_CHARS: Final = 512
 MIN_RECONNECT_TIMEOUT: Final = 8 * 3600.0
 
 _DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
 _DNS_LABEL: Final = re.compile(r"[A-Za-z0-9-]{1,63}")
-_META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
 _LIKE_IPV4: Final = re.compile(r"[0-9.]+")
@@ -138,7 +135,7 @@ def _node_meta(found: Findings) -> None:
             "node_meta", f"node_meta cannot have more than {MAX_META_PAIRS} pairs, it has {len(pairs)}"
         )
     for key, value in pairs.items():
-        if not _META_KEY.fullmatch(key) or len(key) > MAX_META_KEY_CHARS:
+        if not META_KEY.fullmatch(key) or len(key) > MAX_META_KEY_CHARS:
             accepted = f"1 to {MAX_META_KEY_CHARS} characters of A-Za-z0-9_-"
             found.problem("node_meta", f'node_meta: "{key[:40]}" can\'t be a key: write {accepted}')
         elif key.startswith("consul-"):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from meshnode.agent import on_demand
 from meshnode.base.errors import ConfigError
-from meshnode.config_entries.parse import parse_entry
-from meshnode.http.config_routes import filter_fault
 
 if TYPE_CHECKING:
     from meshnode.agent.config.checks import Findings
@@ -22,8 +21,8 @@ def settle_entries(found: Findings, *, dev: bool) -> None:
     seen: set[tuple[str, str, str]] = set()
     for number, fields in enumerate(settings[_KEY]):
         try:
-            entry = parse_entry(fields)
-            fault = filter_fault(entry)
+            entry = on_demand.config_entries.parse_entry(fields)
+            fault = on_demand.config_routes.filter_fault(entry)
         except ConfigError as error:
             found.problem(_KEY, f"{_KEY}[{number}]: {error}", number)
             continue

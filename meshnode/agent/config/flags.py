@@ -13,7 +13,7 @@ from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import Flag, FlagError, FlagSet, Parsed
 from meshnode.hcl.located import Origin
 
-__all__ = ["AgentFlags", "agent_flag_set", "parse_agent_flags"]
+__all__ = ["AgentFlags", "parse_agent_flags"]
 
 USAGE: Final = "Usage: meshnode agent [options]"
 DESCRIPTION: Final = """
@@ -36,11 +36,6 @@ class AgentFlags:
     lists: Fragment
     scalars: Fragment
     fragments: tuple[str, ...]
-
-
-def agent_flag_set() -> FlagSet:
-    """Every flag, for the usage text."""
-    return _make()[0]
 
 
 def parse_agent_flags(args: Sequence[str]) -> AgentFlags:

@@ -19,15 +19,14 @@ from meshnode.local.check_type import DockerCheck, effective_timeout
 from meshnode.runtime.checks.dial import error_words
 from meshnode.runtime.checks.http_client import CheckAnswer, close, request_bytes
 
-__all__ = ["DOCKER_SOCKET", "check_docker"]
+__all__ = ["check_docker"]
 
-DOCKER_SOCKET: Final = "/var/run/docker.sock"
 #: Of an answer in JSON, or of an error; the output of the program has its own bound.
 MAX_ANSWER_BYTES: Final = 64 * 1024
 _CREATED, _OK, _NOT_FOUND, _CONFLICT = 201, 200, 404, 409
 
 
-async def check_docker(check: DockerCheck, socket_path: str = DOCKER_SOCKET) -> Result:
+async def check_docker(check: DockerCheck, socket_path: str) -> Result:
     """Run ``check`` once; its definition has no fault."""
     engine = _Engine(check.container, socket_path)
     output = OutputTail(check.output_max_size)

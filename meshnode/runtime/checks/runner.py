@@ -11,10 +11,11 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError, MeshError
+from meshnode.base.later import Later
 from meshnode.local.check_alias import AliasSource
 from meshnode.local.check_status import CRITICAL, PASSING, Result, StatusGate, bounded_report, first_delay
 from meshnode.local.check_type import (
@@ -34,22 +35,37 @@ from meshnode.local.check_type import (
     effective_interval,
     fault,
 )
-from meshnode.runtime.checks.alias import follow_alias
-from meshnode.runtime.checks.certificate import check_certificate
 from meshnode.runtime.checks.clock import Clock
-from meshnode.runtime.checks.docker import DOCKER_SOCKET, check_docker
-from meshnode.runtime.checks.grpc import check_grpc
-from meshnode.runtime.checks.h2ping import check_h2ping
-from meshnode.runtime.checks.http import check_http
-from meshnode.runtime.checks.script import check_script
-from meshnode.runtime.checks.tcp import check_tcp
 from meshnode.runtime.checks.tls_words import CheckContexts
 from meshnode.runtime.checks.ttl import TtlTimer
-from meshnode.runtime.checks.udp import check_udp
 
-__all__ = ["MAX_FRAME_BYTES", "MAX_IN_FLIGHT", "CheckRunners", "NotTtlError", "OnResult", "Spawn"]
+if TYPE_CHECKING:
+    from meshnode.runtime.checks import alias as aliases
+    from meshnode.runtime.checks import certificate, docker, grpc, h2ping, http, script, tcp, udp
+else:
+    # One check of a kind loads what runs that kind.
+    aliases = Later("meshnode.runtime.checks.alias")
+    certificate = Later("meshnode.runtime.checks.certificate")
+    docker = Later("meshnode.runtime.checks.docker")
+    grpc = Later("meshnode.runtime.checks.grpc")
+    h2ping = Later("meshnode.runtime.checks.h2ping")
+    http = Later("meshnode.runtime.checks.http")
+    script = Later("meshnode.runtime.checks.script")
+    tcp = Later("meshnode.runtime.checks.tcp")
+    udp = Later("meshnode.runtime.checks.udp")
+
+__all__ = [
+    "DOCKER_SOCKET",
+    "MAX_FRAME_BYTES",
+    "MAX_IN_FLIGHT",
+    "CheckRunners",
+    "NotTtlError",
+    "OnResult",
+    "Spawn",
+]
 
 _log = logging.getLogger("meshnode.agent")
+DOCKER_SOCKET: Final = "/var/run/docker.sock"
 #: Checks that run at the same moment: each may be a process, or a connection or two.
 MAX_IN_FLIGHT: Final = 256
 #: Bytes of text around the output that a check keeps, such as a URL or a reason that a server gave.
@@ -208,7 +224,7 @@ class CheckRunners:
                 assert watch.timer is not None, "a TTL check has its timer from the start"
                 await watch.timer.run(watch.expire)
             case AliasCheck() as alias:
-                await follow_alias(alias, watch.key, self._alias, self._clock, watch.report)
+                await aliases.follow_alias(alias, watch.key, self._alias, self._clock, watch.report)
             case check:
                 await self._repeat(watch, check)
 
@@ -233,20 +249,20 @@ class CheckRunners:
     async def _probe(self, check: CheckType) -> Result:
         match check:
             case ScriptCheck():
-                return await check_script(check)
+                return await script.check_script(check)
             case HttpCheck():
-                return await check_http(check, self._tls)
+                return await http.check_http(check, self._tls)
             case TcpCheck():
-                return await check_tcp(check, self._tls)
+                return await tcp.check_tcp(check, self._tls)
             case UdpCheck():
-                return await check_udp(check)
+                return await udp.check_udp(check)
             case H2PingCheck():
-                return await check_h2ping(check, self._tls)
+                return await h2ping.check_h2ping(check, self._tls)
             case GrpcCheck():
-                return await check_grpc(check, self._tls)
+                return await grpc.check_grpc(check, self._tls)
             case DockerCheck():
-                return await check_docker(check, self._docker_socket)
+                return await docker.check_docker(check, self._docker_socket)
             case CertificateCheck():
-                return await check_certificate(check, self._clock)
+                return await certificate.check_certificate(check, self._clock)
             case TtlCheck() | AliasCheck():
                 raise AssertionError("these wait for others")

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.l7.timeouts import Timeouts
 from meshnode.proxy.config import Endpoint
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.proxy.http_listener import HttpListener, HttpServer, serve_http
 from meshnode.runtime.tasks import cancel_and_wait, spawn
-from meshnode.runtime.tls_modes.engine import DRAIN_TIMEOUT
 from meshnode.runtime.tls_modes.material import Material
 from meshnode.runtime.tls_modes.passthrough import Passthrough
 from meshnode.tls_modes.model import REQUEST_TIMEOUT, CertificateSecret, Mode, TlsListener, TlsProxyConfig

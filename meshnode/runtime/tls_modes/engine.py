@@ -6,13 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.tls_modes.material import Material
 
-__all__ = ["DRAIN_TIMEOUT", "DataPlane", "log"]
+__all__ = ["DataPlane", "log"]
 
 log: Final = logging.getLogger("meshnode.proxy")
-#: Seconds that connections have to end by themselves.
-DRAIN_TIMEOUT: Final = 10.0
 
 
 class DataPlane(Protocol):

@@ -29,8 +29,9 @@ from meshnode.runtime.checks.http_client import request_bytes
 from meshnode.runtime.child import Child, run_program, start_program
 from meshnode.runtime.json_file import write_record
 from meshnode.runtime.private_file import write_private
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.tasks import cancel_and_wait, spawn
-from meshnode.runtime.tls_modes.engine import DRAIN_TIMEOUT, log
+from meshnode.runtime.tls_modes.engine import log
 from meshnode.runtime.tls_modes.material import Material
 from meshnode.runtime.unnamed_file import unnamed_file
 from meshnode.tls_modes.model import TlsProxyConfig

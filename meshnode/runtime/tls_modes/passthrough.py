@@ -16,10 +16,11 @@ from typing import Final
 from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.proxy.client_hello import MAX_CLIENT_HELLO_BYTES, read_server_name
 from meshnode.proxy.config import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HANDSHAKES, Endpoint
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.proxy.dial import listen
 from meshnode.runtime.proxy.host import peer_name
 from meshnode.runtime.tasks import cancel_and_wait
-from meshnode.runtime.tls_modes.engine import DRAIN_TIMEOUT, log
+from meshnode.runtime.tls_modes.engine import log
 from meshnode.tls_modes.model import TlsListener, listener_name
 
 __all__ = ["Passthrough"]

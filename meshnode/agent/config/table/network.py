@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind
-from meshnode.agent.config.table.reasons import CONNECT, LATER
+from meshnode.agent.config.table.reasons import EXPOSE, LATER, MESH_GATEWAYS
 
 __all__ = ["JOINING", "NETWORK"]
 
@@ -42,8 +42,8 @@ NETWORK: Final = (
     Key("ports.proxy_max_port", _P, 20255, "Last port of managed proxies."),
     Key("ports.sidecar_min_port", _P, 21000, "First port of sidecars that name none."),
     Key("ports.sidecar_max_port", _P, 21255, "Last port of sidecars."),
-    Key("ports.expose_min_port", _P, 21500, "First port of exposed paths.", CONNECT),
-    Key("ports.expose_max_port", _P, 21755, "Last port of exposed paths.", CONNECT),
+    Key("ports.expose_min_port", _P, 21500, "First port of exposed paths.", EXPOSE),
+    Key("ports.expose_max_port", _P, 21755, "Last port of exposed paths.", EXPOSE),
     Key("advertise_reconnect_timeout", _S, "", "Tells others how long to keep this node once it failed.", LATER),
     Key("server_rejoin_age_max", _D, 0.0, "Refuse to rejoin after this absence.", LATER),
 )  # fmt: skip
@@ -61,6 +61,6 @@ JOINING: Final = (
     Key("reconnect_timeout_wan", _D, 259200.0, "The same over the WAN."),
     Key("primary_datacenter", _S, "", "Data centre whose intentions, config entries and certificate authority hold; "
         "ACLs are each one's own.", shown="`datacenter`"),
-    Key("primary_gateways", Kind.STRINGS, (), "Mesh gateways of the primary data centre.", CONNECT),
-    Key("primary_gateways_interval", _D, 30.0, "Pause between attempts to reach them.", CONNECT),
+    Key("primary_gateways", Kind.STRINGS, (), "Mesh gateways of the primary data centre.", MESH_GATEWAYS),
+    Key("primary_gateways_interval", _D, 30.0, "Pause between attempts to reach them.", MESH_GATEWAYS),
 )  # fmt: skip

@@ -9,12 +9,13 @@ from meshnode.agent.config.key import Refused
 __all__ = [
     "AUTO_CONFIG",
     "CENTRAL",
-    "CONNECT",
     "CONSTANT",
     "DNS_CACHE",
     "ENTERPRISE",
+    "EXPOSE",
     "LATER",
     "LOG",
+    "MESH_GATEWAYS",
     "PROMETHEUS",
     "UI",
     "XDS",
@@ -25,7 +26,10 @@ _LATER = "not in this release: "
 CENTRAL: Final = Refused(
     _LATER + "config entries are read by proxies, services are registered as they are written"
 )
-CONNECT: Final = Refused(_LATER + "the service mesh comes with the catalog")
+EXPOSE: Final = Refused(_LATER + "proxies open no ports for checks, which reach the service itself")
+MESH_GATEWAYS: Final = Refused(
+    _LATER + "there are no mesh gateways: servers reach those of other data centres, and sidecars each other"
+)
 XDS: Final = Refused(_LATER + "Envoy is told of each change at once")
 DNS_CACHE: Final = Refused(_LATER + "DNS answers come from the servers, which is as fast")
 UI: Final = Refused(_LATER + "the agent serves its own web page, under /ui/: set ui")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshnode.agent.config.key import Key, Kind
-from meshnode.agent.config.table.reasons import CENTRAL, CONNECT, DNS_CACHE, ENTERPRISE, LATER, UI, XDS
+from meshnode.agent.config.table.reasons import CENTRAL, DNS_CACHE, ENTERPRISE, LATER, MESH_GATEWAYS, UI, XDS
 
 __all__ = ["MESH"]
 
@@ -46,7 +46,7 @@ MESH: Final = (
         shown="`connect proxy` of this program"),
     Key("connect.proxy_defaults.script_command", Kind.STRINGS, (), "Command of a script."),
     Key("connect.proxy_defaults.config", Kind.OPEN, {}, "Its configuration; a service's own counts more."),
-    Key("connect.enable_mesh_gateway_wan_federation", _B, False, "Federate through gateways.", CONNECT),
+    Key("connect.enable_mesh_gateway_wan_federation", _B, False, "Federate through gateways.", MESH_GATEWAYS),
     Key("domain", _S, "consul.", "Domain of DNS names and of server certificates.", flag="domain"),
     Key("alt_domain", _S, "", "A second domain."),
     Key("recursors", Kind.STRINGS, (), "DNS servers for other names.", flag="recursor"),

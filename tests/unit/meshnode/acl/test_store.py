@@ -286,7 +286,14 @@ actions = st.one_of(
 @given(st.lists(actions, max_size=25))
 def test_no_history_leaves_a_link_to_what_is_gone(history: list[tuple[object, ...]]) -> None:
     store = AclStore(set())
-    for index, action in enumerate(history, 2):
+    for key in ("1", "2"):
+        assert not store.set_policy(2, Policy(f"p{key}", f"n{key}"), create=True)
+    for key in ("1", "2"):
+        assert not store.set_role(3, Role(f"r{key}", f"n{key}", policies=("p1", "p2")), create=True)
+    for key in ("1", "2", "3"):
+        linked = Token(f"a{key}", f"s{key}", "", ("p1", "p2"), ("r1", "r2"))
+        assert not store.set_token(4, linked, create=True)
+    for index, action in enumerate(history, 5):
         match action:
             case ("policy", str(key), bool(create)):
                 store.set_policy(index, Policy(f"p{key}", f"n{key}"), create=create)

@@ -13,9 +13,11 @@ from meshnode.acl.authorizer import PermissionDeniedError
 from meshnode.agent.connect_ca import MAX_SIGNED_PER_SECOND, SWITCH_WAIT
 from meshnode.base.errors import MeshError
 from meshnode.base.spiffe import AgentId, ServiceId
+from meshnode.catalog.model import Node, serf_check
+from meshnode.catalog.store import Registration
 from meshnode.connect.model import NodeTrust
 from meshnode.connect.settings import parse_ca_settings
-from meshnode.control.command import ConnectCaSet, ConnectReport
+from meshnode.control.command import ConnectCaSet, ConnectReport, Register
 from meshnode.pki import connect_ca, keys
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.tasks import spawn
@@ -148,7 +150,7 @@ def test_a_leaf_is_signed_for_who_may_write_the_service() -> None:
 )
 def test_nobody_else_gets_one(identity: Any, reason: str) -> None:
     async def scenario(cluster: ConnectCluster) -> None:
-        with pytest.raises(Exception, match=reason):
+        with pytest.raises(MeshError, match=reason):
             await cluster.ca.sign({"CSR": request(cluster, identity)}, "")
         with pytest.raises(RpcError, match="not a PKCS #10 request"):
             await cluster.ca.sign({"CSR": "x"}, "")
@@ -251,6 +253,34 @@ def test_a_node_that_does_not_report_holds_the_switch_until_somebody_decides() -
             await cluster.ca.rotate({"Action": "abort"}, "")
         with pytest.raises(RpcError, match="write start, pause, resume or abort"):
             await cluster.ca.rotate({"Action": "stop"}, "")
+
+    led(scenario)
+
+
+def test_a_node_that_goes_down_is_not_waited_for_a_moment_longer() -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        await cluster._submit(ConnectReport(NodeTrust("n1", (cluster.store.ca.active.id,))))
+        await cluster.ca.rotate({"Action": "start"}, "")
+        await asyncio.sleep(0.1)
+        cluster.alive.clear()
+        down = Registration(Node(name="n1", address="127.0.0.1"), None, (serf_check("n1", alive=False),))
+        await cluster._submit(Register(down, 1.0))
+        await asyncio.sleep(0.1)
+        assert names(cluster)[-1] == ("Consul CA 2", True)
+
+    led(scenario)
+
+
+def test_one_that_is_started_paused_signs_nothing_before_it_is_resumed() -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        at = cluster.wall()
+        await cluster.ca.rotate({"Action": "start", "Paused": True}, "")
+        assert cluster.wall() - at < SWITCH_WAIT
+        await asyncio.sleep(100)
+        assert names(cluster) == [("Consul CA 1", True), ("Consul CA 2", False)]
+        assert cluster.store.ca.rotation.phase == "distribute"
+        await cluster.ca.rotate({"Action": "resume"}, "")
+        assert names(cluster)[-1] == ("Consul CA 2", True)
 
     led(scenario)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from meshnode.base.errors import MeshError
 from meshnode.base.spiffe import ServiceId
 from meshnode.connect.model import NodeTrust
 from meshnode.connect.settings import parse_ca_settings
@@ -97,11 +98,11 @@ def test_the_first_root_is_made_as_soon_as_vault_is_there(vault: VaultServer) ->
         vault.sealed = True
         cluster = ConnectCluster(settings=parse_ca_settings("vault", config(vault)))
         vault.skew = cluster.wall() - time.time()
-        with pytest.raises(Exception, match="is sealed"):
+        with pytest.raises(MeshError, match="is sealed"):
             await cluster.ca._first()
         vault.sealed = False
         vault.denied = ["connect-inter/"]
-        with pytest.raises(Exception, match="does not let us"):
+        with pytest.raises(MeshError, match="does not let us"):
             await cluster.ca._first()
         vault.denied = []
         made = await cluster.ca._first()
@@ -269,11 +270,11 @@ def test_vault_that_is_away_is_an_error_of_the_leaf_alone(vault: VaultServer) ->
     async def scenario(cluster: ConnectCluster) -> None:
         before = cluster.store.ca
         vault.sealed = True
-        with pytest.raises(Exception, match="is sealed: unseal it"):
+        with pytest.raises(MeshError, match="is sealed: unseal it"):
             await chain(cluster)
         vault.sealed = False
         vault.stop()
-        with pytest.raises(Exception, match="connection refused"):
+        with pytest.raises(MeshError, match="connection refused"):
             await chain(cluster)
         with pytest.raises(RpcError, match="connection refused"):
             await cluster.ca.rotate({"Action": "start"}, "")

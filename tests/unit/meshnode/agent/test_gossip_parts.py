@@ -9,7 +9,7 @@ import pytest
 from meshnode.agent.gossip_parts import first_key
 from meshnode.agent.plan import gossip_plan
 from meshnode.base.errors import ConfigError
-from meshnode.gossip.memberlist.keyring import fingerprint
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.runtime.keyring_file import load_keyring, open_keyring, save_keyring
 
 ID = "b54fe110-7af5-cafc-d1fb-afc8ba432b1c"
@@ -36,7 +36,7 @@ def test_a_wan_keyring_counts_whatever_encrypt_says_and_a_lan_one_has_to_hold_it
 ) -> None:
     save_keyring(path, [WAN])
     assert keys_of(config, path, wan=True) == (WAN,)
-    with pytest.raises(ConfigError, match=fingerprint(LAN)):
+    with pytest.raises(ConfigError, match=gossip_key_fingerprint(LAN)):
         keys_of(config, path, wan=False)
 
 

@@ -9,7 +9,20 @@ import pytest
 from meshnode.agent.managed_proxies import ManagedProxies, ManagedSettings
 from tests.support.asynchronous import asynchronous
 from tests.support.waiting import until
-from tests.unit.meshnode.agent.proxy_lab import ENVIRONMENT, FakeLauncher, Lab, lab, snapshot
+from tests.unit.meshnode.agent.proxy_lab import ENVIRONMENT, FakeLauncher, FakeProcess, Lab, lab, snapshot
+
+
+async def left_running(folder: Path) -> tuple[FakeProcess, FakeLauncher]:
+    """The proxy that an agent left running when it ended, and the launcher of the next agent, which finds it."""
+    first = Lab(folder, FakeLauncher())
+    first.proxies.start()
+    first.register()
+    await first.running("web-proxy")
+    await first.proxies.stop()
+    (old,) = first.launcher.processes
+    launcher = FakeLauncher()
+    launcher.there = {(old.pid, old.started): old}
+    return old, launcher
 
 
 @asynchronous
@@ -64,14 +77,7 @@ async def test_an_agent_that_stops_before_it_has_started_leaves_what_runs_alone(
 
 @asynchronous
 async def test_what_was_started_in_another_way_is_replaced(tmp_path: Path) -> None:
-    first = Lab(tmp_path, FakeLauncher())
-    first.proxies.start()
-    first.register()
-    await first.running("web-proxy")
-    await first.proxies.stop()
-    (old,) = first.launcher.processes
-    launcher = FakeLauncher()
-    launcher.there = {(old.pid, old.started): old}
+    old, launcher = await left_running(tmp_path)
     async with lab(tmp_path, launcher) as second:
         second.register(Command=["other"])
         second.proxies.start()
@@ -88,14 +94,7 @@ def test_another_address_of_the_api_means_another_process_and_another_environmen
 ) -> None:
     @asynchronous
     async def scenario() -> None:
-        first = Lab(tmp_path, FakeLauncher())
-        first.proxies.start()
-        first.register()
-        await first.running("web-proxy")
-        await first.proxies.stop()
-        (old,) = first.launcher.processes
-        launcher = FakeLauncher()
-        launcher.there = {(old.pid, old.started): old}
+        old, launcher = await left_running(tmp_path)
         second = Lab(tmp_path, launcher)
         second.proxies = ManagedProxies(
             second.agent.state, second.agent.changes, ManagedSettings(ENVIRONMENT | changed, tmp_path),

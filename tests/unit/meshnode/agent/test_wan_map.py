@@ -35,6 +35,11 @@ def test_the_nearest_by_the_median_of_its_servers_is_first_after_our_own() -> No
     assert datacenters(found, "home") == ["home", "west", "east"]
 
 
+def test_of_an_even_number_of_servers_the_two_in_the_middle_count() -> None:
+    found = pool({"east": [0.1, 0.4, 0.01, 0.3], "west": [0.15, 0.25], "home": [0.5]})
+    assert datacenters(found, "home") == ["home", "east", "west"]
+
+
 def test_who_is_as_far_is_by_name_and_who_nobody_has_measured_is_last() -> None:
     assert datacenters(pool({"c": [None], "b": [0.1], "a": [0.1]}), "home") == ["home", "a", "b", "c"]
 

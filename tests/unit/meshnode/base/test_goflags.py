@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,20 @@ def test_help_is_the_usage_with_each_flag_its_meaning_and_default(flag: str) -> 
     assert "  -shell\n     Use a shell. The default is true." in text
     assert "  -wait=<duration>\n     How long. The default is 2s." in text
     assert text.index("HTTP API Options") < text.index("Command Options")
+
+
+def test_a_paragraph_that_is_too_long_is_filled_and_what_is_set_out_stays_as_it_is() -> None:
+    long = "Words with a flag such as -no-merge, " * 5
+    example = "  consul kv get -recurse foo \\\n      -separator=/ " + "x" * 80
+    text = FlagSet("a", "Usage: a", f"\nShort,\nin lines.\n\n{long}\n\n{example}\n").help()
+    head, lines, paragraph, shown = text.rstrip("\n").split("\n\n")
+    assert (head, lines) == ("Usage: a", "  Short,\n  in lines.")
+    assert shown == textwrap.indent(example, "  ")
+    assert " ".join(paragraph.split()) == long.strip()
+    assert paragraph.count("-no-merge") == 5, "no flag is broken at its hyphens"
+    filled = paragraph.split("\n")
+    assert len(filled) == 3
+    assert all(line.startswith("  ") and len(line) <= 78 for line in filled)
 
 
 def test_a_shared_set_of_flags_is_taken_over() -> None:

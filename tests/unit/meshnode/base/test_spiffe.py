@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import RemoteProtocolError
@@ -21,6 +21,7 @@ DOMAIN = "11111111-2222-3333-4444-555555555555.consul"
 part = st.text(min_size=1, max_size=30).filter(
     lambda text: text.isprintable() and "/" not in text and text not in {".", ".."}
 )
+WORDS = st.sampled_from([DOMAIN, "ns", "dc", "svc", "agent", "client", "id", "a%20b", "%2e", "web"])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,9 @@ def test_every_service_comes_back_from_its_uri(datacenter: str, service: str, na
     assert parse_spiffe_id(str(identity)) == identity
 
 
-@given(st.text())
+@given(st.text() | st.lists(st.text(max_size=3) | WORDS, max_size=9).map("/".join).map("spiffe://".__add__))
+@example(f"spiffe://{DOMAIN}/ns/default/dc/dc1/svc/%C3%A9%2F")
+@example(f"spiffe://{DOMAIN}")
 def test_any_text_ends_in_an_id_with_the_same_text_or_in_a_refusal(text: str) -> None:
     try:
         identity = parse_spiffe_id(text)

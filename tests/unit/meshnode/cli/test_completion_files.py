@@ -59,7 +59,7 @@ def test_every_command_has_its_flags_completed(run: Any, monkeypatch: pytest.Mon
     usage = _usage(run, monkeypatch, name)
     for flag in done.out.splitlines():
         assert f"\n  {flag}\n" in usage or f"\n  {flag}=<" in usage
-    assert len(done.out.splitlines()) == sum(line.startswith("  -") for line in usage.splitlines())
+    assert len(done.out.splitlines()) == usage.count("\n\n  -")
 
 
 def _usage(run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> str:

@@ -21,24 +21,11 @@ from meshnode.proxy.config import ProxyConfig
 from tests.support.asked_agent import Answer, agent, always
 from tests.support.asynchronous import asynchronous
 from tests.support.scripted_agent import Asked, Reply, reply
+from tests.support.waiting import Naps
 
 
 def sidecar(destination: str) -> dict[str, Any]:
     return {"Kind": "connect-proxy", "Proxy": {"DestinationServiceID": destination}}
-
-
-class Naps:
-    """Sleeps that take no time; after ``most`` of them the sleeper is cancelled."""
-
-    def __init__(self, most: int) -> None:
-        self.taken: list[float] = []
-        self._most = most
-
-    async def __call__(self, seconds: float) -> None:
-        self.taken.append(seconds)
-        if len(self.taken) > self._most:
-            raise asyncio.CancelledError
-        await asyncio.sleep(0)
 
 
 # Waiting

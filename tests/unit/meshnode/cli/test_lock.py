@@ -14,6 +14,7 @@ import pytest
 from meshnode.lock.mutex import MUTEX_FLAGS
 from meshnode.lock.semaphore import SEMAPHORE_FLAGS
 from tests.support.kv_agent import KvAgent, kv_agent
+from tests.support.processes import is_gone
 
 TIMEOUT = 20.0
 KEY = "svc/web/.lock"
@@ -162,14 +163,6 @@ def test_a_lock_that_is_lost_ends_the_child_and_all_that_it_started(
     assert process.returncode == 1
     assert errors.startswith("Lock lost, the child was ended: ")
     assert is_gone(int(pids.read_text()))
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
 
 
 def test_a_second_signal_kills_a_child_that_ignores_the_first(locking: Locking) -> None:

@@ -13,6 +13,8 @@ from meshnode.cli.main import COMMANDS, NOT_IN_THIS_RELEASE, main
 
 GROUPS = [name for name, (where, _) in COMMANDS.items() if not where]
 LEAVES = [name for name, (where, _) in COMMANDS.items() if where]
+#: So that it can be read on any terminal.
+MAX_COLUMNS = 78
 MESHNODE = Path(sys.executable).with_name("meshnode")
 
 
@@ -22,6 +24,7 @@ def test_help_of_each_command_is_on_stdout_and_succeeds(run: Any, name: str, fla
     done = run(*name.split(), flag)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Usage: ")
+    assert [line for line in done.out.splitlines() if len(line) > MAX_COLUMNS] == []
 
 
 @pytest.mark.parametrize("name", GROUPS)

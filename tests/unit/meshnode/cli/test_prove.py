@@ -11,8 +11,9 @@ import msgpack
 import pytest
 
 from meshnode.base.address import Address
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.cli.main import main
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from tests.support.frames import conversation, pcap, tcp, udp
 
 A, B = Address("10.0.0.1", 8301), Address("10.0.0.2", 8301)
@@ -51,7 +52,7 @@ def test_sealed_gossip_is_proved_with_its_key(tmp_path: Path, keys: Path, capsys
         "PROVED: everything on port 8301 is encrypted, and 1 canary planted can be read nowhere "
         "(1 travelled inside sealed gossip)."
     )
-    assert f"Gossip keys tried: {fingerprint(KEY)}" in output
+    assert f"Gossip keys tried: {gossip_key_fingerprint(KEY)}" in output
     assert SECRET not in output
     assert KEY.hex() not in output
 

@@ -15,8 +15,9 @@ import msgpack
 import pytest
 
 from meshnode.base.address import Address
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.cli.main import main
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.manifest import MANIFEST, parse, serialize
 from tests.support.frames import pcap, udp
 
@@ -205,7 +206,8 @@ def test_without_the_key_the_files_are_compared_and_the_rest_is_void(files: Path
     output = capsys.readouterr().out
     assert "No file of" in output
     assert (
-        f"without the gossip keys {fingerprint(KEY)}: give them with -gossip-keyring (given: none)" in output
+        f"without the gossip keys {gossip_key_fingerprint(KEY)}: give them with -gossip-keyring (given: none)"
+        in output
     )
     (files / "gossip.json").write_text(json.dumps([base64.b64encode(bytes(32)).decode()]))
     assert verify(files) == 3

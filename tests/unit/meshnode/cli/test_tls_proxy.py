@@ -123,6 +123,12 @@ def program(folder: Path, text: str) -> str:
     return str(file)
 
 
+def validated_by(binary: str, files: Files) -> tuple[str, ...]:
+    """The words that have a program called Envoy look at the configuration."""
+    given = ("-config-file", configuration(files), "-data-plane", "envoy")
+    return (*given, "-envoy-binary", binary, "-validate")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -134,30 +140,12 @@ def program(folder: Path, text: str) -> str:
 def test_a_program_that_is_no_envoy_or_an_old_one_is_refused(
     capsys: pytest.CaptureFixture[str], files: Files, text: str, said: str
 ) -> None:
-    binary = program(files.folder, text)
-    words = (
-        "-config-file",
-        configuration(files),
-        "-data-plane",
-        "envoy",
-        "-envoy-binary",
-        binary,
-        "-validate",
-    )
-    assert said in refused(capsys, *words)
+    assert said in refused(capsys, *validated_by(program(files.folder, text), files))
 
 
 def test_a_node_without_envoy_is_told(capsys: pytest.CaptureFixture[str], files: Files) -> None:
-    words = (
-        "-config-file",
-        configuration(files),
-        "-data-plane",
-        "envoy",
-        "-envoy-binary",
-        "no-envoy",
-        "-validate",
-    )
-    assert "-envoy-binary: there is no program no-envoy" in refused(capsys, *words)
+    said = refused(capsys, *validated_by("no-envoy", files))
+    assert "-envoy-binary: there is no program no-envoy" in said
 
 
 @needs("envoy")

@@ -16,6 +16,7 @@ from meshnode.control.command import KvDelete, KvPut
 from meshnode.watch.plan import parse_plan
 from tests.support.http_stub import StubAgent
 from tests.support.kv_agent import KvAgent, kv_agent
+from tests.support.processes import is_gone
 
 TIMEOUT = 20.0
 
@@ -105,8 +106,7 @@ def test_sigterm_ends_the_child_too(start: Callable[..., Watching], tmp_path: Pa
     pid = int((tmp_path / "ready").read_text())
     watching.process.send_signal(signal.SIGTERM)
     assert watching.end()[0] == 0
-    stat = Path(f"/proc/{pid}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert is_gone(pid)
 
 
 def test_without_a_shell_the_arguments_are_the_programs(store: KvAgent, run: Any) -> None:

@@ -13,8 +13,8 @@ from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.certs import make_ca, make_cert
 from tests.support.http_stub import stub_agent
-from tests.support.proxy import free_port
 from tests.support.scripted_agent import Asked, HangUpError, Reply, reply
+from tests.support.wire import free_port
 from tests.unit.meshnode.client.connecting import connected, hello
 
 

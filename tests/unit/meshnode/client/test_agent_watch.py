@@ -13,6 +13,7 @@ import pytest
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.scripted_agent import Asked, Reply, reply
+from tests.support.waiting import until
 from tests.unit.meshnode.client.connecting import connected, hello
 
 
@@ -35,6 +36,7 @@ class Changing:
         self.changed = asyncio.Event()
         self.down = False
         self.header = "X_Consul_Index"
+        self.waits: list[str] = []
 
     def set(self, index: int, value: str) -> None:
         self.index, self.value = index, value
@@ -46,7 +48,7 @@ class Changing:
             return reply(b"No cluster leader", status=500)
         query = dict(asked.query)
         if query.get("index") == str(self.index):
-            assert query["wait"] == "300s"
+            self.waits.append(query["wait"])
             await self.changed.wait()
         return reply([self.value], **{self.header: str(self.index)})
 
@@ -61,8 +63,12 @@ async def test_a_watch_gives_the_value_now_and_after_each_change() -> None:
     async with connected(state) as (client, agent):
         async with contextlib.aclosing(client.watch("/w", [("by", "x")])) as values:
             assert await following(values) == ["a"]
+            changed = spawn(following(values), name="test")
+            await until(lambda: state.waits, "the watch waits for a change")
+            assert not changed.done()
             state.set(11, "b")
-            assert await following(values) == ["b"]
+            assert await changed == ["b"]
+        assert state.waits == ["300s"]
         assert [asked.query[0] for asked in agent.asked] == [("by", "x")] * len(agent.asked)
 
 

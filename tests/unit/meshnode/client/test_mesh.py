@@ -17,7 +17,6 @@ from meshnode.client.agent import AgentClient
 from meshnode.client.answer import AgentUnreachable, ApiError
 from meshnode.client.mesh import AgentAuthorizer, AgentCertificates, AgentDiscovery
 from meshnode.client.settings import ApiSettings
-from meshnode.intentions.decide import LET_THROUGH
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import DestinationType
 from meshnode.proxy.decision_cache import Decision
@@ -206,22 +205,21 @@ async def test_the_name_of_a_service_is_one_segment_of_the_path() -> None:
 
 # Decisions
 
-AUDITED_REASON = "Matched intention: DENY a => b"
-
 
 @pytest.mark.parametrize(
     ("answer", "decision"),
     [
         ({"Authorized": True, "Reason": "open"}, Decision(True, "open")),
         (
-            {"Authorized": False, "Reason": "Matched intention: DENY a => b (ID: 12-ab, Precedence: 9)"},
-            Decision(False, "Matched intention: DENY a => b (ID: 12-ab, Precedence: 9)", "12-ab"),
+            {"Authorized": False, "Reason": "shut", "Audited": False, "IntentionID": "12-ab"},
+            Decision(False, "shut", "12-ab"),
         ),
         (
-            {"Authorized": True, "Reason": f"{AUDITED_REASON} (ID: 12-ab). {LET_THROUGH}"},
-            Decision(True, f"{AUDITED_REASON} (ID: 12-ab). {LET_THROUGH}", "12-ab", audited=True),
+            {"Authorized": True, "Reason": "open", "Audited": True, "IntentionID": "12-ab"},
+            Decision(True, "open", "12-ab", audited=True),
         ),
-        ({"Authorized": False, "Reason": LET_THROUGH}, Decision(False, LET_THROUGH)),
+        ({"Authorized": False, "Audited": True}, Decision(False, "")),
+        ({"Authorized": True, "Reason": 1, "Audited": "yes", "IntentionID": 7}, Decision(True, "")),
         ({"Authorized": "yes"}, Decision(False, "")),
         ({}, Decision(False, "")),
     ],

@@ -17,20 +17,7 @@ from meshnode.client.reporter import (
 from tests.support.asked_agent import agent, always
 from tests.support.asynchronous import asynchronous
 from tests.support.scripted_agent import Asked
-
-
-class Naps:
-    """Sleeps that take no time; after ``most`` of them the sleeper is cancelled."""
-
-    def __init__(self, most: int) -> None:
-        self.taken: list[float] = []
-        self._most = most
-
-    async def __call__(self, seconds: float) -> None:
-        self.taken.append(seconds)
-        if len(self.taken) > self._most:
-            raise asyncio.CancelledError
-        await asyncio.sleep(0)
+from tests.support.waiting import Naps
 
 
 class Reports:

@@ -49,6 +49,19 @@ def test_lists_are_empty_and_never_null() -> None:
     assert api.json("/v1/agent/services")["bare"]["Meta"] == {}
 
 
+@pytest.mark.parametrize(("tokens", "query"), [(None, ""), ({"root": ALLOW_ALL}, "token=root&")])
+def test_a_filter_leaves_the_services_and_checks_that_it_asks_for(tokens: Any, query: str) -> None:
+    api = LocalApi(tokens=tokens)
+    for name, port in (("web", 80), ("db", 5432)):
+        api.put(REGISTER, query, body={"Name": name, "Port": port, "Check": {"TTL": "9s"}})
+    assert list(api.json("/v1/agent/services", query + "filter=Port==80")) == ["web"]
+    assert list(api.json("/v1/agent/checks", query + "filter=ServiceName==db")) == ["service:db"]
+    assert len(api.json("/v1/agent/services", query)) == 2
+    for path in ("services", "checks"):
+        status, said = answer(api.get(f"/v1/agent/{path}", query + "filter=Ports==80"))
+        assert (status, said.startswith("Invalid filter: ")) == (400, True)
+
+
 def test_the_list_follows_changes() -> None:
     api = registered()
     assert list(api.json("/v1/agent/services")) == ["web1"]

@@ -83,8 +83,18 @@ def test_the_rotation_is_told_with_each_nodes_part(state: StateApi) -> None:
     shown = state.json("/v1/connect/ca/rotation")
     assert (shown["Phase"], shown["Nodes"]) == (
         "",
-        [{"Node": "n1", "Roots": ["ab:cd"], "LeafRoots": ["ab:cd"]}],
+        [{"Node": "n1", "Alive": False, "Roots": ["ab:cd"], "LeafRoots": ["ab:cd"]}],
     )
+    assert (shown["Status"], shown["Waiting"], shown["RetiresBy"]) == ("no rotation is running", [], "")
+
+
+def test_a_report_ends_the_wait_for_a_change_of_the_rotation(state: StateApi) -> None:
+    blocked = state.blocked("/v1/connect/ca/rotation?index=4&wait=1m")
+    state.put("/v1/kv/a", b"1")
+    assert blocked.answer is None
+    state.apply(ConnectReport(NodeTrust("n1", ("ab:cd",))))
+    assert blocked.answer is not None
+    assert b'"n1"' in blocked.answer.body
 
 
 def test_without_a_ca_every_route_says_that_connect_is_off() -> None:
@@ -117,7 +127,7 @@ class Agent:
         self.view = FakeView(acl_enabled=rights is not None)
         self.asked: list[Any] = []
         self.rights = rights or ALLOW_ALL
-        self.check = {"Allowed": allowed, "Explain": {"Reason": reason}}
+        self.check: dict[str, Any] = {"Allowed": allowed, "Explain": {"Reason": reason}}
         self.leaf: Any = (LEAF, False)
         self.api = Api(self.view, random.Random(1))
 
@@ -161,6 +171,11 @@ class Agent:
         response = self.request("POST", "/v1/agent/connect/authorize", body)
         assert response.status == 200, response.body
         return json_of(response)
+
+
+def verdict(allowed: bool, reason: str) -> dict[str, Any]:
+    """The answer where no intention decided."""
+    return {"Authorized": allowed, "Reason": reason, "Audited": False, "IntentionID": ""}
 
 
 def test_a_leaf_is_shown_with_its_key_and_where_it_came_from() -> None:
@@ -229,7 +244,7 @@ def test_settings_are_sent_to_the_leader_and_a_dry_run_answers_with_the_steps() 
     assert second.body == {**first.body, "DryRun": True}
     assert agent.request("PUT", "/v1/connect/ca/configuration", {"Config": []}).status == 400
     assert agent.request("PUT", "/v1/connect/ca/rotation", {"Action": "start", "Force": True}).status == 200
-    assert agent.asked[-1].body == {"Action": "start", "Force": True}
+    assert agent.asked[-1].body == {"Action": "start", "Force": True, "Paused": False}
 
 
 @pytest.mark.parametrize(
@@ -258,13 +273,13 @@ def test_whoever_is_not_a_service_of_this_trust_domain_is_refused_before_anybody
 
 
 def test_a_revoked_certificate_is_refused_whatever_the_intentions_say() -> None:
-    assert Agent().authorize(WEB, "66:66") == {"Authorized": False, "Reason": "Certificate 66:66 is revoked"}
+    assert Agent().authorize(WEB, "66:66") == verdict(False, "Certificate 66:66 is revoked")
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_about_all_others_the_intentions_decide(*, allowed: bool) -> None:
     agent = Agent(allowed=allowed, reason="Matched intention: x")
-    assert agent.authorize(WEB) == {"Authorized": allowed, "Reason": "Matched intention: x"}
+    assert agent.authorize(WEB) == verdict(allowed, "Matched intention: x")
     assert agent.asked[-1].body == {
         "Check": {
             "SourceNS": "default", "SourceName": "web", "DestinationNS": "default", "DestinationName": "db",
@@ -275,9 +290,21 @@ def test_about_all_others_the_intentions_decide(*, allowed: bool) -> None:
 
 def test_a_server_that_thinks_that_acls_are_off_does_not_open_an_agent_that_has_them_on() -> None:
     off = "ACLs disabled, access is allowed by default"
-    assert Agent(reason=off).authorize(WEB) == {"Authorized": True, "Reason": off}
+    assert Agent(reason=off).authorize(WEB) == verdict(True, off)
     guarded = Agent(rights=Grants.of("service:db:write"), reason=off)
-    assert guarded.authorize(WEB) == {"Authorized": False, "Reason": "Default behavior configured by ACLs"}
+    assert guarded.authorize(WEB) == verdict(False, "Default behavior configured by ACLs")
+
+
+def test_which_intention_decided_and_whether_it_only_audits_are_fields_of_their_own() -> None:
+    agent = Agent(reason="Matched intention: x")
+    agent.check["Explain"].update(Audited=True, IntentionID="12-ab")
+    assert agent.authorize(WEB) == {
+        **verdict(True, "Matched intention: x"),
+        "Audited": True,
+        "IntentionID": "12-ab",
+    }
+    agent.check = {"Allowed": True}
+    assert agent.authorize(WEB) == verdict(True, ""), "an old server explains nothing"
 
 
 def test_authorize_needs_a_target_and_the_right_to_write_it() -> None:

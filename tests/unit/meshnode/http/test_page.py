@@ -61,6 +61,15 @@ def test_other_paths_are_not_the_pages(path: str) -> None:
     assert ask(path) is None
 
 
+def test_the_page_names_its_scripts_at_once_and_nothing_else_does() -> None:
+    links = "</ui/app.js>; rel=modulepreload, </ui/views/kv.js>; rel=modulepreload"
+    assert dict(found("/ui/").headers)["Link"] == links
+    assert "Link" not in dict(found("/ui/app.js").headers)
+    bare = Page({"index.html": b"x"}).answer(Request("GET", "/ui/"))
+    assert bare is not None
+    assert "Link" not in dict(bare.headers)
+
+
 def test_every_answer_with_content_has_the_policy() -> None:
     for path in ("/ui/", "/ui/app.js", "/ui/missing.js"):
         headers = dict(found(path).headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +48,17 @@ def test_any_body_is_a_report_or_a_400(body: dict[str, Any]) -> None:
     if refused:
         return
     json.dumps([dict(row) for row in (*found.connections, *found.closed, *found.refused)], allow_nan=False)
-    assert all(row["Age"] >= 0 for row in found.connections)
+
+
+@given(st.floats() | st.floats(-1, 2e12) | st.integers(), st.integers(-5, 1 << 62))
+def test_an_age_and_a_count_that_are_taken_are_numbers_that_can_be_shown(age: float, count: int) -> None:
+    body = {"Service": "s", "Connections": [{"Direction": "inbound", "Age": age, "BytesIn": count}]}
+    if count < 0 or not 0 <= age <= 1e12:
+        with pytest.raises(HttpError, match=r"Age|BytesIn"):
+            parse_report("p", Fields(body))
+        return
+    (kept,) = parse_report("p", Fields(body)).connections
+    assert (kept["Age"], kept["BytesIn"]) == (pytest.approx(age), count)
 
 
 @given(st.integers(0, 3 * MAX_ENDED), st.text(min_size=MAX_TEXT_CHARS - 1, max_size=MAX_TEXT_CHARS + 2))

@@ -20,8 +20,8 @@ from meshnode.control.endpoints.prepared_execute import EXECUTE, Here, execute
 from meshnode.control.endpoints.table import METHODS
 from meshnode.http import query_routes
 from meshnode.http.api import Api
+from meshnode.http.discovery import caller_address
 from meshnode.http.message import Request
-from meshnode.http.query_routes import caller_address
 from meshnode.http.router import Route
 from tests.support.state_api import StateApi, json_of
 

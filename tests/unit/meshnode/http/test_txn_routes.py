@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.acl.authorizer import ALLOW_ALL
-from meshnode.http.txn_routes import MAX_OPERATIONS, MAX_TXN_BODY_BYTES, MAX_VALUE_BYTES
+from meshnode.http.routes import MAX_TXN_BODY_BYTES
+from meshnode.http.txn_routes import MAX_OPERATIONS, MAX_VALUE_BYTES
 from meshnode.kv.txn import VERBS
 from tests.support.state_api import Grants, StateApi, json_of
 

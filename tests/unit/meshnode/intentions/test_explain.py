@@ -63,8 +63,9 @@ def test_an_audit_is_told_first() -> None:
 
 
 def test_no_line_moves_the_cursor() -> None:
-    for line in told([], HttpRequest("GET\x1b[2J", "/a\n\x1b]0;x\x07\u202e")):
-        assert line.isprintable()
+    lines = told([], HttpRequest("GET\x1b[2J", "/a\n\x1b]0;x\x07\u202e"))
+    assert lines
+    assert [line for line in lines if not line.isprintable()] == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.local.check_type import (
@@ -117,7 +117,9 @@ def test_what_may_be_secret_is_not_in_the_value_as_it_is_shown() -> None:
     assert "s3cret" not in repr(check)
 
 
-@given(st.text())
+@given(st.text() | st.builds("{}:{}".format, st.text("a[:]1é\n", max_size=6), st.integers(-5, 70_000)))
+@example("a:65535")
+@example("a:65536")
 def test_any_text_is_an_address_or_none(text: str) -> None:
     parts = split_host_port(text)
     if parts is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from meshnode.catalog.model import PASSING
+from meshnode.local.state import LocalState
 from meshnode.local.sync import (
     RegisterCheck,
     RegisterService,
@@ -51,13 +52,19 @@ def test_a_check_brings_its_service_when_the_services_own_token_may_not() -> Non
     assert (list(server.services()), list(server.checks())) == (["web"], ["a"])
 
 
-def test_a_denied_removal_is_tried_again_at_the_next_full_sync() -> None:
+def removing() -> tuple[LocalState, CatalogServer]:
+    """A service and a check that the catalog has, and that are to go."""
     state = new_state()
     state.add_service(web())
     state.add_check(check("node"), 0)
     server = synced(state)
     state.remove_service("web")
     state.remove_check("node")
+    return state, server
+
+
+def test_a_denied_removal_is_tried_again_at_the_next_full_sync() -> None:
+    state, server = removing()
     server.refuse["Catalog.Deregister"] = DENIED
     assert len(send(state, server)) == 2
     assert not state.dirty
@@ -70,12 +77,7 @@ def test_a_denied_removal_is_tried_again_at_the_next_full_sync() -> None:
 
 
 def test_what_the_catalog_does_not_know_is_removed_already() -> None:
-    state = new_state()
-    state.add_service(web())
-    state.add_check(check("node"), 0)
-    server = synced(state)
-    state.remove_service("web")
-    state.remove_check("node")
+    state, server = removing()
     for step, sentence in zip(steps(state), ("Unknown service 'web'", "Unknown check 'node'"), strict=True):
         assert apply(state, step, f"rpc error making call: {sentence}")
     assert not state.dirty

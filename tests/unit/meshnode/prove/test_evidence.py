@@ -16,7 +16,8 @@ import pytest
 
 from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.base.gossip_key import gossip_key_fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.prove.conclusion import Conclusion, Outcome, with_control
 from meshnode.prove.evidence import (
     EXIT_CODES,
@@ -79,7 +80,7 @@ def test_a_void_mesh_keeps_its_reasons_beside_those_of_the_control() -> None:
 def test_the_document_says_what_was_asked_and_what_was_found() -> None:
     content, _ = concluded(SEALED, CLEAR)
     assert content["schema"] == SCHEMA
-    assert content["gossip_keys"] == [fingerprint(KEY)]
+    assert content["gossip_keys"] == [gossip_key_fingerprint(KEY)]
     assert KEY.hex() not in json.dumps(content)
     assert Question.from_dict(content["question"], "x") == QUESTION
     (flow,) = content["verdicts"][1]["flows"]

@@ -49,6 +49,7 @@ def test_sealed_gossip_is_authenticated_in_every_row() -> None:
 @pytest.mark.parametrize("wrong", NODES)
 def test_a_node_that_speaks_in_clear_flips_exactly_its_own_rows(wrong: str) -> None:
     verdict = judged(gossip(wrong), 8301)
+    assert len(levels(verdict)) == 6
     for key, level in levels(verdict).items():
         assert level is (Level.PLAINTEXT if key.source == wrong else Level.AUTHENTICATED), key
         assert verdict.flows[key].canaries == ({CANARY} if key.source == wrong else set())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
@@ -100,7 +100,13 @@ def test_a_bad_upstream_flag_says_what_is_wrong(text: str, problem: str) -> None
         parse_upstream_flag(text)
 
 
-@given(st.text())
+NAMES = st.text(max_size=4) | st.sampled_from(["db", "db.service.dc2", "geo.query", "a.b.service.x"])
+BINDS = st.sampled_from(["", "127.0.0.1:", "[::1]:", "localhost:", "x:"])
+
+
+@given(st.text() | st.builds("{}:{}{}".format, NAMES, BINDS, st.integers(-5, 70_000)))
+@example("db:65535")
+@example("db:65536")
 def test_any_upstream_flag_ends_in_an_upstream_or_in_an_error(text: str) -> None:
     try:
         _, upstream = parse_upstream_flag(text)

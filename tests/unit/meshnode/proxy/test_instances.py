@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import MeshError
@@ -114,11 +114,25 @@ JSON = st.recursive(
 )
 
 
-@given(JSON)
+#: Rows as they are, but for one field or two.
+ROWS = st.builds(
+    lambda service, changes: row(service=service, **changes),
+    st.dictionaries(st.sampled_from(["Service", "Address", "Port", "Kind", "Proxy"]), JSON, max_size=1)
+    | st.builds(lambda port: {"Port": port}, st.integers(-1, 70_000)),
+    st.dictionaries(st.sampled_from(["Node", "Checks"]), JSON, max_size=1),
+)
+
+
+@given(
+    JSON | st.lists(ROWS, max_size=3) | st.builds(lambda rows: {"Nodes": rows}, st.lists(ROWS, max_size=3))
+)
+@example([row()])
+@example({"Nodes": [row()]})
 def test_any_answer_ends_in_instances_or_in_an_error_of_ours(answer: Any) -> None:
-    for read in (lambda: of_service(answer), lambda: of_query(answer)):
+    rows = answer if isinstance(answer, list) else [answer]
+    for read in (lambda: of_service(*rows), lambda: of_query(answer)):
         try:
-            for instance in read():
-                assert 0 < instance.port < 65536
+            found = read()
         except MeshError:
-            pass
+            continue
+        assert [instance for instance in found if not 0 < instance.port < 65536] == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import pytest
 from meshnode.runtime.child import Child, ChildError, Ended, run_program, shell_program, start_program
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
+from tests.support.processes import is_gone
 from tests.support.rpc_lab import LOOPS, run
 from tests.support.waiting import until
 
@@ -19,13 +21,6 @@ TIMEOUT = 20.0
 
 def sh(line: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", line)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 async def read_file(path: Path) -> str:
@@ -66,6 +61,7 @@ async def test_a_signal_is_a_negative_code() -> None:
 @pytest.mark.parametrize("arguments", [("/no/such",), ("/etc/passwd",), ("/bin/echo", "a\0b")])
 @asynchronous
 async def test_what_can_not_be_started_is_named_and_leaks_nothing(arguments: tuple[str, ...]) -> None:
+    gc.collect()  # sockets that other tests left to it
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ChildError, match=f"can't run '{arguments[0]}': "):
         await run_program(arguments, max_output_bytes=10)

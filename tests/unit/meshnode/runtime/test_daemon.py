@@ -16,6 +16,7 @@ from meshnode.runtime.child import ChildError
 from meshnode.runtime.daemon import Daemon, adopt_daemon, start_daemon
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
+from tests.support.processes import is_gone
 from tests.support.rpc_lab import LOOPS, run
 from tests.support.waiting import until
 
@@ -80,15 +81,8 @@ async def test_a_program_ends_with_all_that_it_started(tmp_path: Path) -> None:
     await until(lambda: out.read_text().strip(), "the grandchild runs")
     grandchild = int(out.read_text())
     await asyncio.wait_for(started.end(), TIMEOUT)
-    await until(lambda: not runs(grandchild), "the grandchild is gone")
+    await until(lambda: is_gone(grandchild), "the grandchild is gone")
     assert not started.runs
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @asynchronous

@@ -32,6 +32,7 @@ from meshnode.runtime import gossip_network
 from meshnode.runtime.gossip_shell import GossipShell, JoinResult
 from meshnode.runtime.keyring_file import load_keyring
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 KEY, OTHER = b"1" * 32, b"2" * 16
 LOCALHOST = Address("127.0.0.1", 0)
@@ -191,7 +192,8 @@ def test_a_port_in_use_is_named_with_its_protocol_and_how_to_find_the_holder(
 ) -> None:
     async def main() -> None:
         with socket.socket(socket.AF_INET, kind) as holder:
-            holder.bind(("127.0.0.1", 0))
+            # Free for TCP, which is asked for first: UDP says nothing of that.
+            holder.bind(("127.0.0.1", free_port()))
             if kind is socket.SOCK_STREAM:
                 holder.listen()
             port = holder.getsockname()[1]

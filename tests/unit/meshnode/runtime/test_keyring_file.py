@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshnode.base.errors import ConfigError, MeshError
-from meshnode.gossip.memberlist.keyring import fingerprint
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.runtime.keyring_file import MAX_KEYRING_FILE_BYTES, load_keyring, open_keyring, save_keyring
 
 ONE, TWO, THREE = b"1" * 16, b"2" * 24, b"3" * 32
@@ -113,7 +113,7 @@ def test_a_configured_key_that_the_file_does_not_hold_is_refused_with_all_finger
         open_keyring(path, THREE)
     message = str(caught.value)
     for key in (ONE, TWO, THREE):
-        assert fingerprint(key) in message
+        assert gossip_key_fingerprint(key) in message
         assert text(key) not in message
     assert "encrypt" in message
     assert f"delete {path}" in message

@@ -9,9 +9,10 @@ from meshnode.proxy.balance import FIRST_BACK_OFF, Instance
 from meshnode.sdk import dialer as module
 from meshnode.sdk.errors import DialError, PeerUnknownError
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import free_port, spiffe
+from tests.support.proxy import spiffe
 from tests.support.sdk import pair
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 @asynchronous

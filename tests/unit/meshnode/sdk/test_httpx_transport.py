@@ -11,9 +11,10 @@ import pytest
 from meshnode.proxy.balance import Instance
 from meshnode.sdk.httpx_transport import MeshTransport
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import free_port, spiffe
+from tests.support.proxy import spiffe
 from tests.support.sdk import ServicePair, pair
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 class WebServer:

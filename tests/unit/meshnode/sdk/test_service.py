@@ -14,10 +14,11 @@ from meshnode.runtime.tasks import spawn
 from meshnode.sdk.errors import DialError, PeerUnknownError
 from meshnode.sdk.service import Service, Surroundings
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import Ca, Certificates, Decisions, Instances, free_port, spiffe
+from tests.support.proxy import Ca, Certificates, Decisions, Instances, spiffe
 from tests.support.proxy import server as silent_server
 from tests.support.sdk import echo, native, pair
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 async def ends(reader: asyncio.StreamReader) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from meshnode.agent.config.assemble import model_settings
+from meshnode.agent.config.assemble import settings_of
 from meshnode.agent.config.checks_acl import SAME
 from meshnode.agent.config.key import WORKS, Kind, Noted, Refused
 from meshnode.agent.config.keys import KEYS, SECTIONS, SHAPES, children, defaults
 from meshnode.agent.config.model import AgentConfig
 from meshnode.agent.config.setting import SETTING
 from meshnode.base.duration import format_duration
+from tests.unit.meshnode.agent.config.loading import read
 
 #: Names of the keys of Consul 1.2.3, as its reference lists them (nested names without their parents).
 CONSUL_1_2_3 = shlex.split("""
@@ -110,7 +111,7 @@ def test_no_flag_is_there_twice() -> None:
 
 def test_each_key_works_and_reaches_the_model_or_says_why_not() -> None:
     reached = {
-        *model_settings(),
+        *settings_of(read("-dev").config),
         *(other for others in SAME.values() for other in others),
         "acl_enable_key_list_policy",
         "ui_config.enabled",
@@ -121,7 +122,7 @@ def test_each_key_works_and_reaches_the_model_or_says_why_not() -> None:
             assert len(row.status.reason) > 10, path
         elif row.kind is not Kind.OBJECT:
             assert path in reached, f"{path} works by the table, but no field of the model has it"
-    assert model_settings() <= set(defaults())
+    assert settings_of(read("-dev").config).keys() <= set(defaults())
 
 
 def test_fields_of_the_model_have_the_type_that_their_key_gives() -> None:

@@ -34,7 +34,7 @@ def directory(tmp_path: Path) -> Path:
         ),
         (
             {"ports": {"expose_min_port": 1}},
-            "ports.expose_min_port = 1: not in this release: the service mesh",
+            "ports.expose_min_port = 1: not in this release: proxies open no ports",
         ),
         (
             {"xds": {"update_max_per_second": 9}},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, PermissionDeniedError
+from meshnode.catalog.model import Node, serf_check
+from meshnode.catalog.store import Registration
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation
-from meshnode.control.command import ConnectCaSet, ConnectReport, ConnectRevoke
+from meshnode.control.command import ConnectCaSet, ConnectReport, ConnectRevoke, Deregister, Register
 from meshnode.control.endpoints.connect_ca import MAX_REPORTED, METHODS, time_text
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Moment, ReadMethod, WriteMethod
@@ -16,6 +19,7 @@ from meshnode.rpc.method import RpcError
 from tests.support.state_api import Grants
 
 ROOT = CaRoot("ab", "CA", 7, "ef", 0.0, 9.0, "pem", ("crossed",), active=True)
+NEW = CaRoot("new", "CA 2", 8, "ef", 0.0, 9.0, "pem", ("crossed",))
 MOMENT = Moment(100.0, str)
 
 
@@ -57,6 +61,41 @@ def test_a_rotation_is_told_to_operators(machine: StateMachine) -> None:
     assert (reply["Phase"], reply["OldRootID"], reply["Since"]) == ("reissue", "old", "1970-01-01T00:00:02Z")
     with pytest.raises(PermissionDeniedError):
         read(machine, "Rotation", Grants.of())
+
+
+def register(machine: StateMachine, index: int, node: str, *, alive: bool) -> None:
+    registered = Registration(Node(name=node, address="127.0.0.1"), None, (serf_check(node, alive=alive),))
+    assert machine.apply(index, Register(registered, 1.0)) is True
+
+
+def waiting_for(machine: StateMachine) -> tuple[int, list[str], list[bool]]:
+    index, reply = read(machine, "Rotation")
+    assert (reply["Done"], reply["Total"]) == (reply["Total"] - len(reply["Waiting"]), reply["Total"])
+    return index, reply["Waiting"], [row["Alive"] for row in reply["Nodes"]]
+
+
+def test_who_is_waited_for_is_who_the_catalog_says_is_alive(machine: StateMachine) -> None:
+    rotation = Rotation("ab", "new", "acknowledge", 1.0, 2.0)
+    machine.apply(4, ConnectCaSet(replace(machine.connect.ca, roots=(ROOT, NEW), rotation=rotation), 3))
+    assert waiting_for(machine) == (4, [], [])
+    for index, node in enumerate(("n1", "n2", "datacenter dc2"), 5):
+        machine.apply(index, ConnectReport(NodeTrust(node, ("ab",))))
+    register(machine, 8, "N1", alive=True)
+    assert waiting_for(machine) == (8, ["datacenter dc2", "n1"], [True, True, False])
+    register(machine, 9, "n1", alive=False)
+    assert waiting_for(machine) == (9, ["datacenter dc2"], [True, False, False])
+    machine.apply(10, ConnectReport(NodeTrust("datacenter dc2", ("ab", "new"))))
+    assert waiting_for(machine) == (10, [], [True, False, False])
+    machine.apply(11, Deregister("n1", "", "", 1.0))
+    assert waiting_for(machine) == (11, [], [True, False])
+
+
+def test_the_last_moment_of_the_old_root_is_told_while_leaves_are_replaced(machine: StateMachine) -> None:
+    assert read(machine, "Rotation")[1]["RetiresBy"] == ""
+    old = CaRoot("old", "CA", 6, "ef", 0.0, 900.0, "pem", rotated_out_at=20.0)
+    machine.apply(4, ConnectCaSet(replace(machine.connect.ca, roots=(ROOT, old)), 3))
+    # Two lifetimes of a leaf, which are 50 seconds here, after it was replaced.
+    assert read(machine, "Rotation")[1]["RetiresBy"] == "1970-01-01T00:02:00Z"
 
 
 def test_a_node_reports_for_itself(machine: StateMachine) -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from meshnode.base.address import Address
 from meshnode.base.errors import LocalProtocolError
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.gossip.effects import CloseStream, Effect, Log, Notify, OpenStream, SendStream, StreamId
 from meshnode.gossip.memberlist.codec import encode_message
 from meshnode.gossip.memberlist.events import JoinFinished
 from meshnode.gossip.memberlist.exchange import MAX_INBOUND_STREAMS
-from meshnode.gossip.memberlist.keyring import fingerprint
 from meshnode.gossip.memberlist.messages import Ack, ErrorReply, NodeState, Ping, PushPull, State
 from meshnode.gossip.memberlist.stream import (
     StreamMessage,
@@ -131,7 +131,7 @@ def test_a_wrong_key_fails_the_join_and_names_both_sides_fix() -> None:
     sealed = seal_stream(encode_push_pull(True, [THEIRS], b""), other, bytes(12), b"")
     (finished,) = results(node.machine.handle_stream_data(stream, sealed, 1.0))
     reason = finished.failures[0][1]
-    assert fingerprint(KEY) in reason
+    assert gossip_key_fingerprint(KEY) in reason
     assert "check `encrypt` there and here" in reason
 
 
@@ -239,10 +239,3 @@ def test_push_pull_goes_to_a_live_member_now_and_then() -> None:
     assert not state.join
     (log,) = of_type(node.machine.handle_stream_closed(opened.stream, "reset", 2.0), Log)
     assert "reset" in log.message
-
-
-def test_a_user_message_is_sent_by_stream_and_closed() -> None:
-    node = Node()
-    (opened,) = of_type(node.machine.send_user_reliable(PEER, b"hello", 1.0), OpenStream)
-    effects = node.machine.handle_stream_opened(opened.stream, 1.0)
-    assert effects == [SendStream(opened.stream, encode_user_stream(b"hello")), CloseStream(opened.stream)]

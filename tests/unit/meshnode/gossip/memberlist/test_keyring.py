@@ -5,8 +5,9 @@ import hashlib
 import pytest
 
 from meshnode.base.errors import MeshError, RemoteProtocolError
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.gossip.memberlist.codec import decode_message
-from meshnode.gossip.memberlist.keyring import SEALED_OVERHEAD, Keyring, NoKeyFitsError, fingerprint
+from meshnode.gossip.memberlist.keyring import SEALED_OVERHEAD, Keyring, NoKeyFitsError
 from meshnode.gossip.memberlist.messages import Nack, Ping
 from tests.unit.meshnode.gossip.memberlist import captured
 
@@ -51,10 +52,10 @@ def test_every_installed_key_opens_and_the_primary_seals() -> None:
 
 
 def test_the_error_names_the_fingerprints_and_no_key() -> None:
-    assert fingerprint(FIRST) == hashlib.sha256(FIRST).hexdigest()[:8]
+    assert gossip_key_fingerprint(FIRST) == hashlib.sha256(FIRST).hexdigest()[:8]
     sealed = Keyring([THIRD]).seal(b"x", NONCE, b"")
     with pytest.raises(
-        NoKeyFitsError, match=f"installed: {fingerprint(FIRST)}, {fingerprint(SECOND)}"
+        NoKeyFitsError, match=f"installed: {gossip_key_fingerprint(FIRST)}, {gossip_key_fingerprint(SECOND)}"
     ) as caught:
         Keyring([FIRST, SECOND]).open(sealed, b"")
     assert FIRST.hex() not in str(caught.value)

@@ -4,11 +4,12 @@ import pytest
 
 from meshnode.base.address import Address
 from meshnode.base.errors import LocalProtocolError
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.gossip.effects import Log, Notify, SendPacket
 from meshnode.gossip.memberlist.codec import encode_message
 from meshnode.gossip.memberlist.complaints import QUIET_INTERVAL
 from meshnode.gossip.memberlist.events import LeaveFinished
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.gossip.memberlist.messages import Dead, Ping, Suspect, UserMessage
 from meshnode.gossip.memberlist.packet import (
     add_crc,
@@ -130,7 +131,7 @@ def test_a_packet_under_another_key_names_the_source_and_our_fingerprints() -> N
     node = Node(keys=[KEY])
     message = refusal(node, Keyring([OTHER]).seal(encode_message(alive("b")), NONCE, b""))
     assert str(SRC) in message
-    assert f"installed: {fingerprint(KEY)}" in message
+    assert f"installed: {gossip_key_fingerprint(KEY)}" in message
     assert "check `encrypt` there and here" in message
     assert node.machine.stats.refused == {"key": 1}
 
@@ -245,7 +246,7 @@ def test_views_count_the_living() -> None:
     node.know("a", "b", "c")
     node.hear(Dead(1, "a", "x"), Suspect(1, "b", "x"))
     machine = node.machine
-    assert (machine.alive_count, machine.num_nodes) == (3, 4)
+    assert machine.num_nodes == 4
     assert {member.name: member.state.name for member in machine.members()} == {
         "me": "ALIVE",
         "a": "DEAD",
@@ -253,7 +254,6 @@ def test_views_count_the_living() -> None:
         "c": "ALIVE",
     }
     assert machine.health_score == 0
-    assert machine.queued_broadcasts == 4
     assert machine.stats.packets_in == 5
 
 

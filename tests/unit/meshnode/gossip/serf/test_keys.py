@@ -6,8 +6,9 @@ import base64
 
 import pytest
 
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.gossip.effects import Log, Notify
-from meshnode.gossip.memberlist.keyring import Keyring, fingerprint
+from meshnode.gossip.memberlist.keyring import Keyring
 from meshnode.gossip.serf.events import KeyOperationFinished, KeyResult
 from meshnode.gossip.serf.keys import KeyOperation, KeyTally, answer_key_query, shortened
 from meshnode.gossip.serf.payloads import (
@@ -48,7 +49,7 @@ def test_an_operation_that_is_already_done_succeeds(query: InternalQuery, key: b
 
 @pytest.mark.parametrize(
     ("query", "key", "said"),
-    [(INSTALL, b"short", "16, 24 or 32"), (USE, TWO, fingerprint(TWO)), (REMOVE, ONE, "primary")],
+    [(INSTALL, b"short", "16, 24 or 32"), (USE, TWO, gossip_key_fingerprint(TWO)), (REMOVE, ONE, "primary")],
 )
 def test_a_refusal_says_why_and_shows_no_key(query: InternalQuery, key: bytes, said: str) -> None:
     ring = Keyring([ONE])

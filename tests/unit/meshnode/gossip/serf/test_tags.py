@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshnode.base.errors import MeshError, RemoteProtocolError
-from meshnode.gossip.serf.tags import MAX_META_BYTES, check_tags, parse_tags, serialize_tags
+from meshnode.gossip.memberlist.messages import MAX_META_BYTES
+from meshnode.gossip.serf.tags import check_tags, parse_tags, serialize_tags
 
 
 def test_tags_are_the_bytes_that_serf_0_8_2_sent() -> None:

@@ -147,10 +147,19 @@ _words = st.sampled_from(
     ["a", "and", "or", "not", "in", "is", "empty", "contains", "matches", "==", "!=", "(", ")", ".", "[", "]",
      '"x"', "`y`", "1", "-1.5", " ", " ", "\\", '"', "'", "é", "\x00"]
 )  # fmt: skip
+#: Whole ones, so that some of what is put together can be read.
+_matches = st.sampled_from(
+    ["a == 1", "b.c is empty", '"x" in a', "not a != `y`", "(a matches x)", "and", "or", "é"]
+)
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.lists(_words, max_size=12).map(" ".join) | st.lists(_words, max_size=12).map("".join) | st.text())
+@given(
+    st.lists(_matches, max_size=4).map(" ".join)
+    | st.lists(_words, max_size=12).map(" ".join)
+    | st.lists(_words, max_size=12).map("".join)
+    | st.text()
+)
 def test_any_text_is_a_filter_or_an_error_of_status_400(text: str) -> None:
     try:
         found = parse_expression(text)

@@ -13,12 +13,10 @@ import pytest
 from meshnode.catalog.model import Check
 from meshnode.local.check_status import Result
 from meshnode.local.check_type import TcpCheck
-from meshnode.runtime.checks import runner as runner_module
 from meshnode.runtime.checks.runner import CheckRunners
 from meshnode.runtime.tasks import spawn
 from tests.support.checks import TurnedClock, no_tls, turns
 from tests.support.rpc_lab import LOOPS
-from tests.support.waiting import until
 
 __all__ = ["TCP", "Lab", "NoAliases", "Probes", "lab", "loops"]
 
@@ -54,12 +52,6 @@ class Lab:
         self.clock.advance(seconds)
         await turns()
 
-    async def next_result(self, seconds: float = 10.0) -> tuple[str, str, str]:
-        before = len(self.seen)
-        await self.pass_time(seconds)
-        await until(lambda: len(self.seen) > before, "a result", interval=0.002)
-        return self.seen[-1]
-
 
 @contextlib.asynccontextmanager
 async def lab(**more: Any) -> AsyncIterator[Lab]:
@@ -77,7 +69,7 @@ class Probes:
         self.running: list[asyncio.Future[Result]] = []
         self.most = 0
         self.runs = 0
-        monkeypatch.setattr(runner_module, "check_tcp", self.probe)
+        monkeypatch.setattr("meshnode.runtime.checks.tcp.check_tcp", self.probe)
 
     async def probe(self, check: TcpCheck, _tls: object) -> Result:
         told: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

@@ -11,7 +11,6 @@ import pytest
 from meshnode.base.errors import ConfigError
 from meshnode.local.check_status import Result
 from meshnode.local.check_type import ScriptCheck, TcpCheck
-from meshnode.runtime.checks import runner as runner_module
 from meshnode.runtime.tasks import cancel_and_wait
 from tests.support.checks import turns
 from tests.support.rpc_lab import run
@@ -47,7 +46,7 @@ def test_a_result_that_comes_after_the_stop_is_dropped(monkeypatch: pytest.Monke
                 await may_end.wait()
             return Result("critical", "too late")
 
-        monkeypatch.setattr(runner_module, "check_tcp", late)
+        monkeypatch.setattr("meshnode.runtime.checks.tcp.check_tcp", late)
         made = Lab()
         made.start("c", TCP)
         await made.pass_time(10)
@@ -75,7 +74,7 @@ def test_a_successor_waits_until_the_one_before_has_ended(monkeypatch: pytest.Mo
                 running[0] -= 1
             raise AssertionError
 
-        monkeypatch.setattr(runner_module, "check_tcp", stubborn)
+        monkeypatch.setattr("meshnode.runtime.checks.tcp.check_tcp", stubborn)
         async with lab() as it:
             it.start("c", TCP)
             await it.pass_time(10)
@@ -97,7 +96,7 @@ def test_a_bug_in_a_check_or_in_the_callback_ends_neither(
     async def broken(check: TcpCheck, _tls: object) -> Result:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(runner_module, "check_tcp", broken)
+    monkeypatch.setattr("meshnode.runtime.checks.tcp.check_tcp", broken)
 
     async def main() -> None:
         async with lab() as it:

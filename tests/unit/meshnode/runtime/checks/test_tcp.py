@@ -19,6 +19,7 @@ from tests.support.certs import make_ca, make_cert
 from tests.support.checks import client_contexts, no_tls, server_context, settled
 from tests.support.programs import skip
 from tests.support.rpc_lab import LOOPS, run
+from tests.support.wire import free_port
 
 loops = pytest.mark.parametrize("loop", LOOPS)
 
@@ -32,11 +33,6 @@ def listening(host: str, family: int = socket.AF_INET, backlog: int = 5) -> Iter
             skip("IPv6" if ":" in host else "loopback")
         server.listen(backlog)
         yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with listening("127.0.0.1") as port:
-        return port
 
 
 def check(address: str, timeout: float = 5.0) -> TcpCheck:

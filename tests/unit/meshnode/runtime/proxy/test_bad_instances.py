@@ -17,18 +17,9 @@ from meshnode.proxy.config import ProxyConfig
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.runtime.proxy.sidecar import Sidecar
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import (
-    Ca,
-    Decisions,
-    Instances,
-    free_port,
-    make_sidecar,
-    server,
-    spiffe,
-    upstream,
-    write,
-)
+from tests.support.proxy import Ca, Decisions, Instances, make_sidecar, server, spiffe, upstream, write
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 CA = Ca()
 API = spiffe("api")

@@ -15,8 +15,8 @@ from meshnode.runtime.proxy.deadlines import Deadlines
 from meshnode.runtime.proxy.dial import Dial, listen
 from meshnode.runtime.proxy.reactor import WRITE, Reactor
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import free_port
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 LOCAL = "127.0.0.1"
 

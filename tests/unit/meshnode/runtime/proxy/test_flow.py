@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from meshnode.runtime.proxy.contexts import make_contexts
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import Pair, echo_server, server, start_pair, write
+from tests.support.proxy import Pair, client, echo_server, server, start_pair, write
 from tests.support.waiting import until
-
-
-@contextlib.asynccontextmanager
-async def client(pair: Pair) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 def handshakes(pair: Pair) -> tuple[int, int]:

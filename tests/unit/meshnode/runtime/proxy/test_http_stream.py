@@ -22,8 +22,9 @@ from meshnode.l7.timeouts import Timeouts
 from meshnode.proxy.config import Endpoint
 from tests.support.asynchronous import on_uvloop
 from tests.support.http_proxy import http2_peer, listening, show_app
-from tests.support.proxy import free_port, local, server
+from tests.support.proxy import local, server
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 class Held:

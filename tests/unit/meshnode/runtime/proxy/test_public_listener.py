@@ -26,7 +26,6 @@ from tests.support.proxy import (
     Decisions,
     Instances,
     echo_server,
-    free_port,
     local,
     make_sidecar,
     server,
@@ -34,6 +33,7 @@ from tests.support.proxy import (
     write,
 )
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 CA = Ca()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -15,32 +14,26 @@ from meshnode.runtime.proxy.contexts import make_contexts
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.runtime.proxy.sidecar import Sidecar
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import Ca, Decisions, Pair, echo_server, local, make_sidecar, spiffe, start_pair
+from tests.support.proxy import (
+    Ca,
+    Decisions,
+    Pair,
+    client,
+    echo_server,
+    local,
+    make_sidecar,
+    say,
+    spiffe,
+    start_pair,
+)
 from tests.support.waiting import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@contextlib.asynccontextmanager
-async def client(pair: Pair) -> AsyncIterator[Streams]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-async def say(streams: Streams) -> bytes:
-    reader, writer = streams
-    writer.write(b"hello")
-    return await asyncio.wait_for(reader.readexactly(5), 10)
-
-
 async def is_refused(streams: Streams) -> bool:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-        return await say(streams) != b"hello"
+        return await say(*streams, b"hello") != b"hello"
     return True
 
 
@@ -58,7 +51,7 @@ def revoke(pair: Pair, *serials: str) -> None:
 async def test_a_server_whose_leaf_is_revoked_is_cut_and_refused_until_it_has_another_one() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         async with client(pair) as streams:
-            assert await say(streams) == b"hello"
+            assert await say(*streams, b"hello") == b"hello"
             serial = pair.api.identity.serial
             revoke(pair, serial)
             with pytest.raises(ConnectionResetError):
@@ -72,13 +65,13 @@ async def test_a_server_whose_leaf_is_revoked_is_cut_and_refused_until_it_has_an
         pair.certificates["api"].replace(pair.ca.leaf("api"))
         await until(lambda: pair.api.identity.serial != serial, "it has another one")
         async with client(pair) as streams:
-            assert await say(streams) == b"hello"
+            assert await say(*streams, b"hello") == b"hello"
 
 
 @asynchronous
 async def test_another_instance_of_the_same_service_goes_on_and_takes_what_is_new() -> None:
     async with echo_server() as app, start_pair(app) as pair, client(pair) as first:
-        assert await say(first) == b"hello"
+        assert await say(*first, b"hello") == b"hello"
         other, _ = make_sidecar(pair.ca, "api", Decisions(), pair.instances)
         await other.start(ProxyConfig("api", PublicListener(local(0), app)))
         known = pair.instances.known["api"]
@@ -86,16 +79,16 @@ async def test_another_instance_of_the_same_service_goes_on_and_takes_what_is_ne
             Instance("127.0.0.1", other.address().port, spiffe("api"), distance=0.0),
             replace(known[0], distance=1.0),
         ]
-        pair.web._listeners[next(iter(pair.web._listeners))]._destination.forget_instances()  # type: ignore[union-attr]
+        pair.web._listeners[next(iter(pair.web._listeners))]._destination._asked_at = None  # type: ignore[union-attr]
         async with client(pair) as second:
-            assert await say(second) == b"hello"
+            assert await say(*second, b"hello") == b"hello"
             assert len(other.ledger) == 1
             revoke(pair, other.identity.serial)
             with pytest.raises(ConnectionResetError):
                 await asyncio.wait_for(second[0].read(), 10)
-            assert await say(first) == b"hello"
+            assert await say(*first, b"hello") == b"hello"
             async with client(pair) as third:
-                assert await say(third) == b"hello"
+                assert await say(*third, b"hello") == b"hello"
                 assert len(pair.api.ledger) == 2
         await other.stop(drain_timeout=0)
 

@@ -18,8 +18,9 @@ from meshnode.proxy.config import Endpoint, ProxyConfig
 from meshnode.runtime.tasks import spawn
 from tests.support.asynchronous import asynchronous
 from tests.support.programs import needs
-from tests.support.proxy import client, echo_server, free_port, local, say, server, start_pair, upstream
+from tests.support.proxy import client, echo_server, local, say, server, start_pair, upstream
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 CHUNK = random.Random(3).randbytes(1 << 20)
 

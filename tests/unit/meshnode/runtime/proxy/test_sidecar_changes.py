@@ -19,7 +19,6 @@ from tests.support.proxy import (
     Instances,
     client,
     echo_server,
-    free_port,
     listening,
     local,
     make_sidecar,
@@ -28,6 +27,7 @@ from tests.support.proxy import (
     upstream,
 )
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 @asynchronous

@@ -17,7 +17,6 @@ from tests.support.proxy import (
     Instances,
     client,
     echo_server,
-    free_port,
     local,
     make_sidecar,
     say,
@@ -26,6 +25,7 @@ from tests.support.proxy import (
     upstream,
 )
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 @asynchronous

@@ -23,7 +23,6 @@ from tests.support.proxy import (
     Instances,
     Pair,
     echo_server,
-    free_port,
     make_sidecar,
     server,
     spiffe,
@@ -32,6 +31,7 @@ from tests.support.proxy import (
     write,
 )
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 CA = Ca()
 

@@ -18,7 +18,8 @@ from meshnode.runtime.tls_modes import passthrough
 from meshnode.runtime.tls_modes.passthrough import Passthrough
 from meshnode.tls_modes.model import Mode, TlsListener, TlsUpstream
 from tests.support.asynchronous import asynchronous
-from tests.support.proxy import echo_server, free_port, local
+from tests.support.proxy import echo_server, local
+from tests.support.wire import free_port
 
 
 def hello() -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meshnode.control.method import duration
+from meshnode.control.body import duration
 from meshnode.rpc.method import RpcError
 
 
