@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import UNIT_DIGEST
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_control import Control, last_line
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
     SETTINGS_DIGEST,
-    Listed,
     MemberError,
     Server,
     initial_of_inventory,
     initial_of_members,
     next_step,
     own_entry,
-    parse_members,
     render_initial,
     render_settings,
     settings_of,
@@ -39,8 +38,6 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import (
 from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import render_unit
 
 POLL_INTERVAL = 0.25
-#: Seconds that one command of etcdctl may take.
-COMMAND_TIMEOUT = 3
 #: A member that systemd had to start again this often while we waited will not come up by waiting longer.
 MAX_RESTARTS = 3
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "UnitFileState")
@@ -84,6 +81,10 @@ class Plan:
     def joined_file(self) -> str:
         """Says that this server was a healthy member once; the other servers' runs ask for it."""
         return f"{self.config_dir}/joined"
+
+    @property
+    def others(self) -> tuple[Server, ...]:
+        return tuple(server for server in self.servers if server != self.me)
 
     @property
     def unit_file(self) -> str:
@@ -136,10 +137,13 @@ class Etcd:
     ) -> None:
         self.module = module
         self.plan = plan
+        self.control = Control(module, plan.programs[1], plan.tls)
         self.pretend: bool = module.check_mode
         self.clock = clock
         self.sleep = sleep
         self.report = Report()
+        #: Whether this run brings the server into a cluster that there is.
+        self.joining = False
         self.ends = clock() + plan.timeout
 
     def run(self) -> Report:
@@ -158,7 +162,8 @@ class Etcd:
             if begun and self.running():
                 self.look()
             return self.report
-        if self.plan.wait:
+        # One that joins a cluster that there is waits for nobody, and nobody else may join until it is a voter.
+        if self.plan.wait or self.joining:
             self.wait_until_healthy(restarts)
             self.put(File(self.plan.joined_file, f"{self.plan.token}\n".encode(), Ownership()))
         return self.report
@@ -224,7 +229,7 @@ class Etcd:
         self.module.run_command(["systemctl", "stop", f"{self.plan.service}.service"])
         me, trouble = self.plan.me, ""
         while True:
-            listed = self.members(others_only=True)
+            listed = self.control.members(self.plan.others)
             # Its own old record counts as well: the data may be gone by hand.
             may_begin = self.plan.may_begin and not os.path.exists(self.plan.joined_file)
             step = next_step(listed, me, may_begin=may_begin)
@@ -232,13 +237,14 @@ class Etcd:
                 self.guard_embedded_log()
                 self.initial(initial_of_inventory(self.plan.servers), "new", "begin a cluster")
                 return
+            self.joining = step != "wait"
             if step == "join" and listed:
                 self.initial(initial_of_members(listed, me), "existing", "join the cluster")
                 return
             if step == "replace" and listed and (entry := own_entry(listed, me)):
-                trouble = self.etcdctl_said("member", "remove", f"{entry.number:x}")
+                trouble = self.control.complaint(self.plan.others, "member", "remove", f"{entry.number:x}")
             elif step == "add":
-                trouble = self.etcdctl_said("member", "add", me.name, f"--peer-urls={me.peer}")
+                trouble = self.add()
             else:
                 trouble = "no other server's etcd answers"
             if not trouble:
@@ -249,6 +255,22 @@ class Etcd:
                 f"{me.name} has no data and cannot join the cluster that there is: {trouble}. See that a majority of"
                 " the servers is up, and run again for all servers together"
             )
+
+    def add(self) -> str:
+        """Why this server was not added; empty when it was. A learner counts in no majority until it has the data."""
+        words = ("member", "add", self.plan.me.name, f"--peer-urls={self.plan.me.peer}")
+        trouble = self.control.complaint(self.plan.others, *words, "--learner")
+        if "unknown flag" in trouble:  # etcd before 3.4
+            return self.control.complaint(self.plan.others, *words)
+        return trouble
+
+    def promote(self) -> None:
+        """Make a learner a voter. Etcd refuses while it lacks data, and is asked again."""
+        entry = own_entry(self.control.members(self.plan.others) or [], self.plan.me)
+        if entry and entry.learner:
+            number = f"{entry.number:x}"
+            if not self.control.complaint(self.plan.others, "member", "promote", number):
+                self.report.changes.append("become a voter")
 
     def guard_embedded_log(self) -> None:
         """An empty cluster in place of state that is there would be a loss that nobody asked for."""
@@ -264,15 +286,6 @@ class Etcd:
         self.report.changes.append(words)
         text = render_initial(cluster, state, self.plan.token)
         self.put(File(self.plan.initial_file, text.encode(), Ownership()))
-
-    def members(self, *, others_only: bool = False) -> list[Listed] | None:
-        """What the first server that answers says; None when none does."""
-        for server in self.plan.servers:
-            if not (others_only and server == self.plan.me):
-                code, out, _err = self.etcdctl(server, "member", "list", "--write-out=json")
-                if code == 0:
-                    return parse_members(out)
-        return None
 
     # The unit
 
@@ -322,10 +335,11 @@ class Etcd:
 
     def look(self) -> None:
         """Whether reads and writes work, which takes a majority; and who has run."""
-        code, _out, _err = self.etcdctl(self.plan.me, "endpoint", "health")
-        listed = self.members() if code == 0 else None
-        self.report.healthy = code == 0
-        self.report.members = sorted(entry.name for entry in listed or [] if entry.started)
+        self.report.healthy = self.control.healthy(self.plan.me.client)
+        listed = self.control.members(self.plan.servers) if self.report.healthy else None
+        self.report.members = sorted(
+            entry.name for entry in listed or [] if entry.started and not entry.learner
+        )
 
     def wait_until_healthy(self, restarts: int) -> None:
         while True:
@@ -336,6 +350,7 @@ class Etcd:
                 self.look()
                 if self.report.healthy and self.plan.me.name in self.report.members:
                     return
+                self.promote()
             self.pause(
                 f"etcd is not healthy: it needs a majority of {len(self.plan.servers)} servers at their ports for peers"
             )
@@ -347,31 +362,6 @@ class Etcd:
             raise MemberError(f"{trouble} (given up after {self.plan.timeout:g} s)")
         self.sleep(POLL_INTERVAL)
 
-    def etcdctl(self, server: Server, *words: str) -> tuple[int, str, str]:
-        command = [self.plan.programs[1], f"--endpoints={server.client}"]
-        command += [f"--command-timeout={COMMAND_TIMEOUT}s", f"--dial-timeout={COMMAND_TIMEOUT}s"]
-        if tls := self.plan.tls:
-            command += [
-                f"--cacert={tls['ca_file']}",
-                f"--cert={tls['cert_file']}",
-                f"--key={tls['key_file']}",
-            ]
-        answer: tuple[int, str, str] = self.module.run_command(
-            [*command, *words], environ_update={"ETCDCTL_API": "3"}
-        )
-        return answer
-
-    def etcdctl_said(self, *words: str) -> str:
-        """The complaint of the last server that was asked; empty when one has done it."""
-        trouble = "there is no other server"
-        for server in self.plan.servers:
-            if server != self.plan.me:
-                code, out, err = self.etcdctl(server, *words)
-                if code == 0:
-                    return ""
-                trouble = _last_line(err or out)
-        return trouble
-
     def do(self, command: list[str]) -> None:
         if not self.pretend:
             self.command(command)
@@ -379,17 +369,13 @@ class Etcd:
     def command(self, command: list[str], **options: Any) -> None:
         code, out, err = self.module.run_command(command, **options)
         if code:
-            raise MemberError(f"{' '.join(command[:2])} failed: {_last_line(err or out)}")
+            raise MemberError(f"{' '.join(command[:2])} failed: {last_line(err or out)}")
 
     def journal(self, lines: int = 20) -> list[str]:
         """The unit's last lines."""
         command = ["journalctl", "--no-pager", "--output=cat", f"--unit={self.plan.service}.service"]
         _code, out, _err = self.module.run_command([*command, f"--lines={lines}"])
         return str(out).splitlines()
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _read(path: str) -> str:

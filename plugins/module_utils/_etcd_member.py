@@ -32,16 +32,26 @@ class Server:
 
 @dataclass(frozen=True)
 class Listed:
-    """A member as the cluster knows it. One that has never run has told no URLs for clients yet."""
+    """A member as the cluster knows it. One that has never run has told no URLs for clients; a learner has no vote."""
 
     number: int
     name: str
     peers: tuple[str, ...]
     clients: tuple[str, ...]
+    learner: bool = False
 
     @property
     def started(self) -> bool:
         return bool(self.clients)
+
+
+def server_named(options: Iterable[Mapping[str, str]], name: str) -> tuple[tuple[Server, ...], Server]:
+    """All servers of a module's options, and the one of that name; raises MemberError when there is none."""
+    servers = tuple(Server(one["name"], one["client"], one["peer"]) for one in options)
+    for server in servers:
+        if server.name == name:
+            return servers, server
+    raise MemberError(f"name: {name} is not one of the servers: {', '.join(one.name for one in servers)}")
 
 
 def parse_members(text: str) -> list[Listed]:
@@ -54,6 +64,7 @@ def parse_members(text: str) -> list[Listed]:
                 str(entry.get("name") or ""),
                 tuple(entry.get("peerURLs") or ()),
                 tuple(entry.get("clientURLs") or ()),
+                bool(entry.get("isLearner")),
             )
             for entry in answer.get("members") or []
         ]

@@ -16,8 +16,10 @@ description:
   - A server without data asks the others first. A cluster that is there is joined. One that knows this server as a
     member that has run before gets its old entry removed and a new one added, for the data are gone and its promises
     with them.
+  - Who joins is a learner at first, and gets its vote when it has the data of the others (etcd 3.4 and later). Nothing
+    waits for it.
   - A cluster is begun only with O(may_begin), when no other server answers and this one was never a member.
-  - Nobody is removed who is not this server. What left the inventory is taken out with C(etcdctl member remove).
+  - Nobody is removed who is not this server, see M(meshnode.lab.mesh_etcd_member).
   - The node needs systemd, and apt where the packages are missing.
 extends_documentation_fragment:
   - meshnode.lab.attributes
@@ -217,7 +219,7 @@ journal:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd import Etcd, Plan
-from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import MemberError, Server
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import MemberError, server_named
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
 
 ARGUMENT_SPEC = {
@@ -262,11 +264,7 @@ ARGUMENT_SPEC = {
 def plan_from(options: dict[str, object]) -> Plan:
     """The plan that the module's parameters describe; raises MemberError when the server is not one of the servers."""
     wanted = dict(options)
-    servers = tuple(Server(**server) for server in wanted.pop("servers"))
-    name = wanted.pop("name")
-    me = next((server for server in servers if server.name == name), None)
-    if me is None:
-        raise MemberError(f"name: {name} is not one of the servers: {', '.join(one.name for one in servers)}")
+    servers, me = server_named(wanted.pop("servers"), wanted.pop("name"))
     wanted["tls"] = wanted["tls"] or {}
     wanted["embedded_log"] = wanted["embedded_log"] or ""
     wanted["packages"] = tuple(wanted["packages"])

@@ -32,6 +32,8 @@ class Host:
         self.active, self.enabled, self.restarts = "inactive", "disabled", 0
         #: name -> (client URLs) of the members; None when nobody answers.
         self.members: dict[str, bool] | None = None
+        #: Whether s3 has no vote, and how often etcd refuses it one.
+        self.learner, self.lacks_data, self.knows_learners = False, 0, True
         self.healthy = True
         self.refuses = ""
 
@@ -39,7 +41,7 @@ class Host:
         if "list" in command:
             return self._list(command)
         if "health" in command:
-            return (0 if self.healthy else 1), "", ""
+            return (0 if self.healthy and not self.learner else 1), "", ""
         if command[1] == "show":
             shown = {"ActiveState": self.active, "UnitFileState": self.enabled, "NRestarts": self.restarts}
             return 0, "".join(f"{name}={value}\n" for name, value in {**shown, "MainPID": 0}.items()), ""
@@ -56,6 +58,7 @@ class Host:
         entries = [
             {"ID": number, "name": one.name, "peerURLs": [one.peer]}
             | ({"clientURLs": [one.client]} if self.members[one.name] else {})
+            | ({"isLearner": True} if self.learner and one == ME else {})
             for number, one in enumerate(SERVERS, 1)
             if one.name in self.members
         ]
@@ -68,8 +71,19 @@ class Host:
             assert self.members is not None
             if words == "member remove 3":
                 del self.members["s3"]
+            elif words == "member promote 3":
+                self.lacks_data -= 1
+                if self.lacks_data >= 0:
+                    return (
+                        1,
+                        "",
+                        "Error: etcdserver: can only promote a learner member which is in sync with leader",
+                    )
+                self.learner = False
+            elif "--learner" in command and not self.knows_learners:
+                return 1, "", "Error: unknown flag: --learner"
             else:
-                self.members["s3"] = False
+                self.members["s3"], self.learner = False, "--learner" in command
         if command[:2] == ["systemctl", "enable"]:
             self.enabled = "enabled"
         if command[:2] in (["systemctl", "start"], ["systemctl", "restart"]) and self.active != "failed":
@@ -149,8 +163,43 @@ def test_one_whose_data_are_gone_is_removed_before_it_is_added_again(plan: Plan)
     host = Host()
     host.members = {"s1": True, "s2": True, "s3": True}
     bring(host, plan).run()
-    assert [words for words in host.ran if words.startswith("member")] == ["member remove 3", "member add s3"]
+    assert [words for words in host.ran if words.startswith("member")] == [
+        "member remove 3",
+        "member add s3",
+        "member promote 3",
+    ]
     assert "ETCD_INITIAL_CLUSTER_STATE=existing" in initial(plan)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_one_that_joins_gets_its_vote_when_it_has_the_data_of_the_others(plan: Plan, wait: bool) -> None:
+    """Also where nobody waits for health: the next one could not join before."""
+    host = Host()
+    host.members = {"s1": True, "s2": True}
+    host.lacks_data = 3
+    report = bring(host, replace(plan, wait=wait)).run()
+    assert host.ran.count("member promote 3") == 4
+    assert report.changes[-1] != "add this member"
+    assert "become a voter" in report.changes
+    assert report.members == ["s1", "s2", "s3"]
+
+
+def test_a_learner_whose_run_was_broken_off_gets_its_vote_by_the_next(plan: Plan) -> None:
+    host = Host()
+    host.members = {"s1": True, "s2": True, "s3": True}
+    host.learner = True
+    with_data(plan)
+    assert "become a voter" in bring(host, plan).run().changes
+
+
+def test_an_etcd_that_knows_no_learners_gets_a_voter_at_once(plan: Plan) -> None:
+    host = Host()
+    host.members = {"s1": True, "s2": True}
+    host.knows_learners = False
+    report = bring(host, plan).run()
+    assert host.ran.count("member add s3") == 3  # both others as a learner, one of them as a voter
+    assert report.healthy
+    assert "become a voter" not in report.changes
 
 
 def test_one_that_is_expected_just_joins(plan: Plan) -> None:

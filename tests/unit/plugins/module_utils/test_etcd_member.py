@@ -64,13 +64,14 @@ def test_etcdctls_list_is_read_with_members_that_have_never_run() -> None:
                     "peerURLs": [one.peer],
                     "clientURLs": [one.client],
                 },
-                {"ID": 7, "peerURLs": [two.peer]},
+                {"ID": 7, "peerURLs": [two.peer], "isLearner": True},
             ],
         }
     )
     first, second = parse_members(text)
     assert (first.number, first.started, second.started) == (14276663870439829000, True, False)
-    assert second == Listed(7, "", (two.peer,), ())
+    assert second == Listed(7, "", (two.peer,), (), learner=True)
+    assert not first.learner
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"members": [{}]}', '{"members": 5}'])
