@@ -23,6 +23,9 @@ __all__ = [
     "one_new_key",
     "phases",
     "processes",
+    "stopped",
+    "told",
+    "trusted",
 ]
 
 NODES = ("server1", "client1", "client2")
@@ -73,6 +76,19 @@ def phases(lab: Lab) -> set[tuple[bool, bool, bool]]:
 def processes(lab: Lab) -> dict[str, str]:
     """The process of each agent."""
     return {node: lab.process(node) for node in NODES}
+
+
+def stopped(lab: Lab, stop: str, *words: str, playbook: str) -> None:
+    """Break the procedure off at that phase."""
+    run = lab.play("-e", f"mesh_procedure_stop_at={stop}", *words, playbook=playbook, fails=True)
+    assert f"stopped at {stop}" in run.output
+
+
+def trusted(lab: Lab) -> set[str]:
+    """How many certificates each node trusts."""
+    return {
+        lab.on(node, "grep", "-c", "BEGIN CERTIFICATE", "/etc/consul.d/ssl/ca.cert").strip() for node in NODES
+    }
 
 
 def no_request_failed(run: Run) -> None:
