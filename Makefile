@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MESH_REQUIRE_PROGRAMS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove overhead tls-modes exposure bench-encryption image sanity env engine programs clean fuzz drill etcd chaos bench ui gossip-rotate gossip-encrypt ca-rotate connect-ca-rotate roll backup restore day-two-test tls-modes-test
+.PHONY: help docs plugins up down status ssh quickstart verify test check lint types fmt unit sim interop lab-test capture prove overhead tls-modes exposure bench-encryption image sanity env engine programs clean fuzz drill etcd chaos bench ui gossip-rotate gossip-encrypt tls-upshift ca-rotate connect-ca-rotate roll backup restore add-node remove-node replace-server chaos-lab chaos-heal day-two-test chaos-lab-test federation-test tls-modes-test http-conformance
 
 help: ## This list
 	@printf 'usage: make TARGET [LAB=lab] [NODE=server1] [ARGS="-e ..."]\n\n'
@@ -68,6 +68,9 @@ gossip-rotate: env ## A new gossip key for the running mesh
 gossip-encrypt: env ## Gossip of the running mesh from clear to encrypted (back: ARGS="-e gossip_encrypt_state=absent")
 	$(PLAYBOOK) playbooks/gossip_encrypt.yml $(ARGS)
 
+tls-upshift: env ## RPC and HTTP of the running mesh from clear to TLS (back: ARGS="-e tls_upshift_state=absent")
+	$(PLAYBOOK) playbooks/tls_upshift.yml $(ARGS)
+
 ca-rotate: env ## A new private CA for the nodes of the running mesh
 	$(PLAYBOOK) playbooks/ca_rotate.yml $(ARGS)
 
@@ -83,9 +86,27 @@ backup: env ## The servers' state and this controller's secrets in one folder, i
 restore: env ## The servers' state as it was (ARGS="-e mesh_backup=DIRECTORY")
 	$(PLAYBOOK) playbooks/restore.yml $(ARGS)
 
+# Here nobody is the default: NODE has to be said.
+NAMED = -e node=$(if $(filter-out file,$(origin NODE)),$(NODE))
+
+add-node: env ## A node of the inventory joins the running mesh (NODE=client9)
+	$(PLAYBOOK) playbooks/add_node.yml $(NAMED) $(ARGS)
+
+remove-node: env ## A node leaves the running mesh for good (NODE=client9)
+	$(PLAYBOOK) playbooks/remove_node.yml $(NAMED) $(ARGS)
+
+replace-server: env ## A server that is dead, disk and all, is made again (NODE=server2)
+	$(PLAYBOOK) playbooks/replace_server.yml $(NAMED) $(ARGS)
+
+chaos-lab: env ## Faults from a seed on a lab under load: is every promise kept? (ARGS="-e chaos_seed=7 -e chaos_minutes=2")
+	$(PLAYBOOK) playbooks/chaos.yml $(ARGS)
+
+chaos-heal: env ## Undo what an interrupted chaos-lab left, at once
+	$(PLAYBOOK) playbooks/chaos_heal.yml $(ARGS)
+
 # The tests
 
-test: check plugins interop ui lab-test ## Everything: check, plugins, interop, the web page and the lab
+test: check plugins interop ui lab-test ## check, plugins, interop, the web page and the lab; not the drills below
 
 check: lint types unit sim ## Lint, types, unit tests and simulation: no containers, under three minutes
 
@@ -117,12 +138,19 @@ ui: env programs ## The web page in a real browser; pictures of every page are l
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore-glob "tests/lab/test_day_two*" \
-		--ignore tests/lab/test_tls_modes.py $(ARGS)
+		--ignore tests/lab/test_federation.py --ignore tests/lab/test_tls_modes.py --ignore tests/lab/test_nodes.py \
+		--ignore tests/lab/test_tls_upshift.py --ignore tests/lab/test_chaos.py $(ARGS)
 
 # Drills that take longer
 
 day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
-	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py $(ARGS)
+	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py tests/lab/test_nodes.py tests/lab/test_tls_upshift.py $(ARGS)
+
+chaos-lab-test: env programs engine ## Faults on three servers and two clients, promises kept and broken, a run that is killed
+	$(PYTEST) -q tests/lab/test_chaos.py $(ARGS)
+
+federation-test: env programs engine ## Two datacenters in containers: the link judged, cut, healed
+	$(PYTEST) -q tests/lab/test_federation.py $(ARGS)
 
 tls-modes-test: env programs engine ## The four TLS modes in containers, by Envoy and built in, with what must not pass for them
 	$(PYTEST) -q tests/lab/test_tls_modes.py $(ARGS)
@@ -136,9 +164,13 @@ drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 etcd: env programs ## The replicated log on real etcd members, killed and cut off under load
 	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd*.py $(ARGS)
 
-docs: env ## Write the generated pages of docs/ again: configuration and compatibility
+docs: env ## Write the generated pages of docs/ again: configuration, compatibility and HTTP
 	$(BIN)/python -m meshnode.agent.config.document
 	$(BIN)/python -m tests.support.compatibility
+	$(BIN)/python -m tests.support.conformance_document
+
+http-conformance: env ## Send the corpus of HTTP through both data planes again, and write docs/http-conformance.md
+	$(BIN)/python -m tests.support.conformance_run
 
 chaos: env programs ## Killed, frozen, cut off, out of disk, in another time: does the cluster's state survive? (CHAOS_SECONDS=10)
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(PYTEST) -q -s --timeout=1800 tests/chaos $(ARGS)

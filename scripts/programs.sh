@@ -1,8 +1,19 @@
 #!/bin/sh
-# Installs the foreign programs that the tests have on the other end. What is there already is left alone.
+# Installs the foreign programs that the tests have on the other end; with the argument bench those that the benchmarks
+# stand beside. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/say.sh
+
+if [ "${1:-}" = bench ]; then
+    install_programs '
+haproxy haproxy
+nginx nginx
+wrk wrk
+'
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || apt_install libnginx-mod-stream
+    exit
+fi
 
 install_programs '
 chromium chromium

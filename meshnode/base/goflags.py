@@ -34,6 +34,8 @@ COMMAND_OPTIONS: Final = "Command Options"
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _MAX_INT_DIGITS: Final = 20
+#: Columns of the help: of a description, and of what is said about a flag, each with its indentation.
+_DESCRIPTION_WRAP: Final = 78
 _WRAP: Final = 72
 
 
@@ -191,7 +193,7 @@ class FlagSet:
         """The usage text: what the command does, then its flags by group, each with meaning and default."""
         parts = [self.usage.rstrip()]
         if self.description:
-            parts.append(textwrap.indent(textwrap.dedent(self.description).strip(), "  "))
+            parts.append(_wrapped(self.description))
         groups: dict[str, list[Flag[Any]]] = {}
         for flag in sorted(self._flags.values(), key=lambda flag: flag.name):
             groups.setdefault(flag.group, []).append(flag)
@@ -260,6 +262,27 @@ def _name_of(argument: str) -> str:
     return name if name.startswith("=") else name.partition("=")[0]
 
 
+def _wrapped(description: str) -> str:
+    """The description, indented; a paragraph with a line that is too long is filled, examples stay as they are."""
+    paragraphs = textwrap.dedent(description).strip().split("\n\n")
+    return "\n\n".join(_paragraph(text) for text in paragraphs)
+
+
+def _paragraph(text: str) -> str:
+    lines = text.splitlines()
+    is_example = any(line.startswith(" ") for line in lines)
+    if is_example or max(map(len, lines), default=0) <= _DESCRIPTION_WRAP - 2:
+        return textwrap.indent(text, "  ")
+    return "\n".join(_fill(text, _DESCRIPTION_WRAP, "  "))
+
+
+def _fill(text: str, width: int, indentation: str) -> list[str]:
+    # A flag is one word: -no-merge has no place to break at.
+    return textwrap.wrap(
+        text, width, initial_indent=indentation, subsequent_indent=indentation, break_on_hyphens=False
+    )
+
+
 def _describe(flag: Flag[Any]) -> str:
     head = f"  -{flag.name}" if flag.is_boolean else f"  -{flag.name}=<{flag.placeholder}>"
     text = flag.meaning
@@ -270,4 +293,4 @@ def _describe(flag: Flag[Any]) -> str:
     if flag.default not in ("", False, 0, ()) or (flag.default and flag.is_boolean):
         default = format_duration(flag.default) if flag.placeholder == "duration" else str(flag.default)
         text += f" The default is {default.lower() if flag.is_boolean else default}."
-    return "\n".join([head, *textwrap.wrap(text, _WRAP, initial_indent="     ", subsequent_indent="     ")])
+    return "\n".join([head, *_fill(text, _WRAP, "     ")])

@@ -105,7 +105,7 @@ class Metrics:
     def __init__(self, now: float, names: MetricNames | None = None) -> None:
         self.dropped = 0
         self._names = names or MetricNames()
-        self._outside: dict[tuple[str, bool], str | None] = {}
+        self._outside: dict[tuple[str, bool], Key | None] = {}
         self._present = Interval(now - now % INTERVAL)
         self._finished: Interval | None = None
         self._series: dict[Key, Series] = {}
@@ -117,10 +117,9 @@ class Metrics:
 
     def set_gauge(self, name: str, value: float, now: float, labels: Labels = ()) -> None:
         """Record the present value of something."""
-        outside = self._called(name, gauge=True)
-        if outside is None:
+        key = self._called(name, labels, gauge=True)
+        if key is None:
             return
-        key = Key(outside, labels)
         series = self._touch(key, "gauge", value, now)
         if series is not None:
             series.total = value
@@ -128,10 +127,9 @@ class Metrics:
 
     def increment(self, name: str, now: float, by: float = 1.0, labels: Labels = ()) -> None:
         """Count ``by`` more of something."""
-        outside = self._called(name, gauge=False)
-        if outside is None:
+        key = self._called(name, labels, gauge=False)
+        if key is None:
             return
-        key = Key(outside, labels)
         series = self._touch(key, "counter", by, now)
         if series is not None:
             series.total += by
@@ -139,10 +137,9 @@ class Metrics:
 
     def add_sample(self, name: str, value: float, now: float, labels: Labels = ()) -> None:
         """Record one observation; durations are in milliseconds, as Consul's are."""
-        outside = self._called(name, gauge=False)
-        if outside is None:
+        key = self._called(name, labels, gauge=False)
+        if key is None:
             return
-        key = Key(outside, labels)
         series = self._touch(key, "sample", value, now)
         if series is not None:
             series.count += 1
@@ -161,14 +158,15 @@ class Metrics:
             if now - self._series[key].updated <= retention:
                 yield key, self._series[key]
 
-    def _called(self, name: str, *, gauge: bool) -> str | None:
+    def _called(self, name: str, labels: Labels, *, gauge: bool) -> Key | None:
         try:
-            return self._outside[name, gauge]
+            known = self._outside[name, gauge]
         except KeyError:
             outside = self._names.outside(name, gauge=gauge)
+            known = Key(outside) if outside is not None else None
             if len(self._outside) < MAX_SERIES:
-                self._outside[name, gauge] = outside
-            return outside
+                self._outside[name, gauge] = known
+        return known if known is None or not labels else Key(known.name, labels)
 
     def _touch(self, key: Key, kind: str, value: float, now: float) -> Series | None:
         if not math.isfinite(value):

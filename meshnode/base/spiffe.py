@@ -22,6 +22,7 @@ from meshnode.base.errors import RemoteProtocolError
 __all__ = [
     "DEFAULT_NAMESPACE",
     "MAX_ID_BYTES",
+    "PLAIN_IN_PATH",
     "AgentId",
     "AuthorityId",
     "ServiceId",
@@ -40,7 +41,7 @@ _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ESCAPES: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 #: Besides letters, digits and ``-_.~``.
-_PLAIN_IN_PATH: Final = "$&+,:;=@"
+PLAIN_IN_PATH: Final = "$&+,:;=@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _check(trust_domain: str, *parts: str) -> None:
 
 
 def _path(*parts: str) -> str:
-    return "".join(f"/{quote(part, safe=_PLAIN_IN_PATH)}" for part in parts)
+    return "".join(f"/{quote(part, safe=PLAIN_IN_PATH)}" for part in parts)
 
 
 def _plain(part: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "PASSING",
     "SERF_CHECK_ID",
     "SERVICE_MAINTENANCE_PREFIX",
+    "SIDECAR_SUFFIX",
     "STATES",
     "TERMINATING_GATEWAY",
     "WARNING",
@@ -49,6 +50,8 @@ STATES: Final = (PASSING, WARNING, CRITICAL)
 SERF_CHECK_ID: Final = "serfHealth"
 NODE_MAINTENANCE: Final = "_node_maintenance"
 SERVICE_MAINTENANCE_PREFIX: Final = "_service_maintenance"
+#: What the id and the name of a sidecar end in, after those of its service.
+SIDECAR_SUFFIX: Final = "-sidecar-proxy"
 
 #: ``kind`` of a service that is a proxy for another one; empty for a typical service.
 CONNECT_PROXY: Final = "connect-proxy"

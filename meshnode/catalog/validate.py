@@ -26,6 +26,7 @@ __all__ = [
     "MAX_META_VALUE_CHARS",
     "MAX_TAGGED_ADDRESSES",
     "MAX_WEIGHT",
+    "META_KEY",
     "check_fault",
     "meta_fault",
     "node_fault",
@@ -49,7 +50,7 @@ _NO_KINDS: Final = {
     "api-gateway": f"it is of Consul 1.15, after this API: use an {INGRESS_GATEWAY}",
 }
 
-_META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: An address that a client can't connect to.
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "[::]"})
@@ -138,7 +139,7 @@ def meta_fault(meta: Mapping[str, str]) -> str:
         if not key:
             return "Couldn't load metadata pair ('', ...): Key cannot be blank"
         where = f"Couldn't load metadata pair ('{key[:MAX_META_KEY_CHARS]}', ...): "
-        if not _META_KEY.fullmatch(key):
+        if not META_KEY.fullmatch(key):
             return where + "Key contains invalid characters: use letters, digits, '-' and '_'"
         if len(key) > MAX_META_KEY_CHARS:
             return where + f"Key is too long (limit: {MAX_META_KEY_CHARS} characters)"

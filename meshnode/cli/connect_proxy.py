@@ -26,7 +26,8 @@ from meshnode.cli.foreground import Foreground, announce, failed, run_on_loop
 from meshnode.client.agent import AgentClient
 from meshnode.client.reporter import Reporter
 from meshnode.proxy.config import ProxyConfig
-from meshnode.runtime.proxy.process import DRAIN_TIMEOUT, Engine, ProxyProcess
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
+from meshnode.runtime.proxy.process import Engine, ProxyProcess
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["run"]

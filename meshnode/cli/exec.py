@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meshnode.agent.remote_job import (
-    REMOTE_EXEC_EVENT,
     Invitation,
     Job,
     serialize_invitation,
@@ -24,6 +23,7 @@ from meshnode.base.errors import ConfigError
 from meshnode.base.goflags import FlagError, FlagSet
 from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.drive import Driver
+from meshnode.control.user_event import REMOTE_EXEC_EVENT
 from meshnode.lock.calls import Call, LockError, Steps, kv_path, parse_pairs
 from meshnode.lock.session import DELETE, SESSION_TTL, close_session, keep_session, open_session
 from meshnode.runtime.tasks import spawn

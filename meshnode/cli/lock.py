@@ -17,7 +17,7 @@ from meshnode.lock.calls import LockError, Steps
 from meshnode.lock.mutex import Mutex
 from meshnode.lock.semaphore import LOCK_NAME, Semaphore
 from meshnode.lock.session import DELETE, RELEASE, close_session, keep_session, open_session
-from meshnode.runtime.child import Child, ChildError, shell_program, start_program
+from meshnode.runtime.child import FORWARDED, Child, ChildError, shell_program, start_program
 from meshnode.runtime.tasks import spawn
 
 __all__ = ["run"]
@@ -25,9 +25,8 @@ __all__ = ["run"]
 T = TypeVar("T")
 
 CHILD_FAILED: Final = 2
-#: Signals that end the lock, and those that are only the child's affair.
+#: Signals that end the lock.
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-FORWARDED: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 #: Seconds to give the lock back in when we were told to end.
 RELEASE_TIMEOUT: Final = 10.0
 

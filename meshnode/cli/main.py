@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 from typing import Final
 
 from meshnode.base.errors import MeshError
 from meshnode.base.goflags import HelpRequested
+from meshnode.base.later import load
 
 __all__ = ["COMMANDS", "main"]
 
@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "connect": ("", "Interact with Consul Connect"),
     "connect ca": ("", "Interact with the Consul Connect Certificate Authority (CA)"),
     "connect ca get-config": ("meshnode.cli.connect_ca", "Display the current Connect CA configuration"),
+    "connect ca rotation": ("meshnode.cli.connect_ca_rotation", "Show or steer a rotation of the CA's root"),
     "connect ca set-config": ("meshnode.cli.connect_ca", "Modify the current Connect CA configuration"),
     "connect connections": ("meshnode.cli.connect_connections", "Lists the connections of this node's proxies"),
     "connect envoy": ("meshnode.cli.connect_envoy", "Runs Envoy as the proxy of a service"),
@@ -190,7 +191,7 @@ def _dispatch(args: list[str]) -> int:
         return 0 if asked else 1
     # A module that serves several commands is told which one by the words after the first.
     words = name.split()[1:]
-    return int(import_module(module).run([*words, *rest]))
+    return int(load(module).run([*words, *rest]))
 
 
 def _longest_match(args: list[str]) -> tuple[str, list[str]]:

@@ -32,7 +32,8 @@ Measures HTTP addresses in turns: requests on kept connections, with a connectio
 processor time and bytes on the wire. Each repetition asks every target once, in an order of its own, so that what else
 the machine does falls on all of them. Prints a table of medians with their 95 % intervals and a paragraph about them.
 
-  meshnode overhead -target plain=http://127.0.0.1:8500/v1/kv/a?raw -target tls=https://127.0.0.1:8501/v1/kv/a?raw \\
+  meshnode overhead -target plain=http://127.0.0.1:8500/v1/kv/a?raw \\
+      -target tls=https://127.0.0.1:8501/v1/kv/a?raw \\
       -base tls=plain -process plain=4711 -process tls=4711
 """
 

@@ -28,8 +28,9 @@ from meshnode.proxy.config import Endpoint
 from meshnode.runtime.json_file import write_record
 from meshnode.runtime.logs import parse_level
 from meshnode.runtime.notify import notify_systemd
+from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.tasks import cancel_and_wait, spawn
-from meshnode.runtime.tls_modes.engine import DRAIN_TIMEOUT, DataPlane, log
+from meshnode.runtime.tls_modes.engine import DataPlane, log
 from meshnode.runtime.tls_modes.envoy import EnvoyPlane, check_bootstrap, envoy_version
 from meshnode.runtime.tls_modes.material import Material, read_material
 from meshnode.runtime.tls_modes.watch import MaterialWatch

@@ -14,7 +14,7 @@ from meshnode.base.goflags import FlagError, FlagSet, parse_boolean
 from meshnode.cli.api import ApiClient
 from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.drive import BLOCKING_TIMEOUT, in_thread
-from meshnode.runtime.child import Child, ChildError, shell_program, start_program
+from meshnode.runtime.child import FORWARDED, Child, ChildError, shell_program, start_program
 from meshnode.watch.machine import Answer, Ask, Effect, Pause, RunHandler, Watch
 from meshnode.watch.plan import WatchPlan, parse_plan
 
@@ -23,7 +23,6 @@ __all__ = ["run"]
 #: Types that Consul's command refuses: only an agent's configuration has them.
 NOT_HERE: Final = ("connect_roots", "connect_leaf")
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-FORWARDED: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def run(args: list[str]) -> int:

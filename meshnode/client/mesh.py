@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +15,6 @@ from meshnode.client.answer import ApiError
 from meshnode.client.request_rules import EXPLAIN, with_rules
 from meshnode.client.routing import Routing, UnsupportedRoutingError
 from meshnode.client.settings import path_segment
-from meshnode.intentions.decide import LET_THROUGH
 from meshnode.intentions.model import ServiceName
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.balance import Instance
@@ -34,7 +32,6 @@ MAX_WATCHED: Final = 1024
 QUERY_INTERVAL: Final = 10.0
 
 _ROOTS: Final = "/v1/agent/connect/ca/roots"
-_RULE: Final = re.compile(r"\(ID: ([0-9A-Za-z-]{1,64})")
 
 #: Statuses of an agent that doesn't explain, and won't when it is asked again.
 _UNTOLD: Final = frozenset({403, 404, 405})
@@ -79,14 +76,17 @@ class AgentAuthorizer:
         self._service = service
 
     async def decide(self, source: Identity) -> Decision:
-        """What the agent says of ``source``; raises :class:`ApiError` or :class:`AgentUnreachable`."""
+        """What the agent says of ``source``; raises :class:`ApiError` or :class:`AgentUnreachable`.
+
+        An agent that says no more than Consul's (``Authorized``, ``Reason``) names no rule, and nothing was audited.
+        """
         body = {"Target": self._service, "ClientCertURI": source.uri, "ClientCertSerial": source.serial}
         answer = _mapping(await self._client.post_json("/v1/agent/connect/authorize", body), "the decision")
-        reason = answer.get("Reason")
-        because = reason if isinstance(reason, str) else ""
-        rule = _RULE.search(because)
+        because, rule = (
+            value if isinstance(value := answer.get(name), str) else "" for name in ("Reason", "IntentionID")
+        )
         allowed = answer.get("Authorized") is True
-        return Decision(allowed, because, rule[1] if rule else "", audited=allowed and LET_THROUGH in because)
+        return Decision(allowed, because, rule, audited=allowed and answer.get("Audited") is True)
 
     async def decide_requests(self, source: Identity) -> Decision:
         """As ``decide``, with rules about requests where an intention has permissions; raises as ``decide`` does.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -29,6 +28,7 @@ from meshnode.intentions.validate import (
     MAX_META_PAIRS,
     MAX_META_VALUE_CHARS,
     MAX_NAME_CHARS,
+    UNPRINTABLE,
     intention_fault,
 )
 
@@ -37,7 +37,6 @@ __all__ = ["MAX_FAULTS", "MAX_PORT", "entry_fault", "join_faults"]
 #: Reasons that are told of one entry.
 MAX_FAULTS: Final = 20
 MAX_PORT: Final = 65535
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _MODES: Final = ("", "direct", "transparent")
 _GATEWAY_MODES: Final = ("", "none", "local", "remote")
 
@@ -65,7 +64,7 @@ def _name_faults(entry: ConfigEntry) -> Iterator[str]:
         yield f"Name: {WILDCARD} stands for all services in service-intentions only"
     elif len(name) > MAX_NAME_CHARS:
         yield f"Name has {len(name)} characters: at most {MAX_NAME_CHARS}"
-    elif "/" in name or _UNPRINTABLE.search(name) or name != name.strip():
+    elif "/" in name or UNPRINTABLE.search(name) or name != name.strip():
         yield f"Name {name[:80]!a} can't be a name: leave out '/', control characters and outer spaces"
 
 

@@ -22,7 +22,7 @@ from meshnode.config_entries.routing import (
     ServiceSplitter,
 )
 from meshnode.intentions.model import WILDCARD, HttpMatch
-from meshnode.intentions.validate import match_faults, pattern_faults
+from meshnode.intentions.validate import HEADER_NAME, match_faults, pattern_faults
 
 __all__ = ["FULL_WEIGHT", "header_faults", "resolver_faults", "router_faults", "splitter_faults"]
 
@@ -32,7 +32,6 @@ _SUBSET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HASHED: Final = ("ring_hash", "maglev")
 _POLICIES: Final = ("random", "round_robin", "least_request", *_HASHED)
 _HASH_FIELDS: Final = ("header", "cookie", "query_parameter")
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 MAX_RETRIES: Final = 2**32 - 1
 #: Source: Envoy, documentation of ``x-envoy-retry-on`` and ``x-envoy-retry-grpc-on``, as Consul takes them.
@@ -223,7 +222,7 @@ def header_faults(place: str, headers: HeaderModifiers | None) -> Iterator[str]:
     if headers is None:
         return
     for name in (*headers.add, *headers.set, *headers.remove):
-        if not _HEADER_NAME.fullmatch(name):
+        if not HEADER_NAME.fullmatch(name):
             yield f"{place}: {name[:80]!a} can't be the name of a header"
         elif name.lower() == "host":
             yield f"{place}: Envoy doesn't let the header Host be changed: leave it out"

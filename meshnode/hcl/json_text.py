@@ -11,11 +11,11 @@ from typing import Final
 from meshnode.hcl.located import Node
 from meshnode.hcl.scanner import Scanner
 
-__all__ = ["parse_json"]
+__all__ = ["NUMBER", "parse_json"]
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORD: Final = re.compile(r"[A-Za-z_]+")
 _HEX4: Final = re.compile(r"[0-9A-Fa-f]{4}")
 _ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -49,7 +49,7 @@ class _Json(Scanner):
             return Node(self._list(), origin)
         if character == '"':
             return Node(self.string(), origin)
-        if (match := _NUMBER.match(self.text, self.position)) is not None:
+        if (match := NUMBER.match(self.text, self.position)) is not None:
             return Node(self.number(match), origin)
         word = _WORD.match(self.text, self.position)
         if word is not None and word[0] in _WORDS:

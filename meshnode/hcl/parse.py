@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshnode.hcl.json_text import parse_json
+from meshnode.hcl.json_text import NUMBER, parse_json
 from meshnode.hcl.located import Node, Origin
 from meshnode.hcl.scanner import Scanner
 
@@ -25,7 +25,6 @@ _SPACE: Final = re.compile(r"(?:[ \t\r\n]+|(?:#|//)[^\n]*|/\*.*?\*/)*", re.DOTAL
 _IDENTIFIER: Final = re.compile(r"[^\W\d][\w.\-]*")
 _HEXADECIMAL: Final = re.compile(r"-?0[xX][0-9a-fA-F]+")
 _OCTAL: Final = re.compile(r"-?0[0-7]+(?![.\deE])")
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _AFTER_NUMBER: Final = re.compile(r"[\w.\-]+")
 _HEREDOC: Final = re.compile(r"<<(-?)([^\W\d][\w.\-]*)[ \t]*\r?\n")
 _PLAIN: Final = re.compile(r'[^"\\\n$]+')
@@ -159,7 +158,7 @@ class _Hcl(Scanner):
 
     def _number(self) -> int | float:
         start = self.position
-        for pattern, base in ((_HEXADECIMAL, 16), (_OCTAL, 8), (_NUMBER, 10)):
+        for pattern, base in ((_HEXADECIMAL, 16), (_OCTAL, 8), (NUMBER, 10)):
             match = pattern.match(self.text, self.position)
             if match is not None:
                 value = self.number(match, base)

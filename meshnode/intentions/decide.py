@@ -24,10 +24,10 @@ from meshnode.intentions.model import (
 )
 from meshnode.intentions.request import MAX_REGEXP_STEPS, HttpRequest, Reading, fits, readings
 
-__all__ = ["LET_THROUGH", "Decision", "DefaultDecision", "decide", "default_decision", "names"]
+__all__ = ["Decision", "DefaultDecision", "decide", "default_decision", "names"]
 
 #: The end of a reason: it would have been denied.
-LET_THROUGH: Final = "Let through all the same: the intention only audits"
+_LET_THROUGH: Final = "Let through all the same: the intention only audits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def decide(
     decision = replace(_judged(winner, default, request), intention=winner, candidates=candidates)
     if decision.allowed or not winner.audit or not _is_sound(winner):
         return decision
-    because = f"{decision.because}. {LET_THROUGH}"
+    because = f"{decision.because}. {_LET_THROUGH}"
     return replace(decision, allowed=True, because=because, audited=True)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from meshnode.base.spiffe import DEFAULT_NAMESPACE
+
 __all__ = [
     "ACTIONS",
     "ALLOW",
@@ -29,7 +31,6 @@ __all__ = [
 ]
 
 WILDCARD: Final = "*"
-DEFAULT_NAMESPACE: Final = "default"
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 ACTIONS: Final = (ALLOW, DENY)

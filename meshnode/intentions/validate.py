@@ -20,6 +20,7 @@ from meshnode.intentions.model import (
 from meshnode.intentions.request import MAX_REGEXP_STEPS, path_readings, whole_regexp
 
 __all__ = [
+    "HEADER_NAME",
     "MAX_DESCRIPTION_CHARS",
     "MAX_HEADER_MATCHES",
     "MAX_META_KEY_CHARS",
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_NAME_CHARS",
     "MAX_PERMISSIONS",
     "METHODS",
+    "UNPRINTABLE",
     "intention_fault",
     "match_faults",
     "pattern_faults",
@@ -48,8 +50,8 @@ MAX_VALUE_CHARS: Final = 1024
 #: Source: Consul 1.9, service-intentions.
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
 
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def intention_fault(intention: Intention) -> str:
@@ -71,7 +73,7 @@ def _end_faults(end: str, namespace: str, name: str) -> Iterator[str]:
             yield f"{field}: wildcard character '*' cannot be used with partial values"
         elif len(text) > MAX_NAME_CHARS:
             yield f"{field} has {len(text)} characters: at most {MAX_NAME_CHARS}"
-        elif "/" in text or _UNPRINTABLE.search(text) or text != text.strip():
+        elif "/" in text or UNPRINTABLE.search(text) or text != text.strip():
             yield f"{field} {text[:80]!a} can't be a name: leave out '/', control characters and outer spaces"
     if namespace == WILDCARD and name not in {"", WILDCARD}:
         yield f"{end}Name: exact value cannot follow wildcard namespace"
@@ -157,7 +159,7 @@ def _path_faults(http: HttpMatch) -> Iterator[str]:
 def _header_faults(match: HeaderMatch) -> Iterator[str]:
     if not match.name:
         yield "Name is required"
-    elif not _HEADER_NAME.fullmatch(match.name):
+    elif not HEADER_NAME.fullmatch(match.name):
         yield f"Name {match.name[:80]!a} can't be the name of a header"
     count = sum(map(bool, (match.present, match.exact, match.prefix, match.suffix, match.regex)))
     if count != 1:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from meshnode.base.errors import ConfigError
 from meshnode.base.json_fields import json_type
-from meshnode.catalog.model import STATES, ServiceAddress, Weights
+from meshnode.catalog.model import SIDECAR_SUFFIX, STATES, ServiceAddress, Weights
 from meshnode.local.check_type import (
     DEFAULT_OUTPUT_BYTES,
     AliasCheck,
@@ -34,7 +34,7 @@ from meshnode.local.definitions import (
     ServiceDefinition,
 )
 from meshnode.local.fields import ConfiguredFields, DefinitionFields
-from meshnode.local.proxy import SIDECAR_SUFFIX, parse_managed_proxy, parse_proxy
+from meshnode.local.proxy import parse_managed_proxy, parse_proxy
 
 __all__ = [
     "MAX_CHECKS",

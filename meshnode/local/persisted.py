@@ -14,7 +14,7 @@ from typing import Any, Final
 from meshnode.base.duration import format_duration
 from meshnode.base.errors import ConfigError
 from meshnode.base.json_fields import JsonFields
-from meshnode.catalog.model import CRITICAL, STATES
+from meshnode.catalog.model import CRITICAL, SIDECAR_SUFFIX, STATES
 from meshnode.catalog.wire import service_fields
 from meshnode.local.check_type import (
     AliasCheck,
@@ -33,7 +33,6 @@ from meshnode.local.check_type import (
 )
 from meshnode.local.definitions import CheckDefinition, ServiceDefinition
 from meshnode.local.parse import parse_check, parse_service
-from meshnode.local.proxy import SIDECAR_SUFFIX
 
 __all__ = [
     "SavedStatus",

@@ -14,15 +14,13 @@ from meshnode.local.fields import DefinitionFields
 
 __all__ = [
     "MANAGED_SUFFIX",
-    "SIDECAR_SUFFIX",
     "canonical_proxy",
     "parse_managed_proxy",
     "parse_proxy",
     "without_empty",
 ]
 
-#: What a service's id and name end in for its sidecar, and for its managed proxy.
-SIDECAR_SUFFIX: Final = "-sidecar-proxy"
+#: What a service's id and name end in for its managed proxy.
 MANAGED_SUFFIX: Final = "-proxy"
 
 EXEC_MODES: Final = ("", "daemon", "script")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from meshnode.base.errors import ConfigError
+from meshnode.catalog.model import SIDECAR_SUFFIX
 from meshnode.local.definitions import ServiceDefinition
 from meshnode.local.managed import ProxyDefaults, bind_port, managed_proxy, managed_service
-from meshnode.local.proxy import MANAGED_SUFFIX, SIDECAR_SUFFIX, without_empty
+from meshnode.local.proxy import MANAGED_SUFFIX, without_empty
 from meshnode.local.sidecar import sidecar_service
 
 __all__ = ["MANAGED_PORTS", "SIDECAR_PORTS", "PortRange", "ProxyRules", "companion_ids", "plan_proxies"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -14,16 +14,12 @@ from meshnode.pki import keys
 from meshnode.pki.leaf import SubjectNames
 
 __all__ = [
-    "SHORT_FINGERPRINT_DIGITS",
     "Description",
     "describe",
     "fingerprint",
     "join_bundle",
-    "short_fingerprint",
     "split_bundle",
 ]
-
-SHORT_FINGERPRINT_DIGITS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +66,6 @@ def fingerprint(certificate: x509.Certificate | str) -> str:
     """SHA-256 of the certificate in DER, 64 lower-case hex digits, as ``openssl x509 -fingerprint -sha256`` has it."""
     parsed = keys.parse_certificate(certificate) if isinstance(certificate, str) else certificate
     return parsed.fingerprint(hashes.SHA256()).hex()
-
-
-def short_fingerprint(certificate: x509.Certificate | str) -> str:
-    """The first :data:`SHORT_FINGERPRINT_DIGITS` digits: enough for a table, too few to authenticate with."""
-    return fingerprint(certificate)[:SHORT_FINGERPRINT_DIGITS]
 
 
 def join_bundle(certificates: Iterable[str]) -> str:

@@ -19,6 +19,7 @@
 ``excerpt``     the bytes that show it, in ``hexdump`` as ``tcpdump -X`` has it
 ``exposure``    what a configuration claims about each door; ``exposure_setups`` are configurations to try
 ``cost``        what a protection costs, from repeated measurements; ``cost_report`` shows it
+``linearizability``  does one order of concurrent operations explain every answer
 ``tap_file``    captures that a relay writes, where nobody may capture packets
 ``budget``      the memory that all of this may hold
 """

@@ -7,6 +7,7 @@ Read before the handshake and by nobody's word: whoever lies here gets a full ha
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,8 @@ _HOST_NAME: Final = 0
 _SUPPORTED_VERSIONS: Final = 43
 _PRE_SHARED_KEY: Final = 41
 _TLS_1_3: Final = b"\x03\x04"
+#: Type and length of an extension.
+_EXTENSION: Final = struct.Struct(">HH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +66,23 @@ class _Fields:
         return len(self._data) - self._from
 
     def take(self, count: int) -> bytes:
-        if count > self.left:
+        begin = self._from
+        end = self._from = begin + count
+        if end > len(self._data):
             raise _ShortError
-        self._from += count
-        return self._data[self._from - count : self._from]
+        return self._data[begin:end]
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, size: int) -> bytes:
         """Bytes after their length, which has ``size`` bytes."""
-        return self.take(self.number(size))
+        begin = self._from + size
+        # Of a length that is cut off itself ``begin`` is past the end, whatever it says.
+        end = self._from = begin + int.from_bytes(self._data[begin - size : begin], "big")
+        if end > len(self._data):
+            raise _ShortError
+        return self._data[begin:end]
 
 
 def read_client_offer(data: bytes) -> ClientOffer | None:
@@ -102,7 +111,7 @@ def read_server_name(data: bytes) -> str | None:
         return None
     try:
         names = [body for kind, body in _extensions(_Fields(message)) if kind == _SERVER_NAME]
-        return _host_name(_Fields(names[0].vector(2))) if names else ""
+        return _host_name(_Fields(_Fields(names[0]).vector(2))) if names else ""
     except _ShortError:
         raise RemoteProtocolError("its ClientHello is cut off inside") from None
 
@@ -137,23 +146,29 @@ def _host_name(names: _Fields) -> str:
     return ""
 
 
-def _extensions(hello: _Fields) -> Iterator[tuple[int, _Fields]]:
+def _extensions(hello: _Fields) -> Iterator[tuple[int, bytes]]:
     hello.take(2 + 32)  # legacy version, random
     hello.vector(1)  # legacy session id
     hello.vector(2)  # cipher suites
     hello.vector(1)  # compression
     if hello.left:
-        extensions = _Fields(hello.vector(2))
-        while extensions.left:
-            yield extensions.number(2), _Fields(extensions.vector(2))
+        data, at = hello.vector(2), 0
+        while at < len(data):
+            if len(data) - at < _EXTENSION.size:
+                raise _ShortError
+            kind, length = _EXTENSION.unpack_from(data, at)
+            at += _EXTENSION.size + length
+            if at > len(data):
+                raise _ShortError
+            yield kind, data[at - length : at]
 
 
 def _offer(hello: _Fields) -> ClientOffer:
     tls13, ticket_bytes = False, 0
     for kind, body in _extensions(hello):
         if kind == _SUPPORTED_VERSIONS:
-            versions = body.vector(1)
+            versions = _Fields(body).vector(1)
             tls13 = _TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
         elif kind == _PRE_SHARED_KEY:
-            ticket_bytes = len(_Fields(body.vector(2)).vector(2))
+            ticket_bytes = len(_Fields(_Fields(body).vector(2)).vector(2))
     return ClientOffer(tls13, ticket_bytes)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
+from meshnode.base.spiffe import PLAIN_IN_PATH
 from meshnode.intentions.decide import DefaultDecision, names
 from meshnode.intentions.model import (
     ALLOW,
@@ -34,7 +35,6 @@ __all__ = ["AMBIGUOUS_PATH", "Rules", "compile_rules", "principal_pattern"]
 
 #: Paths that servers read in different ways: escapes, parameters, backslashes, empty and dot segments.
 AMBIGUOUS_PATH: Final = r".*(?:[%;\\\x00-\x20\x7f]|//|/\.\.?(?:/.*)?$).*"
-_PLAIN_IN_PATH: Final = "$&+,:;=@"
 _SEGMENT: Final = "[^/]+"
 
 
@@ -77,7 +77,7 @@ def _name(name: str) -> str:
 
 def _char(char: str) -> str:
     if char.isascii():
-        return re.escape(quote(char, safe=_PLAIN_IN_PATH))
+        return re.escape(quote(char, safe=PLAIN_IN_PATH))
     # (?i) is about letters, and in an id these are bytes in hexadecimal digits.
     cases = dict.fromkeys((char, char.lower(), char.upper()))
     return f"(?:{'|'.join(quote(case, safe='') for case in cases)})"

@@ -16,6 +16,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import (
     render_files,
     separate_secrets,
 )
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import placeholder
 from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
     SecretStore,
     SecretStoreError,
@@ -37,8 +38,9 @@ class ActionModule(ActionBase):
         if not options["config"]:
             raise AnsibleActionFail("config: is missing: give the agent's configuration as a dictionary")
         options["config"] = {**options["config"], **self._gossip_key(options, task_vars)}
+        wan_keys = self._wan_keys(options, task_vars)
         try:
-            files = render_files(options)
+            files = render_files(options, wan_keys)
             _config, secrets = separate_secrets(options["config"])
         except (TypeError, ValueError) as error:
             raise AnsibleActionFail(f"cannot render the node's files: {error}") from None
@@ -47,7 +49,7 @@ class ActionModule(ActionBase):
             "unit": None,
             "client_environment": {},
             "_files": files,
-            "_secrets": secrets,
+            "_secrets": {**secrets, **{placeholder(key): key for key in wan_keys}},
         }
         options["tls"] = options["tls"] and {**options["tls"], "ca": None, "certificate": None}
 
@@ -79,15 +81,27 @@ class ActionModule(ActionBase):
         cluster = options["gossip_cluster"]
         if not cluster or options["config"].get("encrypt"):
             return {}
+        keys = self._keys_of(cluster, options, task_vars)
+        return {"encrypt": keys[0] if keys else ""}
+
+    def _wan_keys(self, options: dict[str, Any], task_vars: dict[str, Any]) -> tuple[str, ...]:
+        """The keys of the WAN's own keyring; none where the node has none of its own."""
+        cluster = options["gossip_wan_cluster"]
+        if not cluster:
+            return ()
+        return self._keys_of(cluster, options, task_vars) or ("",)
+
+    def _keys_of(self, cluster: str, options: dict[str, Any], task_vars: dict[str, Any]) -> tuple[str, ...]:
+        """The keyring of the store, the primary key first; empty in check mode when the real run makes it."""
         folder = options["gossip_store"] or os.path.join(task_vars.get("inventory_dir") or ".", ".secrets")
         try:
             keyring = read_gossip_keyring(SecretStore(folder, cluster))
         except SecretStoreError as error:
             raise AnsibleActionFail(f"cannot read the gossip key: {error}") from None
         if keyring:
-            return {"encrypt": keyring.primary}
+            return keyring.keys
         if self._task.check_mode:
-            return {"encrypt": ""}  # it is made in the real run
+            return ()
         raise AnsibleActionFail(
             f"{folder}/{cluster} holds no gossip key: run the role mesh_gossip before mesh_node"
         )

@@ -16,17 +16,17 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.meshnode.lab.plugins.module_utils import _procedure
+from ansible_collections.meshnode.lab.plugins.module_utils._controller import STORE_OPTIONS
 from ansible_collections.meshnode.lab.plugins.module_utils._secrets import SecretStore, SecretStoreError
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "cluster": {"type": "str", "default": "dc1"},
+    **STORE_OPTIONS,
     "force": {"type": "bool", "default": False},
     "name": {"type": "str", "required": True},
     "notes": {"type": "dict", "default": {}},
     "phase": {"type": "str", "default": ""},
     "state": {"type": "str", "choices": ["begun", "phase", "ended"], "required": True},
     "stop_at": {"type": "str", "default": ""},
-    "store": {"type": "path", "required": True},
 }
 
 

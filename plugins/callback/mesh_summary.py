@@ -19,6 +19,7 @@ description:
     and C(certificate_expires).
   - Who may talk to whom comes from C(mesh_flows) in the same data, a list of lines, and what to try from C(mesh_try).
   - What a procedure changed comes from C(mesh_before_after), what its probes saw from C(mesh_probes), lists of lines.
+  - What faults cost comes from C(mesh_chaos), a list of lines.
   - The next commands come from C(mesh_next) in the same data, a list of lines.
   - What looks like a key, a token or a PEM block is never shown.
 requirements:
@@ -102,6 +103,7 @@ class CallbackModule(CallbackBase):
                 troubled = any(run.trouble and line.startswith(f"{host} ") for host, run in runs.items())
                 self._display.display(line, color=C.COLOR_ERROR if troubled else None)
         self._listed("Before and after:", lines_of(stats.custom, "mesh_before_after"))
+        self._listed("Faults and what they cost:", lines_of(stats.custom, "mesh_chaos"))
         self._listed("Probes:", lines_of(stats.custom, "mesh_probes"))
         self._listed("Who may talk to whom:", lines_of(stats.custom, "mesh_flows"))
         if self._phases:

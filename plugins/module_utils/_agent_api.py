@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,11 @@ ALIVE = 1
 
 
 class ApiError(Exception):
-    """The agent did not answer as it should; the text says what came instead."""
+    """The agent did not answer as it should; the text says what came instead, C(status) is 0 when no answer came."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Api:
         return self.call("GET", path)
 
     def call(self, method: str, path: str) -> Any:
-        """The JSON that the agent answers that method with; raises ApiError."""
+        """The JSON that the agent answers that method with, None for an empty answer; raises ApiError."""
         connection = self._connection()
         try:
             connection.request(method, path, headers={"X-Consul-Token": self.token} if self.token else {})
@@ -50,12 +55,13 @@ class Api:
             connection.close()
         if answer.status != 200:
             raise ApiError(
-                f"{self.address}{path}: {answer.status} {body[:200].decode(errors='replace').strip()}"
+                f"{self.address}{path}: {answer.status} {body[:200].decode(errors='replace').strip()}",
+                answer.status,
             )
         if len(body) > MAX_ANSWER_BYTES:
             raise ApiError(f"{self.address}{path}: answered with more than {MAX_ANSWER_BYTES} bytes")
         try:
-            return json.loads(body)
+            return json.loads(body) if body.strip() else None
         except ValueError:
             raise ApiError(f"{self.address}{path}: answered with something else than JSON") from None
 
@@ -81,6 +87,21 @@ class Api:
                 f"{self.address}: cannot load {self.ca_file}, {self.cert_file}, {self.key_file}: {error}"
             ) from None
         return context
+
+
+#: Options of the modules that ask the agent of their node, documented in the fragment node_agent.api.
+API_OPTIONS: dict[str, dict[str, Any]] = {
+    "address": {"type": "str", "default": "http://127.0.0.1:8500"},
+    "ca_file": {"type": "path"},
+    "cert_file": {"type": "path"},
+    "key_file": {"type": "path", "no_log": False},
+    "token": {"type": "str", "no_log": True},
+}
+
+
+def api_of(options: Mapping[str, Any]) -> Api:
+    """From the parameters of a module."""
+    return Api(**{name: options[name] for name in API_OPTIONS})
 
 
 class _UnixConnection(http.client.HTTPConnection):

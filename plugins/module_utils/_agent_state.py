@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,19 @@ class Layout:
     @property
     def current(self) -> str:
         return f"{self.install_dir}/current"
+
+
+#: Options of the modules that work beside an agent, documented in the fragment node_agent.
+LAYOUT_OPTIONS: dict[str, dict[str, Any]] = {
+    "config_dir": {"type": "path", "default": Layout.config_dir},
+    "install_dir": {"type": "path", "default": Layout.install_dir},
+    "state_file": {"type": "path", "default": Layout.state_file},
+}
+
+
+def layout_of(options: Mapping[str, Any], unit: str) -> Layout:
+    """From the parameters of a module; C(unit) is the agent's, without C(.service)."""
+    return Layout(*(options[name] for name in LAYOUT_OPTIONS), f"/etc/systemd/system/{unit}.service")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 #: Carried by every container, network and volume of a lab; the value is the lab's name.
@@ -219,6 +219,30 @@ def plan_present(lab: Lab, seen: Seen, *, prune: bool) -> tuple[Action, ...]:
         *(Action("create", "volume", _short(lab, name), "there was none") for name in sorted(volumes)),
         *create,
         *start,
+    )
+
+
+def without_absent(lab: Lab, seen: Seen, names: Iterable[str]) -> Lab:
+    """The lab of the nodes of these names and of those that run: nobody waits for the others."""
+    running = {one.name for one in seen.containers if one.lab == lab.name and one.running}
+    chosen = set(names)
+    nodes = tuple(node for node in lab.nodes if node.name in chosen or lab.object_name(node.name) in running)
+    return replace(lab, nodes=nodes)
+
+
+def only_some(actions: Iterable[Action], names: Iterable[str]) -> tuple[Action, ...]:
+    """Of the actions those that make or end the nodes of these names; what is missing for them is made, too.
+
+    A network is not made anew, for that would take all its nodes with it.
+    """
+    chosen, listed = set(names), list(actions)
+    renewed = {action.name for action in listed if (action.verb, action.kind) == ("remove", "network")}
+    return tuple(
+        action
+        for action in listed
+        if (action.kind == "node" and action.name in chosen)
+        or action.kind == "volume"
+        or (action.kind == "network" and action.name not in renewed)
     )
 
 

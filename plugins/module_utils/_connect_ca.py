@@ -79,7 +79,7 @@ class ConnectCa:
             phases += [found["Phase"]] if found["Phase"] not in phases else []
             if found["Paused"]:
                 raise MeshApiError(
-                    'the rotation is paused: resume it with {"Action": "resume"}, then run this again'
+                    "the rotation is paused: resume it with 'meshnode connect ca rotation -resume', then run this again"
                 )
             if self.clock() - begun >= self.timeout:
                 raise MeshApiError(

@@ -135,6 +135,30 @@ class File:
 
 
 @dataclass(frozen=True)
+class KeyringFile(File):
+    """Gossip keys, a JSON list, which the agent writes too: as wanted while the file has all keys of C(content)."""
+
+    def differences(self) -> list[str]:
+        return [words for words in super().differences() if words != "content" or not self._has_all()]
+
+    def put(self) -> None:
+        if _kind(self.path) == "file" and self._has_all():
+            self.ownership.put(self.path)
+        else:
+            super().put()
+
+    def diff(self) -> dict[str, str]:
+        kept = _kind(self.path) == "file" and self._has_all()
+        return File(self.path, None if kept else self.content, self.ownership, self.show).diff()
+
+    def _has_all(self) -> bool:
+        try:
+            return set(json.loads(self.content or b"[]")) <= set(json.loads(_content(self.path)))
+        except (ValueError, TypeError):
+            return False
+
+
+@dataclass(frozen=True)
 class Directory:
     """A directory; its content is somebody else's."""
 

@@ -13,11 +13,11 @@ from typing import Any
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, drift, load_json
 from ansible_collections.meshnode.lab.plugins.module_utils._files import Absent, File, Ownership
-from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import render_config
+from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import WAN_KEYRING, render_config
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import fingerprint
 
 #: Below the agent's data directory; the second one is a server's, of the WAN.
-KEYRINGS = ("serf/local.keyring", "serf/remote.keyring")
+KEYRINGS = ("serf/local.keyring", WAN_KEYRING)
 MAX_KEYRING_BYTES = 1 << 20
 VERIFY = ("encrypt_verify_incoming", "encrypt_verify_outgoing")
 

@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import API_OPTIONS
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import LAYOUT_OPTIONS
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import fingerprint
 from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
     SecretStore,
@@ -19,6 +21,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
 #: The store's first key.
 PRIMARY = "primary"
 
+#: Of both modules, documented in the fragment secret_store.gossip, but for C(key).
 STORE_SPEC: dict[str, dict[str, Any]] = {
     "gossip_cluster": {"type": "str", "default": "dc1"},
     "gossip_store": {"type": "path"},
@@ -26,19 +29,13 @@ STORE_SPEC: dict[str, dict[str, Any]] = {
 }
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **STORE_SPEC,
-    "address": {"type": "str", "default": "http://127.0.0.1:8500"},
-    "ca_file": {"type": "path"},
-    "cert_file": {"type": "path"},
-    "config_dir": {"type": "path", "default": "/etc/consul.d"},
+    **API_OPTIONS,
+    **LAYOUT_OPTIONS,
     "config_file": {"type": "str", "default": "meshnode.json"},
     "data_dir": {"type": "path", "default": "/var/lib/consul"},
     "encrypted": {"type": "bool"},
     "group": {"type": "str", "default": "consul"},
-    "install_dir": {"type": "path", "default": "/opt/meshnode"},
-    "key_file": {"type": "path", "no_log": False},
     "name": {"type": "str", "default": "consul"},
-    "state_file": {"type": "path", "default": "/run/consul/state.json"},
-    "token": {"type": "str", "no_log": True},
     "verify_incoming": {"type": "bool"},
     "verify_outgoing": {"type": "bool"},
 }

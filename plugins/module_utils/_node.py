@@ -23,6 +23,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
     config_files,
     digest_on_disk,
     drift,
+    layout_of,
     load_json,
     running,
 )
@@ -30,6 +31,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import (
     Absent,
     Directory,
     File,
+    KeyringFile,
     Link,
     Ownership,
     gid_of,
@@ -74,12 +76,7 @@ class Plan:
 def plan_from(params: dict[str, Any]) -> Plan:
     """The plan that the module's parameters describe; C(_files) comes rendered from the controller."""
     user, group = params["user"], params["group"] or params["user"]
-    layout = Layout(
-        params["config_dir"],
-        params["install_dir"],
-        params["state_file"],
-        f"/etc/systemd/system/{params['name']}.service",
-    )
+    layout = layout_of(params, params["name"])
     tls = params["tls"] or {}
     directories = [
         Directory(layout.install_dir, Ownership(mode=0o755)),
@@ -99,6 +96,13 @@ def plan_from(params: dict[str, Any]) -> Plan:
             continue
         ownership = Ownership(entry["owner"], entry["group"], int(entry["mode"], 8))
         content = entry["content"]
+        if entry["show"] == "keyring":
+            keys = restore(json.loads(content), params["_secrets"] or {})
+            files.append(
+                KeyringFile(entry["path"], (json.dumps(keys, indent=2) + "\n").encode(), ownership, "digest")
+            )
+            directories.append(Directory(os.path.dirname(entry["path"]), Ownership(user, group, 0o700)))
+            continue
         if entry["show"] == "json":
             content = render_config(restore(json.loads(content), params["_secrets"] or {}))
         files.append(File(entry["path"], content.encode(), ownership, entry["show"]))
@@ -205,7 +209,9 @@ class Node:
         for path in config_files(self.plan.layout.config_dir):
             self.module.no_log_values.update(masked(load_json(path)))
         for file in self.plan.files:
-            if isinstance(file, File) and file.show == "json" and file.content:
+            if isinstance(file, KeyringFile) and file.content:
+                self.module.no_log_values.update(masked({"encrypt": json.loads(file.content)}))
+            elif isinstance(file, File) and file.show == "json" and file.content:
                 self.module.no_log_values.update(masked(json.loads(file.content)))
 
     def _accounts(self) -> None:

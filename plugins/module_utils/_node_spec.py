@@ -9,22 +9,22 @@ import hashlib
 import json
 from typing import Any
 
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import UNIT_DIGEST
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import LAYOUT_OPTIONS, UNIT_DIGEST
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import placeholder, redact, secrets_in
 
 #: Options of M(meshnode.lab.mesh_node), checked by the action and again by the module.
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **LAYOUT_OPTIONS,
     "client_environment": {"type": "dict", "default": {}},
     "client_environment_file": {"type": "path", "default": "/etc/meshnode/client.env"},
     "config": {"type": "dict"},
     "config_alias": {"type": "str", "default": "/consul/config"},
-    "config_dir": {"type": "path", "default": "/etc/consul.d"},
     "config_file": {"type": "str", "default": "meshnode.json"},
     "data_dir": {"type": "path", "default": "/var/lib/consul"},
     "gossip_cluster": {"type": "str"},
     "gossip_store": {"type": "path"},
+    "gossip_wan_cluster": {"type": "str"},
     "group": {"type": "str"},
-    "install_dir": {"type": "path", "default": "/opt/meshnode"},
     "installed": {"type": "str"},
     "name": {"type": "str", "default": "consul"},
     "package": {
@@ -39,7 +39,6 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "version": {"type": "str"},
         },
     },
-    "state_file": {"type": "path", "default": "/run/consul/state.json"},
     "tls": {
         "type": "dict",
         "options": {
@@ -53,6 +52,8 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "unit": {"type": "str"},
     "user": {"type": "str", "default": "consul"},
 }
+#: Below the agent's data directory: a server's keys of WAN gossip, where they are not those of the LAN.
+WAN_KEYRING = "serf/remote.keyring"
 #: What the action adds; not for users. The files are what render_files returns.
 PRIVATE_SPEC: dict[str, dict[str, Any]] = {
     "_archive": {"type": "path"},
@@ -87,10 +88,10 @@ def render_environment(variables: dict[str, Any]) -> str:
     return "\n".join(["# Managed by Ansible. Where the command line finds the agent's API.", *lines]) + "\n"
 
 
-def render_files(options: dict[str, Any]) -> list[dict[str, Any]]:
+def render_files(options: dict[str, Any], wan_keys: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """All files of a node, in the order in which they are written: the certificates before what names them.
 
-    Secrets are placeholders still, see C(separate_secrets).
+    Secrets are placeholders still, see C(separate_secrets). C(wan_keys) are gossip keys of the WAN, the primary first.
     """
     group = options["group"] or options["user"]
     files: list[dict[str, Any]] = []
@@ -102,6 +103,11 @@ def render_files(options: dict[str, Any]) -> list[dict[str, Any]]:
     ):
         if path and content:
             files.append(_file(path, content.rstrip("\n") + "\n", group=group, show="digest"))
+    if wan_keys:
+        ring = _file(
+            f"{options['data_dir']}/{WAN_KEYRING}", json.dumps([placeholder(key) for key in wan_keys])
+        )
+        files.append({**ring, "owner": options["user"], "group": group, "mode": "0600", "show": "keyring"})
     path = f"{options['config_dir']}/{options['config_file']}"
     files.append(_file(path, render_config(config), group=group, mode="0640", show="json"))
     variables = options["client_environment"]

@@ -16,7 +16,16 @@ from typing import Any
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import load_json
 from ansible_collections.meshnode.lab.plugins.module_utils._files import Directory, File, Ownership
 
-KINDS = {"http": "url", "tcp": "address", "kv": "agents"}
+KINDS = {
+    "http": "url",
+    "tcp": "address",
+    "kv": "agents",
+    "members": "agents",
+    "dns": "address",
+    "denied": "address",
+}
+#: What is told of a target, in each report of a probe.
+TOLD = ("name", "requests", "failed", "asked_again", "longest", "failures")
 MAX_TARGETS = 20
 #: A probe that nobody ends, since its play was killed, ends by itself.
 DEFAULT_MAX_SECONDS = 3600
@@ -52,7 +61,7 @@ def check_targets(targets: list[Mapping[str, Any]]) -> None:
         wanted = KINDS.get(str(target.get("kind")))
         if wanted is None:
             raise ProbeError(
-                f"targets[{place}].kind: {target.get('kind')!r} is not known: write http, tcp or kv"
+                f"targets[{place}].kind: {target.get('kind')!r} is not known: write {', '.join(KINDS)}"
             )
         if not target.get(wanted):
             raise ProbeError(f"targets[{place}]: has no {wanted}: a target of kind {target['kind']} needs it")
@@ -74,7 +83,11 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": float(report.get("seconds") or 0.0),
         "failures": failures,
         "targets": [
-            {key: target[key] for key in ("name", "requests", "failed", "asked_again", "longest", "failures")}
+            {
+                **{key: target[key] for key in TOLD},
+                "outages": target.get("outages") or [],
+                "verdict": target.get("verdict") or {},
+            }
             for target in targets
         ],
     }
@@ -113,7 +126,7 @@ class Probe:
         self._run(
             ["systemd-run", f"--unit={self.layout.name}", "--collect", "--quiet",
              f"--property=User={self.layout.user}", f"--property=Group={self.layout.group}",
-             "--property=TimeoutStopSec=30", "--description=Probe of the mesh", python, path, settings]
+             "--property=TimeoutStopSec=120", "--description=Probe of the mesh", python, path, settings]
         )  # fmt: skip
         return True
 

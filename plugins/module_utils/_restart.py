@@ -72,6 +72,7 @@ class Report:
     postponed: bool = False
     was_leader: bool = False
     handed_over: bool = False
+    process: int = 0
     waited: float = 0.0
 
 
@@ -164,6 +165,7 @@ class Service:
         for verb in report.actions:
             self.systemctl(verb)
         report.cluster = self.wait(begun, int(unit["NRestarts"] or 0))
+        report.process = running(self.layout).pid
         report.waited = round(self.clock() - begun, 2)
         return report
 

@@ -221,7 +221,7 @@ def _application(
     )
     text += HARDENED.format(settings=_settings(row, where))
     environment = render_environment(_mapping(row, "environment", where), f"{where}.environment")
-    return _unit(name, text, environment, *(f"{key}\0{files[key]}" for key in sorted(files)))
+    return unit_from(name, text, environment, *(f"{key}\0{files[key]}" for key in sorted(files)))
 
 
 def _sidecar(service_id: str, definition: Mapping[str, Any], where: str, places: Places) -> Unit:
@@ -253,10 +253,10 @@ def _sidecar(service_id: str, definition: Mapping[str, Any], where: str, places:
         command=_command([places.program, "connect", "proxy", "-sidecar-for", service_id], where),
     )
     text += HARDENED.format(settings="")
-    return _unit(name, text, render_environment(variables, where), places.package)
+    return unit_from(name, text, render_environment(variables, where), places.package)
 
 
-def _unit(name: str, text: str, environment: str, *inputs: str) -> Unit:
+def unit_from(name: str, text: str, environment: str, *inputs: str) -> Unit:
     """All that it is started with is in the digest that its process carries, so that a later run knows what changed."""
     parts = "\0".join([environment, *inputs])
     # Salted with the text, so that nothing short in the environment could be guessed from a world-readable unit.

@@ -11,6 +11,8 @@ import ssl
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import words_of
+
 #: The first byte of a connection to the server port that is to become TLS (Consul's pool.RPCTLS).
 RPC_TLS = b"\x03"
 PREFACES = {"tls": b"", "rpc": RPC_TLS}
@@ -42,7 +44,8 @@ def look(address: str, port: int, kind: str, ca_file: str, own: tuple[str, str] 
             context.load_cert_chain(*own)
     except (OSError, ssl.SSLError) as error:
         return Served(
-            port, problem=f"{ca_file}, {own[0] if own else 'no certificate'}: can't be used ({_text(error)})"
+            port,
+            problem=f"{ca_file}, {own[0] if own else 'no certificate'}: can't be used ({words_of(error)})",
         )
     try:
         with socket.create_connection((address, port), TIMEOUT) as raw:
@@ -52,7 +55,7 @@ def look(address: str, port: int, kind: str, ca_file: str, own: tuple[str, str] 
     except ssl.SSLCertVerificationError as error:
         return Served(port, problem=f"its certificate is not trusted ({error.verify_message})")
     except (OSError, ssl.SSLError) as error:
-        return Served(port, problem=f"no handshake ({_text(error)})")
+        return Served(port, problem=f"no handshake ({words_of(error)})")
     names = {part: _name(shown.get(part)) for part in ("subject", "issuer")}
     return Served(
         port,
@@ -66,9 +69,3 @@ def _name(parts: Any) -> str:
     """C(CN=...) of the name as the module ssl gives it."""
     pairs = [pair for group in parts or () for pair in group]
     return next((f"CN={value}" for key, value in pairs if key == "commonName"), "")
-
-
-def _text(error: BaseException) -> str:
-    return str(
-        getattr(error, "reason", None) or getattr(error, "strerror", None) or error or type(error).__name__
-    )

@@ -31,6 +31,7 @@ __all__ = [
     "api_from",
     "arguments",
     "path_of",
+    "words_of",
 ]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -240,7 +241,7 @@ class MeshApi:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise MeshApiError(
-                f"ca_file: {self.ca_file} can't be used ({_text(error)}): name a PEM file with the agent's CA"
+                f"ca_file: {self.ca_file} can't be used ({words_of(error)}): name a PEM file with the agent's CA"
             ) from None
         # What is in the CA file is trusted as it is, intermediates included, as the command line does.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -250,7 +251,7 @@ class MeshApi:
             except (OSError, ssl.SSLError) as error:
                 raise MeshApiError(
                     f"client_cert, client_key: {self.client_cert} and {self.client_key} can't be used "
-                    f"({_text(error)}): name a certificate and its own key, both in PEM"
+                    f"({words_of(error)}): name a certificate and its own key, both in PEM"
                 ) from None
         if not self.validate_certs:
             context.check_hostname = False
@@ -339,8 +340,10 @@ def _no_passphrase() -> str:
     raise ssl.SSLError("the key is encrypted: store it without a passphrase")
 
 
-def _text(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+def words_of(error: Exception) -> str:
+    """What the system or OpenSSL says of the error, without its numbers; the kind of error when they say nothing."""
+    said = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return str(said or type(error).__name__)
 
 
 def _why(url: str, error: Exception, endpoint: _Endpoint, timeout: float, connected: bool) -> str:
@@ -360,12 +363,12 @@ def _why(url: str, error: Exception, endpoint: _Endpoint, timeout: float, connec
             "of its certificate, and server_name to a name that is in it"
         )
     if isinstance(error, ssl.SSLError):
-        return f"{url}: TLS failed ({_text(error)}): does that port speak TLS? Else write http://"
+        return f"{url}: TLS failed ({words_of(error)}): does that port speak TLS? Else write http://"
     if connected and isinstance(error, http.client.HTTPException | ConnectionError):
         hint = "" if endpoint.secure else ", or does the port speak TLS? Then write https://"
         return f"{url}: what answers there does not speak HTTP ({type(error).__name__}): is it an agent{hint}"
     return (
-        f"{url}: can't reach the agent ({_text(error) or type(error).__name__}): is it running there? "
+        f"{url}: can't reach the agent ({words_of(error)}): is it running there? "
         "Set address (or CONSUL_HTTP_ADDR) to where it answers"
     )
 

@@ -129,6 +129,13 @@ options:
     type: list
     elements: str
     default: [NET_ADMIN, NET_RAW, SYS_ADMIN]
+  only:
+    description:
+      - When given, only nodes of these names are made, renewed or removed. Others are left as they are, also those that
+        O(nodes) lists and that do not run.
+    type: list
+    elements: str
+    default: []
   prune:
     description:
       - Remove nodes of this lab that O(nodes) no longer lists.
@@ -246,8 +253,10 @@ from ansible_collections.meshnode.lab.plugins.module_utils._cluster import (
     Seen,
     describe,
     node_states,
+    only_some,
     plan_absent,
     plan_present,
+    without_absent,
 )
 from ansible_collections.meshnode.lab.plugins.module_utils._cluster_checks import conflicts, problems
 from ansible_collections.meshnode.lab.plugins.module_utils._cluster_params import lab_from
@@ -278,9 +287,12 @@ def bring_about(module: AnsibleModule, client: docker.DockerClient) -> dict[str,
         raise LabError("\n".join(wrong))
     engine = Engine(client, lab, params["wait_timeout"])
     seen = engine.see()
+    if only := params["only"]:
+        engine.lab = lab = without_absent(lab, seen, only)
     if present and (wrong := conflicts(lab, seen) + engine.taken_ports(seen)):
         raise LabError("\n".join(wrong))
     actions = plan_present(lab, seen, prune=params["prune"]) if present else plan_absent(lab, seen)
+    actions = only_some(actions, only) if only else actions
     booted: dict[str, dict[str, Any]] = {}
     if not module.check_mode:
         engine.apply(actions, seen)
@@ -351,6 +363,7 @@ def argument_spec() -> dict[str, Any]:
         "networks": {"type": "list", "elements": "dict", "options": network, "default": []},
         "nodes": {"type": "list", "elements": "dict", "options": node, "default": []},
         "capabilities": {**strings, "default": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"]},
+        "only": {**strings, "default": []},
         "prune": {"type": "bool", "default": False},
         "cgroup_mode": {"type": "str", "choices": list(MODES), "default": "auto"},
         "ssh": {"type": "dict", "options": ssh},

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.store
+  - meshnode.lab.secret_store
 attributes:
   check_mode:
     support: full
@@ -30,13 +31,6 @@ attributes:
     support: full
     details: O(state=new_generation) adds one generation only; a newer one than the signing one is left alone.
 options:
-  store:
-    description:
-      - Directory of the secret stores, created with mode 0700. Below it, each cluster has a directory.
-      - It must be a real directory, not a symbolic link, that belongs to the user who runs the playbook.
-      - The roles use C({{ inventory_dir }}/.secrets).
-    type: path
-    required: true
   cluster:
     description: Name of the cluster, which is also in the subject of the certificate.
     type: str

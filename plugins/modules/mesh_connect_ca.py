@@ -21,8 +21,6 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
   idempotent:

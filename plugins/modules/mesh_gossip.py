@@ -18,6 +18,9 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.agent
+  - meshnode.lab.node_agent
+  - meshnode.lab.node_agent.api
+  - meshnode.lab.secret_store.gossip
 attributes:
   check_mode:
     support: full
@@ -31,10 +34,6 @@ attributes:
     description: Has a corresponding action plugin, which reads the key from the secret store.
     support: full
 options:
-  _key:
-    description:
-      - Not for users. The key, read from the store on the controller.
-    type: str
   encrypted:
     description:
       - With V(false) key, keyring and settings are removed. They go with the next restart.
@@ -51,36 +50,6 @@ options:
     description:
       - C(encrypt_verify_outgoing). With V(false) gossip is sent in clear although there is a key.
     type: bool
-  gossip_cluster:
-    description:
-      - Name of the cluster in the secret store.
-    type: str
-    default: dc1
-  gossip_store:
-    description:
-      - The secret store on the controller. By default C(.secrets) beside the inventory.
-    type: path
-  address:
-    description:
-      - Where the agent's API answers on this node.
-    type: str
-    default: http://127.0.0.1:8500
-  ca_file:
-    description:
-      - CA certificates on the node, for an address with C(https).
-    type: path
-  cert_file:
-    description:
-      - Certificate on the node to show to the API.
-    type: path
-  key_file:
-    description:
-      - Its key on the node.
-    type: path
-  token:
-    description:
-      - Token for the API.
-    type: str
   config_file:
     description:
       - Name of the file in O(config_dir).
@@ -101,21 +70,6 @@ options:
       - Name of the agent's unit, without C(.service).
     type: str
     default: consul
-  config_dir:
-    description:
-      - Directory that the agent loads.
-    type: path
-    default: /etc/consul.d
-  install_dir:
-    description:
-      - Where releases are unpacked.
-    type: path
-    default: /opt/meshnode
-  state_file:
-    description:
-      - Where the running agent says what it runs with.
-    type: path
-    default: /run/consul/state.json
 seealso:
   - module: meshnode.lab.mesh_gossip_key
   - module: meshnode.lab.mesh_keyring
@@ -173,8 +127,8 @@ restart_reasons:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, load_json
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import api_of
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import layout_of, load_json
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
 from ansible_collections.meshnode.lab.plugins.module_utils._gossip_node import (
     GossipError,
@@ -205,17 +159,10 @@ def main() -> None:
             msg="mesh_gossip works through its action plugin: call it as meshnode.lab.mesh_gossip"
         )
     path = f"{options['config_dir']}/{options['config_file']}"
-    layout = Layout(
-        options["config_dir"],
-        options["install_dir"],
-        options["state_file"],
-        f"/etc/systemd/system/{options['name']}.service",
-    )
     module.no_log_values.update(masked(load_json(path)))
-    api = Api(*(options[name] for name in ("address", "ca_file", "cert_file", "key_file", "token")))
     wish = Wish(options["encrypted"], options["_key"], options["verify_incoming"], options["verify_outgoing"])
     try:
-        seen = look(api, path, options["data_dir"])
+        seen = look(api_of(options), path, options["data_dir"])
         items = plan(wish, path, options["data_dir"], options["group"]) if wish != Wish() else []
         diff = [item.diff() for item in items]
         if not module.check_mode:
@@ -225,7 +172,7 @@ def main() -> None:
         module.fail_json(msg=f"mesh_gossip: {error}")
     except OSError as error:
         module.fail_json(msg=f"mesh_gossip: {error.filename}: {error.strerror}")
-    result = {"seen": seen.told(), **pending(layout)}
+    result = {"seen": seen.told(), **pending(layout_of(options, options["name"]))}
     if module._diff:  # noqa: SLF001 - the only way to know, and what ansible-core's own modules do
         result["diff"] = diff
     module.exit_json(changed=bool(items), **result)

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.store
+  - meshnode.lab.secret_store
 attributes:
   check_mode:
     support: full
@@ -32,16 +33,6 @@ attributes:
     support: full
     details: O(state=new_key) adds one key only; a key that is waiting behind the primary one is left alone.
 options:
-  store:
-    description:
-      - Directory of the secret stores, created with mode 0700. Below it, each cluster has a directory.
-      - The roles use C({{ inventory_dir }}/.secrets).
-    type: path
-    required: true
-  cluster:
-    description: Name of the cluster.
-    type: str
-    default: dc1
   state:
     description:
       - V(present) makes a keyring of one key when there is none.

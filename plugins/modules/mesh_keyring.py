@@ -21,20 +21,14 @@ extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.api
   - meshnode.lab.mesh_api
+  - meshnode.lab.secret_store.gossip
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
-  idempotent:
-    support: full
   action:
     description: Has a corresponding action plugin, which reads the key from the secret store.
     support: full
 options:
-  _key:
-    description: Not for users. The key, read from the store on the controller.
-    type: str
   state:
     description:
       - V(present) installs the key, V(primary) seals with it, V(absent) removes it. V(listed) looks only.
@@ -44,13 +38,6 @@ options:
   key:
     description: Fingerprint of the key. Needed unless O(state=listed).
     type: str
-  gossip_cluster:
-    description: Name of the cluster in the secret store.
-    type: str
-    default: dc1
-  gossip_store:
-    description: The secret store on the controller. By default C(.secrets) beside the inventory.
-    type: path
 seealso:
   - module: meshnode.lab.mesh_gossip_key
   - module: meshnode.lab.mesh_gossip
@@ -88,12 +75,11 @@ lacking:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils import _keyring, mesh_api
+from ansible_collections.meshnode.lab.plugins.module_utils._gossip_spec import PRIVATE_SPEC, STORE_SPEC
 
 ARGUMENT_SPEC = mesh_api.arguments(
-    _key={"type": "str", "no_log": True},
-    gossip_cluster={"type": "str", "default": "dc1"},
-    gossip_store={"type": "path"},
-    key={"type": "str", "no_log": False},
+    **PRIVATE_SPEC,
+    **STORE_SPEC,
     state={"type": "str", "choices": ["listed", "present", "primary", "absent"], "default": "listed"},
 )
 

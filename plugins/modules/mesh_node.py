@@ -23,6 +23,7 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.agent
+  - meshnode.lab.node_agent
 attributes:
   check_mode:
     support: full
@@ -88,11 +89,6 @@ options:
       - The agent's configuration. Required.
       - Written with sorted keys, as C(to_nice_json) writes it.
     type: dict
-  config_dir:
-    description:
-      - Directory that the agent loads.
-    type: path
-    default: /etc/consul.d
   config_file:
     description:
       - Name of the file in O(config_dir) that this module writes. Other files there are left alone.
@@ -118,6 +114,13 @@ options:
     description:
       - The secret store on the controller. By default C(.secrets) beside the inventory.
     type: path
+  gossip_wan_cluster:
+    description:
+      - On servers of several datacenters, the name in the secret store of the keyring of WAN gossip, which all of them
+        share. It becomes C(serf/remote.keyring) below O(data_dir), for the agent's next start. Keys that the agent has
+        taken up since are left there.
+      - Without it the WAN begins with the key of the LAN.
+    type: str
   tls:
     description:
       - The agent's certificates. The private key is made on the node and stays there, see M(meshnode.lab.mesh_csr).
@@ -184,11 +187,6 @@ options:
       - Where releases are unpacked. The current one and the one before are kept.
     type: path
     default: /opt/meshnode
-  state_file:
-    description:
-      - Where the running agent says what it runs with.
-    type: path
-    default: /run/consul/state.json
 seealso:
   - module: meshnode.lab.mesh_package
   - module: meshnode.lab.mesh_restart

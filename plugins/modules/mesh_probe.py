@@ -50,8 +50,10 @@ options:
       kind:
         description:
           - V(http) for GET of O(targets[].url); V(tcp) for lines that O(targets[].address) sends back; V(kv) for keys.
+          - V(members) for all of O(targets[].names) alive and a leader, as the first of O(targets[].agents) says.
+          - V(dns) for an address of O(targets[].name). V(denied) for O(targets[].address) carrying not a single byte.
         type: str
-        choices: [http, tcp, kv]
+        choices: [http, tcp, kv, members, dns, denied]
         required: true
       url:
         description:
@@ -69,6 +71,15 @@ options:
       agents:
         description:
           - Addresses of agents, such as V(https://10.1.0.11:10443), the one that is asked first in front.
+        type: list
+        elements: str
+      name:
+        description:
+          - The name that O(targets[].address), a DNS server, has to know.
+        type: str
+      names:
+        description:
+          - Names of all nodes.
         type: list
         elements: str
       key:
@@ -163,7 +174,10 @@ seconds:
   returned: success
   type: float
 targets:
-  description: The same for each target, with the times of failures.
+  description:
+    - The same for each target, with the times of failures.
+    - Its C(outages) are from the first failure to the next good answer.
+    - C(verdict) is what a probe of another make, such as the load of C(playbooks/chaos.yml), says in the end.
   returned: success
   type: list
   elements: dict
@@ -172,6 +186,7 @@ targets:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._probe import (
     DEFAULT_MAX_SECONDS,
+    KINDS,
     Layout,
     Probe,
     ProbeError,
@@ -181,7 +196,9 @@ TARGET = {
     "address": {"type": "str"},
     "agents": {"type": "list", "elements": "str"},
     "key": {"type": "str", "default": "meshnode/probe", "no_log": False},
-    "kind": {"type": "str", "choices": ["http", "tcp", "kv"], "required": True},
+    "kind": {"type": "str", "choices": list(KINDS), "required": True},
+    "name": {"type": "str"},
+    "names": {"type": "list", "elements": "str"},
     "patience": {"type": "float", "default": 10},
     "timeout": {"type": "float", "default": 5},
     "tls": {"type": "dict"},

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.store
+  - meshnode.lab.secret_store
 attributes:
   check_mode:
     support: full
@@ -32,14 +33,6 @@ attributes:
     description: Has a corresponding action plugin, which does all of it on the controller.
     support: full
 options:
-  store:
-    description: Directory of the secret stores.
-    type: path
-    required: true
-  cluster:
-    description: Name of the cluster.
-    type: str
-    default: dc1
   name:
     description: The procedure, named as its playbook.
     type: str

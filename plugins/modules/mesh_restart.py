@@ -22,6 +22,8 @@ description:
 extends_documentation_fragment:
   - meshnode.lab.attributes
   - meshnode.lab.attributes.agent
+  - meshnode.lab.node_agent
+  - meshnode.lab.node_agent.api
 attributes:
   check_mode:
     support: full
@@ -57,27 +59,6 @@ options:
       - Enable the unit at boot, too.
     type: bool
     default: true
-  address:
-    description:
-      - Where the agent's API answers on this node, such as C(https://127.0.0.1:10443) or C(unix:///run/consul/http.sock).
-    type: str
-    default: http://127.0.0.1:8500
-  ca_file:
-    description:
-      - CA certificates on the node, for an address with C(https).
-    type: path
-  cert_file:
-    description:
-      - Certificate on the node to show to the API.
-    type: path
-  key_file:
-    description:
-      - Its key on the node.
-    type: path
-  token:
-    description:
-      - Token for the API.
-    type: str
   members:
     description:
       - How many members must be alive as this agent sees them.
@@ -119,21 +100,6 @@ options:
       - How many lines of the journal to return on failure.
     type: int
     default: 30
-  config_dir:
-    description:
-      - Directory that the agent loads.
-    type: path
-    default: /etc/consul.d
-  install_dir:
-    description:
-      - Where releases are unpacked.
-    type: path
-    default: /opt/meshnode
-  state_file:
-    description:
-      - Where the running agent says what it runs with.
-    type: path
-    default: /run/consul/state.json
 seealso:
   - module: meshnode.lab.mesh_node
 author:
@@ -190,6 +156,10 @@ leader:
   description: Address of the leader.
   returned: success, outside check mode
   type: str
+process:
+  description: Number of the agent's process, by which a restart shows.
+  returned: success, outside check mode
+  type: int
 waited:
   description: Seconds until the agent was healthy.
   returned: success
@@ -207,30 +177,29 @@ journal:
 
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, config_files, load_json
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import API_OPTIONS, api_of
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    LAYOUT_OPTIONS,
+    config_files,
+    layout_of,
+    load_json,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
 from ansible_collections.meshnode.lab.plugins.module_utils._restart import Report, RestartError, Service, Wish
 
 ARGUMENT_SPEC = {
-    "address": {"type": "str", "default": "http://127.0.0.1:8500"},
-    "ca_file": {"type": "path"},
-    "cert_file": {"type": "path"},
-    "config_dir": {"type": "path", "default": "/etc/consul.d"},
+    **API_OPTIONS,
+    **LAYOUT_OPTIONS,
     "enabled": {"type": "bool", "default": True},
     "hand_over": {"type": "bool", "default": False},
-    "install_dir": {"type": "path", "default": "/opt/meshnode"},
     "journal_lines": {"type": "int", "default": 30},
-    "key_file": {"type": "path", "no_log": False},
     "leader": {"type": "bool", "default": True},
     "members": {"type": "int", "default": 1},
     "name": {"type": "str", "default": "consul"},
     "node_address": {"type": "str", "default": ""},
     "postpone_leader": {"type": "bool", "default": False},
     "regain": {"type": "bool", "default": False},
-    "state_file": {"type": "path", "default": "/run/consul/state.json"},
     "timeout": {"type": "float", "default": 60.0},
-    "token": {"type": "str", "no_log": True},
     "when": {"type": "str", "choices": ["drift", "reload", "always", "start", "never"], "default": "drift"},
 }
 
@@ -238,9 +207,6 @@ ARGUMENT_SPEC = {
 def service_from(module: AnsibleModule) -> Service:
     """The unit that the module's parameters name."""
     options = module.params
-    unit_file = f"/etc/systemd/system/{options['name']}.service"
-    layout = Layout(options["config_dir"], options["install_dir"], options["state_file"], unit_file)
-    api = Api(*(options[name] for name in ("address", "ca_file", "cert_file", "key_file", "token")))
     wished = (
         "when",
         "enabled",
@@ -254,7 +220,7 @@ def service_from(module: AnsibleModule) -> Service:
         "journal_lines",
     )
     wish = Wish(**{name: options[name] for name in wished})
-    return Service(module, options["name"], layout, api, wish)
+    return Service(module, options["name"], layout_of(options, options["name"]), api_of(options), wish)
 
 
 def result_of(report: Report) -> dict[str, object]:
@@ -265,6 +231,7 @@ def result_of(report: Report) -> dict[str, object]:
     result["handed_over"] = report.handed_over
     if report.cluster:
         result |= {"members": list(report.cluster.alive), "leader": report.cluster.leader}
+        result["process"] = report.process
     return result
 
 

@@ -20,6 +20,8 @@ description:
   - Waits until every unit runs and no check of the services is critical.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.node_agent
+  - meshnode.lab.node_agent.api
 attributes:
   check_mode:
     support: full
@@ -47,17 +49,9 @@ options:
       - Where this node's agent answers, for the sidecars and for the wait.
     type: str
     default: http://127.0.0.1:8500
-  ca_file:
-    description:
-      - CA of an agent that answers with HTTPS.
-    type: path
   cert_file:
     description:
       - Certificate to show to the agent. Each sidecar gets a copy in memory, which goes with it.
-    type: path
-  key_file:
-    description:
-      - Its key.
     type: path
   token:
     description:
@@ -84,21 +78,6 @@ options:
       - User and group of the sidecars, made when there is none.
     type: str
     default: mesh-proxy
-  config_dir:
-    description:
-      - Directory that the agent loads.
-    type: path
-    default: /etc/consul.d
-  install_dir:
-    description:
-      - Where meshnode is.
-    type: path
-    default: /opt/meshnode
-  state_file:
-    description:
-      - What the running agent says that it was started with.
-    type: path
-    default: /run/consul/state.json
   package:
     description:
       - Digest of the package that the sidecars are to run. By default the one that is installed.
@@ -156,7 +135,12 @@ unhealthy:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout, package_digest_on_disk
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import API_OPTIONS
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    LAYOUT_OPTIONS,
+    layout_of,
+    package_digest_on_disk,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
 from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
     Places,
@@ -166,20 +150,14 @@ from ansible_collections.meshnode.lab.plugins.module_utils._service_units import
 from ansible_collections.meshnode.lab.plugins.module_utils._services import Services
 
 ARGUMENT_SPEC = {
-    "address": {"type": "str", "default": "http://127.0.0.1:8500"},
-    "ca_file": {"type": "path"},
-    "cert_file": {"type": "path"},
-    "config_dir": {"type": "path", "default": "/etc/consul.d"},
+    **API_OPTIONS,
+    **LAYOUT_OPTIONS,
     "group": {"type": "str", "default": "consul"},
-    "install_dir": {"type": "path", "default": "/opt/meshnode"},
-    "key_file": {"type": "path", "no_log": False},
     "package": {"type": "str"},
     "service": {"type": "str", "default": "consul"},
     "services": {"type": "list", "elements": "dict", "required": True},
     "sidecar_user": {"type": "str", "default": "mesh-proxy"},
-    "state_file": {"type": "path", "default": "/run/consul/state.json"},
     "timeout": {"type": "float", "default": 60},
-    "token": {"type": "str", "no_log": True},
     "user": {"type": "str", "default": "mesh-app"},
 }
 
@@ -187,12 +165,7 @@ ARGUMENT_SPEC = {
 def services_of(module: AnsibleModule) -> Services:
     """What the module's parameters describe; raises ServicesError."""
     options = module.params
-    layout = Layout(
-        options["config_dir"],
-        options["install_dir"],
-        options["state_file"],
-        f"/etc/systemd/system/{options['service']}.service",
-    )
+    layout = layout_of(options, options["service"])
     places = Places(
         config_dir=options["config_dir"],
         program=os.path.join(layout.current, "bin", "meshnode"),

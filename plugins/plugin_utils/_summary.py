@@ -15,6 +15,7 @@ from typing import Any
 #: What set_stats may say about a node, and the column's title.
 FIELDS = {
     "role": "role",
+    "datacenter": "datacenter",
     "state": "state",
     "address": "address",
     "log": "log",

@@ -15,8 +15,8 @@ import pytest
 from meshnode.testing import Mesh, MeshAgent
 from tests.support.mesh_agent import CLEAN, wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
 from tests.support.proxy_command import ProxyCommand
+from tests.support.wire import free_port
 
 pytestmark = needs("curl")
 

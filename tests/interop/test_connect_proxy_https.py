@@ -14,8 +14,8 @@ from meshnode.testing import Mesh, MeshAgent
 from tests.support.asynchronous import asynchronous
 from tests.support.certs import Pair, make_ca, make_cert
 from tests.support.connect_lab import answers, lab
-from tests.support.proxy import free_port
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 @dataclass

@@ -19,8 +19,8 @@ from meshnode.testing import Mesh, MeshAgent
 from tests.support.asynchronous import asynchronous
 from tests.support.connect_lab import Lab, answers, lab
 from tests.support.flows import ask
-from tests.support.proxy import free_port
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,10 @@ from tests.support.asynchronous import asynchronous
 from tests.support.connect_lab import Lab, answers, refused
 from tests.support.flows import ask
 from tests.support.programs import needs
-from tests.support.proxy import Ca, echo_server, free_port, server, spiffe, write
+from tests.support.proxy import Ca, echo_server, server, spiffe, write
 from tests.support.proxy_command import ProxyCommand
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 pytestmark = needs("openssl", "socat")
 

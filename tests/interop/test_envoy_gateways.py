@@ -18,7 +18,7 @@ from meshnode.testing.credentials import Credentials
 from tests.support.envoy_mesh import EnvoyMesh, exchange
 from tests.support.mesh_agent import run_mesh, wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy")
 

@@ -15,7 +15,7 @@ from tests.interop.test_envoy_gateways import Hello
 from tests.support.envoy_mesh import EnvoyMesh, exchange
 from tests.support.mesh_agent import wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy")
 

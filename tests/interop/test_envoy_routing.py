@@ -16,7 +16,7 @@ import pytest
 from tests.support.envoy_mesh import EnvoyMesh
 from tests.support.mesh_agent import wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy")
 

@@ -19,7 +19,7 @@ from tests.support.envoy import envoy_binary
 from tests.support.envoy_mesh import EnvoyMesh, exchange, opened
 from tests.support.mesh_agent import run_mesh, wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy")
 

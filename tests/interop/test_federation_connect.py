@@ -14,8 +14,8 @@ from meshnode.testing.waiting import wait_until
 from tests.support.envoy_mesh import EnvoyMesh
 from tests.support.federation import CONFIG, allowed, leaf
 from tests.support.programs import needs
-from tests.support.proxy import free_port
 from tests.support.proxy_command import ProxyCommand, application, talk
+from tests.support.wire import free_port
 
 pytestmark = needs("socat")
 

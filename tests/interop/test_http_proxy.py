@@ -22,7 +22,8 @@ from tests.support.envoy import client_sidecar, running
 from tests.support.envoy_http import http_cluster, http_command, http_filter
 from tests.support.http_proxy import certificate_files, listening, server_context, show_app
 from tests.support.programs import needs
-from tests.support.proxy import Ca, Decisions, Instances, free_port, local, make_sidecar, spiffe, write
+from tests.support.proxy import Ca, Decisions, Instances, local, make_sidecar, spiffe, write
+from tests.support.wire import free_port
 
 pytestmark = needs("curl", "envoy")
 

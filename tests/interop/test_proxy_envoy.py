@@ -20,7 +20,6 @@ from tests.support.proxy import (
     Decisions,
     Instances,
     echo_server,
-    free_port,
     local,
     make_sidecar,
     spiffe,
@@ -28,6 +27,7 @@ from tests.support.proxy import (
     write,
 )
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from meshnode.base.gossip_key import gossip_key_fingerprint
 from meshnode.gossip.memberlist.config import MemberlistConfig
-from meshnode.gossip.memberlist.keyring import fingerprint
 from meshnode.gossip.serf.config import SerfConfig
 from meshnode.gossip.serf.events import (
     KeyringChanged,
@@ -227,11 +227,11 @@ def test_the_errors_of_a_key_operation_name_the_nodes_of_both_kinds(tmp_path: Pa
         result = await pool.ours[0].shell.key_operation("use", OTHER_KEY)
         assert (result.num_responses, result.num_errors) == (4, 4)
         assert set(result.messages) == pool.names
-        assert fingerprint(OTHER_KEY) in result.messages["ours1"]
+        assert gossip_key_fingerprint(OTHER_KEY) in result.messages["ours1"]
         status, output = await pool.theirs[0].run("keys", f"-use={text(OTHER_KEY)}")
         assert status == 1
         assert "ours1" in output
-        assert fingerprint(OTHER_KEY) in output
+        assert gossip_key_fingerprint(OTHER_KEY) in output
 
     in_pool(scenario, tmp_path, seed)
 
@@ -293,10 +293,10 @@ def test_an_agent_with_another_key_is_kept_out_and_the_log_shows_our_fingerprint
                 lambda: next((x for x in pool.ours[0].lines if "WARN" in x and "decrypted" in x), ""),
                 "ours0 logs the refusal",
             )
-            assert fingerprint(KEY) in line
+            assert gossip_key_fingerprint(KEY) in line
             refused = await pool.ours[0].shell.join([str(wrong.address)])
             assert refused.joined == 0
-            assert fingerprint(KEY) in refused.errors[0]
+            assert gossip_key_fingerprint(KEY) in refused.errors[0]
             assert text(KEY) not in "\n".join(pool.ours[0].lines)
             assert set(await wrong.members()) == {"wrong"}
             assert pool.ours[0].status_of("wrong") is None

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.mesh_agent import MeshAgent, loopback, wait
 from tests.support.programs import needs
-from tests.support.proxy import free_port
 from tests.support.proxy_command import ProxyCommand, application, talk
+from tests.support.wire import free_port
 
 pytestmark = needs("socat")
 TIMEOUT = 60.0

@@ -20,9 +20,10 @@ import pytest
 from tests.interop.test_tls_modes import PLANES, serial
 from tests.support.envoy import envoy_binary
 from tests.support.mesh_agent import wait
+from tests.support.processes import is_gone
 from tests.support.programs import needs
-from tests.support.proxy import free_port
 from tests.support.tls_modes import MESHNODE, Files, TlsProxy, curl, echo, tls_proxy
+from tests.support.wire import free_port
 
 pytestmark = needs("envoy", "curl")
 
@@ -79,13 +80,7 @@ def test_envoy_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
         proxy.process.kill()
         proxy.process.wait()
 
-        def ended() -> bool:
-            try:
-                return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-            except FileNotFoundError:
-                return True
-
-        wait(ended, "Envoy has ended")
+        wait(lambda: is_gone(child), "Envoy has ended")
 
 
 def test_what_envoy_refuses_is_told_in_its_words(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,15 @@ CONFIG = "/etc/consul.d/meshnode.json"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 #: Neither secrets nor caches: what a fresh clone has, and what was edited since.
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "artifacts", "build", "dist", "*.tar.gz")
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 60) -> float:
+    """Seconds until it was so; fails the test, naming ``what``, when it is not in time."""
+    begun = time.monotonic()
+    while not true():
+        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begun
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -221,14 +231,21 @@ def claim(name: str) -> None:
 
 
 def private_copy(checkout: Path, inventory: str, name: str, network: str, port: int) -> Lab:
-    """``inventories/<inventory>`` with another lab_name, network (``172.28.250``) and published port."""
+    """``inventories/<inventory>`` with another lab_name, network (``172.28.250``) and published port.
+
+    Where it has several networks, they are this one and those after it.
+    """
     claim(name)
     lab = Lab(inventory, checkout).copy(name)
     old_name = lab.read("group_vars/all.yml")["lab_name"]
-    for path in lab.inventory.rglob("*.yml"):
+    files = sorted(lab.inventory.rglob("*.yml"))
+    used = re.findall(r"172\.28\.(\d+)", "".join(path.read_text() for path in files))
+    head, _, number = network.rpartition(".")
+    others = {old: f"{head}.{int(number) + at}" for at, old in enumerate(sorted(set(used), key=int))}
+    for path in files:
         text = path.read_text().replace(f"lab_name: {old_name}", f"lab_name: {name}")
         text = text.replace(f"ansible_host: {old_name}-", f"ansible_host: {name}-")
-        text = re.sub(r"172\.28\.\d+", network, text)
+        text = re.sub(r"172\.28\.(\d+)", lambda found: others[found[1]], text)
         path.write_text(re.sub(r"127\.0\.0\.1:\d+:", f"127.0.0.1:{port}:", text))
     with (lab.inventory / "group_vars" / "all.yml").open("a") as file:
         file.write(f"mesh_node_package_cache_dir: {json.dumps(str(ROOT / '.cache'))}\n")

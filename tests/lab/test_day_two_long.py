@@ -26,6 +26,8 @@ from tests.lab.day_two import (
     one_new_key,
     phases,
     processes,
+    stopped,
+    trusted,
 )
 from tests.lab.labs import Lab
 
@@ -37,11 +39,6 @@ ROTATE_STOPS = ["install", "installed", "use", "used", "persist", "persisted", "
 @pytest.fixture(scope="module")
 def lab(checkout: Path) -> Iterator[Lab]:
     yield from fresh_mesh(checkout, "daytwolong", "172.28.246", 18449)
-
-
-def stopped(lab: Lab, stop: str, *words: str, playbook: str) -> None:
-    run = lab.play("-e", f"mesh_procedure_stop_at={stop}", *words, playbook=playbook, fails=True)
-    assert f"stopped at {stop}" in run.output
 
 
 def test_a_killed_rotation_refused_a_second_one_and_is_finished_by_the_next_run(lab: Lab) -> None:
@@ -71,13 +68,6 @@ def test_a_rotation_stopped_at_a_phase_ends_with_one_new_key(lab: Lab, stop: str
     one_new_key(lab, before)
     no_request_failed(run)
     no_lock_is_left(lab)
-
-
-def trusted(lab: Lab) -> set[str]:
-    """How many certificates each node trusts."""
-    return {
-        lab.on(node, "grep", "-c", "BEGIN CERTIFICATE", "/etc/consul.d/ssl/ca.cert").strip() for node in NODES
-    }
 
 
 def test_a_new_ca_takes_over_without_a_restart_and_without_a_failed_request(lab: Lab) -> None:

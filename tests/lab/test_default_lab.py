@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -46,7 +45,9 @@ def etcd_process(lab: Lab, node: str) -> str:
 
 def put(lab: Lab, node: str, key: str, value: str) -> None:
     """Ends with success, or after seconds: an agent may not have heard of a new leader yet."""
-    until(f"a write on {node}", lambda: "Data written" in lab.said(node, "consul", "kv", "put", key, value))
+    until(
+        f"a write on {node}", lambda: "Data written" in lab.said(node, "consul", "kv", "put", key, value), 90
+    )
 
 
 def got(lab: Lab, node: str, key: str) -> str:
@@ -58,21 +59,12 @@ def got(lab: Lab, node: str, key: str) -> str:
         said = lab.said(node, "consul", "kv", "get", key).strip()
         return "No cluster leader" not in said
 
-    until(f"a read on {node}", answered)
+    until(f"a read on {node}", answered, 90)
     return said
 
 
 def everywhere(lab: Lab, key: str) -> dict[str, str]:
     return {name: got(lab, name, key) for name in lab.nodes}
-
-
-def until(what: str, true: Callable[[], bool], seconds: float = 90) -> float:
-    """Seconds until it was so."""
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - begun
 
 
 def test_a_check_of_fresh_servers_promises_etcd_and_makes_none(lab: Lab) -> None:
@@ -126,7 +118,7 @@ def test_a_killed_leader_is_replaced_within_seconds_and_nothing_is_lost(lab: Lab
     subprocess.run(
         ["docker", "kill", "--signal=KILL", f"{lab.name}-{first}"], check=True, capture_output=True
     )
-    took = until("another leader", lambda: leader(lab) not in {"", first})
+    took = until("another leader", lambda: leader(lab) not in {"", first}, 90)
     assert got(lab, "client1", "kept") == "through the kill"
     put(lab, "client2", "written", "without it")
     print(f"another leader {took:.1f} s after kill -9 of the leader's container")

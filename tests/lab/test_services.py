@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -43,13 +42,6 @@ def lab(small_lab: Lab) -> Iterator[Lab]:
     yield small_lab
     for path, text in before.items():
         path.write_text(text)
-
-
-def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 def echoed(lab: Lab, node: str, port: int, line: str = "hello") -> str:

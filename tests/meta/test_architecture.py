@@ -64,8 +64,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Intentions about requests come as the API has them, and are read as config entries are.
     "client": frozenset({"base", "config_entries", "intentions", "l7", "proxy", "runtime"}),
     "sdk": frozenset({"base", "proxy", "runtime", "client"}),
-    # It starts agents as processes and talks to them over HTTP; certificates are made with pki.
-    "testing": frozenset({"base", "pki"}),
+    # It starts agents as processes and talks to them over HTTP; pki makes certificates, prove judges histories.
+    "testing": frozenset({"base", "pki", "prove"}),
     "cli": frozenset(
         {"base", "pki", "hcl", "catalog", "gossip", "control", "prove", "runtime", "agent", "watch", "lock"}
         | {"client", "proxy", "tls_modes", "xds"}
@@ -111,10 +111,9 @@ FORBIDDEN_IN_CORES = {
     "threading",
     "time",
 }
-#: Calls that read a clock or a global generator; cores get both as arguments.
+#: Calls that read a clock; cores get it as an argument, and of random the class Random alone.
 FORBIDDEN_CALLS = {
     *(("datetime", name) for name in ("now", "utcnow", "today")),
-    *(("random", name) for name in ("random", "choice", "randint", "shuffle")),
     *(("uuid", name) for name in ("uuid1", "uuid4")),
 }
 
@@ -169,9 +168,38 @@ def test_cores_call_no_clock_and_no_global_generator(path: Path) -> None:
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and isinstance(node.func.value, ast.Name)
-        and (node.func.value.id, node.func.attr) in FORBIDDEN_CALLS
+        and is_forbidden(node.func.value.id, node.func.attr)
     ]
     assert not wrong, wrong
+
+
+def is_forbidden(module: str, called: str) -> bool:
+    return (module, called) in FORBIDDEN_CALLS or (module == "random" and called != "Random")
+
+
+@pytest.mark.parametrize("path", list(modules(*CORES)), ids=name)
+def test_cores_open_no_file_and_print_nothing(path: Path) -> None:
+    wrong = [
+        f"line {node.lineno}: {node.func.id}()"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"open", "print", "input"}
+    ]
+    assert not wrong, wrong
+
+
+def test_tasks_start_in_one_place() -> None:
+    """Or in a task group, which waits for them."""
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path in modules(*ALLOWED)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"create_task", "ensure_future", "run_coroutine_threadsafe"}
+        and not (isinstance(node.value, ast.Name) and node.value.id == "group")
+    ]
+    assert {place.partition(":")[0] for place in found} == {"meshnode/runtime/tasks.py"}, found
 
 
 def test_no_edge_is_allowed_that_nobody_uses() -> None:

@@ -51,7 +51,18 @@ REASONS: Final = {
 #: The routes outside /v1 that are not in the router's table: the root and the web page.
 _OUTSIDE: Final = ("GET /", "GET /ui/")
 #: Commands that Consul never had.
-_OWN: Final = frozenset({"certs", "connect connections", "exposure", "overhead", "prove", "tls-proxy", "tap"})
+_OWN: Final = frozenset(
+    {
+        "certs",
+        "connect ca rotation",
+        "connect connections",
+        "exposure",
+        "overhead",
+        "prove",
+        "tls-proxy",
+        "tap",
+    }
+)
 #: Routes outside /v1 that will not come.
 NEVER: Final = frozenset({"/debug/pprof/"})
 _NOT_YET: Final = "not in this release: "

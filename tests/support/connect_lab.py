@@ -11,9 +11,10 @@ from typing import Any
 
 from meshnode.testing import Mesh, MeshAgent
 from tests.support.flows import Flow, ask
-from tests.support.proxy import echo_server, free_port
+from tests.support.proxy import echo_server
 from tests.support.proxy_command import ProxyCommand
 from tests.support.waiting import until
+from tests.support.wire import free_port
 
 __all__ = ["Lab", "answers", "end", "lab", "refused", "talk_on"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.mesh_agent import CLEAN, MeshAgent, loopback, wait
-from tests.support.proxy import free_port
 from tests.support.proxy_command import CONSUL
+from tests.support.wire import free_port
 
 __all__ = ["EchoServer", "EnvoyMesh", "Side", "exchange", "opened"]
 

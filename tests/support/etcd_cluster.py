@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,16 +16,11 @@ from typing import Any
 from meshnode.base.address import Address
 from meshnode.runtime.etcd_client import EtcdSettings, etcd_tls
 from tests.support.certs import make_ca, make_cert
+from tests.support.wire import free_port
 
 __all__ = ["EtcdCluster", "etcd_cluster"]
 
 MISSING = "etcd isn't installed: apt-get install etcd-server"
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as taken:
-        taken.bind((host, 0))
-        return int(taken.getsockname()[1])
 
 
 @dataclass
@@ -104,8 +98,8 @@ def etcd_cluster(directory: Path, size: int, *options: str, tls: bool = True) ->
     hosts = [f"127.0.2.{number + 1}" for number in range(size)]
     cluster = EtcdCluster(
         directory,
-        [Address(host, free_port(host)) for host in hosts],
-        [Address(host, free_port(host)) for host in hosts],
+        [Address(host, free_port(host=host)) for host in hosts],
+        [Address(host, free_port(host=host)) for host in hosts],
         tls,
         options,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.mesh_agent import CLEAN, wait
-from tests.support.proxy import free_port
+from tests.support.wire import free_port
 
 __all__ = ["CONSUL", "ProxyCommand", "application", "consul", "said", "talk", "with_sidecar"]
 

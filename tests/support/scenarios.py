@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from meshnode.testing.history import Answer, Workload, ask
 from tests.support.chaos_lab import CLIENT, Lab, judge, kept, lab_on_etcd
-from tests.support.history import Answer, Workload, ask
 from tests.support.mesh_agent import Mesh, MeshAgent, wait
 
 __all__ = [

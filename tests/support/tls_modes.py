@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.mesh_agent import CLEAN, wait
-from tests.support.proxy import Ca, free_port, write
+from tests.support.proxy import Ca, write
+from tests.support.wire import free_port
 
 __all__ = [
     "ECHO",

@@ -7,7 +7,21 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["until"]
+__all__ = ["Naps", "until"]
+
+
+class Naps:
+    """Sleeps that take no time; after ``most`` of them the sleeper is cancelled."""
+
+    def __init__(self, most: int) -> None:
+        self.taken: list[float] = []
+        self._most = most
+
+    async def __call__(self, seconds: float) -> None:
+        self.taken.append(seconds)
+        if len(self.taken) > self._most:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
 
 
 async def until(

@@ -35,7 +35,6 @@ from meshnode.gossip.memberlist.stream import (
     StreamMessage,
     StreamParser,
     encode_push_pull,
-    encode_user_stream,
 )
 from meshnode.gossip.memberlist.timers import StreamTimeout
 
@@ -51,7 +50,6 @@ class _Purpose(Enum):
     JOIN = auto()
     SYNC = auto()
     PING = auto()
-    USER = auto()
 
 
 @dataclass(slots=True)
@@ -121,10 +119,6 @@ class Exchange:
             _Session(_Purpose.PING, target.address, self._parser(answer=True), ping.seq_no, body), timeout
         )
 
-    def send_user(self, to: Address, message: bytes) -> None:
-        """Send a user message by stream."""
-        self._open(_Session(_Purpose.USER, to, body=encode_user_stream(message)))
-
     def _open(self, session: _Session, timeout: float | None = None) -> None:
         self._next_stream += 2
         stream = StreamId(self._next_stream)
@@ -147,8 +141,6 @@ class Exchange:
             case _:
                 body = session.body
         self._out.effects.append(SendStream(stream, self._out.wrap_stream(body, dialled=True)))
-        if session.purpose is _Purpose.USER:
-            self._close(stream)
 
     # ---- accepting ----
 
@@ -278,8 +270,6 @@ class Exchange:
                 self._finish_join(session.request)
             case _Purpose.SYNC:
                 self._out.log(Level.WARN, f"push/pull with {session.peer} failed: {reason}")
-            case _Purpose.USER:
-                self._out.log(Level.WARN, f"a message to {session.peer} could not be delivered: {reason}")
             case _Purpose.ANSWER | _Purpose.PING:
                 pass
 

@@ -5,33 +5,26 @@ A sealed payload is a version byte (0: PKCS#7 padded, 1: not padded), a 12-byte 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from meshnode.base.errors import MeshError, RemoteProtocolError
+from meshnode.base.gossip_key import GOSSIP_KEY_SIZES, gossip_key_fingerprint
 
-__all__ = ["NONCE_BYTES", "SEALED_OVERHEAD", "Keyring", "NoKeyFitsError", "fingerprint"]
+__all__ = ["NONCE_BYTES", "SEALED_OVERHEAD", "Keyring", "NoKeyFitsError"]
 
-KEY_SIZES = (16, 24, 32)
 NONCE_BYTES = 12
 TAG_BYTES = 16
 BLOCK_BYTES = 16
 SEALED_OVERHEAD = 1 + NONCE_BYTES + TAG_BYTES
 """Bytes that sealing adds without padding."""
-FINGERPRINT_DIGITS = 8
 MAX_VERSION = 1
 
 
 class NoKeyFitsError(RemoteProtocolError):
     """No installed key opens what the peer sent."""
-
-
-def fingerprint(key: bytes) -> str:
-    """Short name of a key that may be shown: the first 8 hex digits of its SHA-256."""
-    return hashlib.sha256(key).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 class Keyring:
@@ -61,11 +54,11 @@ class Keyring:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """Fingerprints of the installed keys, the primary first."""
-        return tuple(fingerprint(key) for key in self._ciphers)
+        return tuple(gossip_key_fingerprint(key) for key in self._ciphers)
 
     def add(self, key: bytes) -> None:
         """Install ``key``; the first one becomes the primary. Installing a key again changes nothing."""
-        if len(key) not in KEY_SIZES:
+        if len(key) not in GOSSIP_KEY_SIZES:
             raise MeshError(
                 f"a gossip key of {len(key)} bytes: 16, 24 or 32 bytes are needed (`consul keygen`)"
             )
@@ -76,7 +69,7 @@ class Keyring:
         """Seal with ``key`` from now on; raises :class:`MeshError` when it isn't installed."""
         if key not in self._ciphers:
             raise MeshError(
-                f"key {fingerprint(key)} is not in the keyring ({self._listed()}): install it first"
+                f"key {gossip_key_fingerprint(key)} is not in the keyring ({self._listed()}): install it first"
             )
         self._primary = bytes(key)
         self._ciphers = {self._primary: self._ciphers.pop(self._primary), **self._ciphers}
@@ -84,7 +77,9 @@ class Keyring:
     def remove(self, key: bytes) -> None:
         """Forget ``key``; raises :class:`MeshError` when it is the primary. One that isn't there is gone already."""
         if key == self._primary:
-            raise MeshError(f"key {fingerprint(key)} is the primary key: use another one before removing it")
+            raise MeshError(
+                f"key {gossip_key_fingerprint(key)} is the primary key: use another one before removing it"
+            )
         self._ciphers.pop(key, None)
 
     def seal(self, plain: bytes, nonce: bytes, aad: bytes, version: int = 1) -> bytes:

@@ -147,12 +147,6 @@ class Memberlist:
         self._out.send_packet(address, b"\x08" + message, peer)
         return self._out.drain()
 
-    def send_user_reliable(self, to: Peer | Address, message: bytes, now: float) -> list[Effect]:
-        """Send a user message by stream."""
-        self._out.now = now
-        self._exchange.send_user(to.address if isinstance(to, Peer) else to, message)
-        return self._out.drain()
-
     def ping(self, request: int, name: str, address: Address, now: float) -> list[Effect]:
         """Ping a node once; ends with ``Notify(PingFinished(request, rtt or None))``."""
         self._out.now = now
@@ -317,11 +311,6 @@ class Memberlist:
         return self._membership.me
 
     @property
-    def alive_count(self) -> int:
-        """Members that are alive or suspect, ourselves included."""
-        return sum(not member.gone for member in self._roster)
-
-    @property
     def num_nodes(self) -> int:
         """Estimated size of the cluster, as the timers and limits scale with it."""
         return len(self._roster)
@@ -330,11 +319,6 @@ class Memberlist:
     def health_score(self) -> int:
         """0 when this node keeps up with the protocol; higher is worse (Lifeguard)."""
         return self._membership.awareness.score
-
-    @property
-    def queued_broadcasts(self) -> int:
-        """Messages that wait to be gossiped."""
-        return len(self._out.queue)
 
     @property
     def stats(self) -> Stats:

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median_high
 
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.gossip.serf.wire import pack, unpack_map
@@ -145,7 +144,8 @@ class CoordinateClient:
         samples = self._latencies.setdefault(name, [])
         samples.append(rtt)
         del samples[:-LATENCY_FILTER_SIZE]
-        return median_high(samples)
+        # The upper median, as Serf has it; the module statistics would load decimals and fractions for it.
+        return sorted(samples)[len(samples) // 2]
 
     def _move(self, other: Coordinate, rtt: float) -> None:
         distance = self._own.distance_to(other)

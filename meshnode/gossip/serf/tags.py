@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshnode.base.errors import MeshError, RemoteProtocolError
+from meshnode.gossip.memberlist.messages import MAX_META_BYTES
 from meshnode.gossip.serf.wire import pack, unpack_value
 
-__all__ = ["MAX_META_BYTES", "check_tags", "parse_tags", "serialize_tags"]
+__all__ = ["check_tags", "parse_tags", "serialize_tags"]
 
-#: memberlist refuses more metadata than this in one alive message (``MetaMaxSize``).
-MAX_META_BYTES = 512
 _TAG_MAGIC = 255
 
 

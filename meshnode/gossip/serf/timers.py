@@ -11,7 +11,6 @@ __all__ = [
     "QueryDeadline",
     "ReapTick",
     "ReconnectTick",
-    "SerfTimer",
     "SnapshotTick",
 ]
 
@@ -58,8 +57,3 @@ class LeaveProgress:
 @dataclass(frozen=True, slots=True)
 class LeavePropagated:
     """The others had time to hear that we left."""
-
-
-SerfTimer = (
-    ReapTick | ReconnectTick | SnapshotTick | QueryDeadline | PruneDue | LeaveProgress | LeavePropagated
-)

@@ -6,7 +6,10 @@
 What counts as failed: an HTTP request without a 200 in time; a line sent over the one long-lived TCP connection that
 does not come back in time, or the end of that connection; a key that no agent has written, and read back consistently,
 within ``patience`` seconds. The first two are tried once. A key is asked of the next agent when one does not answer, as
-a client of a cluster does; how often that was, and the longest answer, is in the report.
+a client of a cluster does; how often that was, and the longest answer, is in the report. An agent that does not see all
+of ``names`` alive and a leader; a name that its DNS does not resolve; a denied connection that carries a single byte.
+
+Failures that follow each other are one outage: from the first request of them to the first good answer.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from typing import Any
 
 #: Failures that are kept word for word; all are counted.
 MAX_FAILURES = 20
+#: Outages that are kept; a run that has more of them is broken anyway.
+MAX_OUTAGES = 500
 MAX_ANSWER_BYTES = 1024 * 1024
 #: Seconds between two reports on disk.
 REPORT_INTERVAL = 0.5
@@ -47,15 +52,22 @@ class Tally:
     asked_again: int = 0
     longest: float = 0.0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    #: ``ended`` is None while the outage goes on.
+    outages: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, seconds: float, why: str, *, at: float) -> None:
         """One request has ended; ``why`` is empty when all was well."""
         self.requests += 1
         self.longest = max(self.longest, round(seconds, 3))
+        goes_on = bool(self.outages) and self.outages[-1]["ended"] is None
         if why:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
                 self.failures.append({"at": round(at, 3), "why": why[:300]})
+            if not goes_on and len(self.outages) < MAX_OUTAGES:
+                self.outages.append({"began": round(at - seconds, 3), "ended": None, "why": why[:300]})
+        elif goes_on:
+            self.outages[-1]["ended"] = round(at, 3)
 
 
 class Http:
@@ -157,7 +169,7 @@ class Kv:
     def _exchange(self, agent: str, value: bytes, seconds: float) -> str:
         path = "/v1/kv/" + urllib.parse.quote(self.key)
         try:
-            connection = self._connection(agent, min(seconds, MAX_TRY_SECONDS))
+            connection = self.connect(agent, min(seconds, MAX_TRY_SECONDS))
         except (OSError, ValueError) as error:
             return f"{agent}: {_text(error)}"
         headers = {"X-Consul-Token": self.token} if self.token else {}
@@ -178,7 +190,8 @@ class Kv:
         finally:
             connection.close()
 
-    def _connection(self, agent: str, seconds: float) -> http.client.HTTPConnection:
+    def connect(self, agent: str, seconds: float) -> http.client.HTTPConnection:
+        """A connection to ``agent``, not opened yet."""
         parts = urllib.parse.urlsplit(agent)
         if parts.scheme != "https":
             return http.client.HTTPConnection(parts.hostname or "", parts.port or 8500, timeout=seconds)
@@ -195,7 +208,109 @@ class Kv:
         """Nothing is kept open."""
 
 
-KINDS: dict[str, Callable[[dict[str, Any]], Http | Tcp | Kv]] = {"http": Http, "tcp": Tcp, "kv": Kv}
+class Members:
+    """An agent sees everybody alive, and a leader."""
+
+    def __init__(self, target: dict[str, Any]) -> None:
+        self.agent = Kv({"agents": [target["agents"][0]], "key": "", "tls": target.get("tls")})
+        self.names = set(target["names"])
+        self.timeout = float(target.get("timeout", 5))
+        self.headers = {"X-Consul-Token": target["token"]} if target.get("token") else {}
+        self.tally = Tally(f"members of {len(self.names)}")
+
+    def ask(self) -> str:
+        """Who is missing, or an empty text."""
+        try:
+            members = self._get("/v1/agent/members")
+            alive = {member["Name"] for member in members if member["Status"] == 1}
+            if self.names - alive:
+                return f"{', '.join(sorted(self.names - alive))} not alive"
+            return "" if self._get("/v1/status/leader") else "no leader"
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+            return _text(error)
+
+    def _get(self, path: str) -> Any:
+        connection = self.agent.connect(self.agent.agents[0], self.timeout)
+        try:
+            connection.request("GET", path, headers=self.headers)
+            answer = connection.getresponse()
+            body = answer.read(MAX_ANSWER_BYTES)
+            if answer.status != 200:
+                raise ValueError(f"{path} answered {answer.status}")
+            return json.loads(body)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class Dns:
+    """A name that the agent's DNS has to have an address of (RFC 1035 4.1)."""
+
+    def __init__(self, target: dict[str, Any]) -> None:
+        host, _, port = target["address"].rpartition(":")
+        self.address = host.strip("[]"), int(port)
+        self.timeout = float(target.get("timeout", 5))
+        labels = target["name"].rstrip(".").encode("ascii").split(b".")
+        self.question = b"".join(bytes([len(label)]) + label for label in labels) + b"\0\0\1\0\1"
+        self.tally = Tally(f"dns {target['name']}")
+        self.count = 0
+
+    def ask(self) -> str:
+        """Why there was no address, or an empty text."""
+        self.count = self.count % 65535 + 1
+        head = self.count.to_bytes(2, "big")
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as asking:
+                asking.settimeout(self.timeout)
+                asking.connect(self.address)
+                asking.send(head + b"\1\0\0\1\0\0\0\0\0\0" + self.question)
+                answer = asking.recv(4096)
+        except OSError as error:
+            return _text(error)
+        if len(answer) < 12 or answer[:2] != head:
+            return f"answered {len(answer)} bytes that are no answer to it"
+        code, answers = answer[3] & 15, int.from_bytes(answer[6:8], "big")
+        return "" if code == 0 and answers else f"answered code {code} with {answers} addresses"
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class Denied:
+    """A connection that may be taken, and ended, but has to carry nothing."""
+
+    def __init__(self, target: dict[str, Any]) -> None:
+        self.address = target["address"]
+        self.timeout = float(target.get("timeout", 5))
+        self.tally = Tally(f"denied {self.address}")
+
+    def ask(self) -> str:
+        """What came through, or an empty text."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), self.timeout) as connection:
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                found = connection.recv(100)
+        except OSError:
+            return ""
+        return f"{len(found)} bytes came through: {found[:40]!r}" if found else ""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+Target = Http | Tcp | Kv | Members | Dns | Denied
+KINDS: dict[str, Callable[[dict[str, Any]], Target]] = {
+    "http": Http,
+    "tcp": Tcp,
+    "kv": Kv,
+    "members": Members,
+    "dns": Dns,
+    "denied": Denied,
+}
 
 
 def _text(error: BaseException) -> str:
@@ -229,7 +344,7 @@ class Probe:
             thread.join()
         self.report(running=False)
 
-    def _follow(self, target: Http | Tcp | Kv) -> None:
+    def _follow(self, target: Target) -> None:
         while not self.over.is_set():
             begun = time.monotonic()
             why = target.ask()

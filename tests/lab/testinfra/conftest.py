@@ -10,20 +10,11 @@ from typing import Any
 import pytest
 
 from tests.lab.testinfra.facts import collect
+from tests.lab.testinfra.inventory import pytest_ignore_collect, variables
+
+__all__ = ["pytest_ignore_collect", "variables"]
 
 _ASKED: dict[str, dict[str, Any]] = {}
-
-
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Without an inventory there is no node to ask. tests/lab brings labs up and runs this folder against each."""
-    return None if config.getoption("--ansible-inventory", None) else True
-
-
-@pytest.fixture
-def variables(host: Any) -> dict[str, Any]:
-    """Inventory variables of the node."""
-    found: dict[str, Any] = host.ansible.get_variables()
-    return found
 
 
 @pytest.fixture
@@ -59,8 +50,8 @@ def on_etcd(variables: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def everybody(variables: dict[str, Any]) -> set[str]:
-    """Names of all nodes."""
-    return set(variables["groups"]["mesh"])
+    """Names of all nodes of the datacenter."""
+    return set(variables["groups"][variables.get("mesh_node_group", "mesh")])
 
 
 @pytest.fixture

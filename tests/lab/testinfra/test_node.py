@@ -80,9 +80,8 @@ def test_the_configuration_says_who_the_node_is(node: Node, variables: Node) -> 
     assert config["datacenter"] == variables.get("mesh_datacenter", "dc1")
     assert variables["mesh_address"] not in config["retry_join"]
     assert config["retry_join"] == sorted(config["retry_join"])
-    assert len(config["retry_join"]) == len(
-        set(variables["groups"]["mesh_servers"]) - {variables["inventory_hostname"]}
-    )
+    servers = set(variables["groups"][variables.get("mesh_node_servers_group", "mesh_servers")])
+    assert len(config["retry_join"]) == len(servers - {variables["inventory_hostname"]})
 
 
 def test_the_configuration_turns_every_verification_on(node: Node, tls: bool) -> None:
@@ -94,16 +93,17 @@ def test_the_configuration_turns_every_verification_on(node: Node, tls: bool) ->
     assert {name: node["config"].get(name) for name in gossip} == dict.fromkeys(gossip, True)
 
 
-def test_every_node_has_the_same_gossip_key(node: Node, variables: Node) -> None:
+def test_every_node_of_a_lan_has_the_same_gossip_key(node: Node, variables: Node) -> None:
     if not variables.get("mesh_gossip_encrypt", True):
         assert node["gossip_key"] == ""
         return
     assert node["gossip_key"]
-    first = _FIRST_KEY.setdefault("fingerprint", node["gossip_key"])
+    first = _FIRST_KEYS.setdefault(variables.get("mesh_cluster", "dc1"), node["gossip_key"])
     assert node["gossip_key"] == first
 
 
-_FIRST_KEY: dict[str, str] = {}
+#: Of each name in the secret store.
+_FIRST_KEYS: dict[str, str] = {}
 
 
 def test_only_configured_ports_are_bound_and_clear_ones_to_loopback_only(node: Node, tls: bool) -> None:

@@ -5,18 +5,6 @@ By hand: C(pytest --ansible-inventory=inventories/envoy_tls tests/lab/testinfra_
 
 from __future__ import annotations
 
-from typing import Any
+from tests.lab.testinfra.inventory import pytest_ignore_collect, variables
 
-import pytest
-
-
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Without an inventory there is no node to ask."""
-    return None if config.getoption("--ansible-inventory", None) else True
-
-
-@pytest.fixture
-def variables(host: Any) -> dict[str, Any]:
-    """Inventory variables of the node."""
-    found: dict[str, Any] = host.ansible.get_variables()
-    return found
+__all__ = ["pytest_ignore_collect", "variables"]

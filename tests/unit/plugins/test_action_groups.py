@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.meshnode.lab.plugins.module_utils import mesh_api
+
+from tests.unit.plugins.documentation import MODULES, documentation
 
 ROOT = Path(__file__).parents[3]
 GROUPS: dict[str, list[str]] = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]
@@ -18,22 +18,6 @@ SHARED = {
     "agent": {"name", "config_dir", "install_dir", "state_file"},
     "store": {"store", "cluster"},
 }
-
-
-def documentation(module: str) -> dict[str, Any]:
-    tree = ast.parse((ROOT / "plugins" / "modules" / f"{module}.py").read_text())
-    (text,) = [
-        node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id == "DOCUMENTATION"
-        and isinstance(node.value, ast.Constant)
-    ]
-    loaded: dict[str, Any] = yaml.safe_load(str(text))
-    if "meshnode.lab.mesh_api" in loaded["extends_documentation_fragment"]:
-        loaded["options"] |= dict.fromkeys(API)
-    return loaded
 
 
 def test_the_groups_are_those_that_are_documented() -> None:
@@ -48,7 +32,6 @@ def test_every_module_of_a_group_has_the_options_of_the_group(group: str) -> Non
 
 @pytest.mark.parametrize("group", SHARED)
 def test_exactly_the_modules_of_a_group_say_so(group: str) -> None:
-    modules = [path.stem for path in sorted((ROOT / "plugins" / "modules").glob("*.py"))]
     fragment = f"meshnode.lab.attributes.{group}"
-    saying = [name for name in modules if fragment in documentation(name)["extends_documentation_fragment"]]
+    saying = [name for name in MODULES if fragment in documentation(name)["extends_documentation_fragment"]]
     assert saying == GROUPS[group]

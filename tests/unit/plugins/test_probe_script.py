@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "roles" / "mesh_probe" / "files" / "probe.py"
+ROLES = Path(__file__).parents[3] / "roles"
+SCRIPT = ROLES / "mesh_probe" / "files" / "probe.py"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mesh_probe_script", SCRIPT)
+def load(path: Path) -> ModuleType:
+    """A program that a role brings to its nodes, as a module."""
+    spec = importlib.util.spec_from_file_location(f"mesh_{path.stem}_script", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +32,7 @@ def load() -> ModuleType:
     return module
 
 
-probe = load()
+probe = load(SCRIPT)
 
 
 class Agent(ThreadingHTTPServer):

@@ -67,10 +67,11 @@ def test_who_may_talk_and_what_to_try_come_before_what_is_next() -> None:
     assert "Try:" not in run({"_run": {**CUSTOM["_run"], **more}}, failures=1)
 
 
-def test_what_a_procedure_changed_and_what_its_probes_saw_are_shown_also_after_a_failure() -> None:
+def test_what_was_changed_what_faults_cost_and_what_probes_saw_is_shown_also_after_a_failure() -> None:
     more = {
         "mesh_before_after": ["node  keys", "a     1f3870be"],
         "mesh_probes": ["node  failed", "a     0 failed"],
+        "mesh_chaos": ["fault  times", "kill   1"],
     }
     for failures in (0, 1):
         lines = run({"_run": more}, failures=failures)
@@ -78,6 +79,8 @@ def test_what_a_procedure_changed_and_what_its_probes_saw_are_shown_also_after_a
         assert lines[begin : begin + 3] == ["Before and after:", "  node  keys", "  a     1f3870be"]
         begin = lines.index("Probes:")
         assert lines[begin : begin + 3] == ["Probes:", "  node  failed", "  a     0 failed"]
+        begin = lines.index("Faults and what they cost:")
+        assert lines[begin + 1 : begin + 3] == ["  fault  times", "  kill   1"]
 
 
 def test_after_a_failure_the_row_says_so_and_nothing_comes_next() -> None:

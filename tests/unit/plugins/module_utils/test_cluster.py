@@ -16,9 +16,11 @@ from ansible_collections.meshnode.lab.plugins.module_utils._cluster import (
     SeenNetwork,
     describe,
     node_states,
+    only_some,
     parse_port,
     plan_absent,
     plan_present,
+    without_absent,
 )
 
 IMAGES = {"node:1": "sha256:aa"}
@@ -128,6 +130,29 @@ def test_only_pruning_removes_a_node_that_is_no_longer_listed() -> None:
     wanted = replace(LAB, nodes=LAB.nodes[:1])
     assert verbs(plan_present(wanted, seen_of(LAB), prune=True)) == ["remove node client1"]
     assert plan_present(wanted, seen_of(LAB), prune=False) == ()
+
+
+def test_of_some_nodes_nothing_is_done_to_the_others() -> None:
+    other_image = replace(seen_of(LAB), images=dict.fromkeys(IMAGES, "sha256:bb"))
+    everything = plan_present(LAB, other_image, prune=True)
+    assert {action.name for action in everything} == {"server1", "client1"}
+    assert {action.name for action in only_some(everything, ["client1"])} == {"client1"}
+    assert verbs(only_some(plan_present(LAB, Seen(images=IMAGES), prune=True), ["client1"])) == [
+        "create network lan",
+        "create node client1",
+    ]
+
+
+def test_for_some_nodes_no_network_is_made_anew_for_that_would_end_the_others() -> None:
+    wanted = replace(LAB, networks=(replace(LAN, internal=True),))
+    kept = only_some(plan_present(wanted, seen_of(LAB), prune=True), ["client1"])
+    assert [action for action in kept if action.kind == "network"] == []
+
+
+def test_of_those_that_do_not_run_only_the_chosen_ones_are_waited_for() -> None:
+    stopped = seen_of(LAB, running=False)
+    assert [node.name for node in without_absent(LAB, stopped, ["client1"]).nodes] == ["client1"]
+    assert without_absent(LAB, seen_of(LAB), ["client1"]) == LAB
 
 
 def test_a_named_volume_is_made_once_and_a_folder_is_not_one() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.meshnode.lab.plugins.module_utils._files import Link
+from ansible_collections.meshnode.lab.plugins.module_utils._files import Directory, KeyringFile, Link
 from ansible_collections.meshnode.lab.plugins.module_utils._node import Node, NodeError, plan_from
 from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import render_files
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import placeholder
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 DIGEST = "0123456789abcdef"
@@ -30,7 +32,9 @@ class Module:
         return self.answer
 
 
-def node_of(folder: Path, module: Module, *, tls: bool = True, **package: str) -> Node:
+def node_of(
+    folder: Path, module: Module, *, tls: bool = True, wan_keys: tuple[str, ...] = (), **package: str
+) -> Node:
     params: dict[str, Any] = {
         "client_environment": {},
         "client_environment_file": str(folder / "client.env"),
@@ -47,13 +51,13 @@ def node_of(folder: Path, module: Module, *, tls: bool = True, **package: str) -
         "tls": None,
         "unit": None,
         "user": "root",
-        "_secrets": None,
+        "_secrets": {placeholder(key): key for key in wan_keys},
     }
     if tls:
         params["tls"] = {
             name: str(folder / "consul.d" / "ssl" / name) for name in ("ca_file", "cert_file", "key_file")
         }
-    params["_files"] = render_files(params)
+    params["_files"] = render_files(params, wan_keys)
     return Node(module, plan_from(params), None)
 
 
@@ -107,3 +111,15 @@ def test_the_release_is_switched_after_everything_that_it_will_read(tmp_path: Pa
     items = node_of(tmp_path, Module(check_mode=True))._items()
     kinds = [isinstance(item, Link) for item in items]
     assert kinds == sorted(kinds)
+
+
+def test_the_keys_of_the_wan_are_whole_on_the_node_and_masked_wherever_they_turn_up(tmp_path: Path) -> None:
+    keys = ("cg8StVXbQJ0gPvMd9o7yrg==", "pUqJrVyVRj5jsiYEkM/tFQ==")
+    node = node_of(tmp_path, Module(check_mode=True), wan_keys=keys)
+    (ring,) = [item for item in node._items() if isinstance(item, KeyringFile)]
+    assert ring.path == str(tmp_path / "data" / "serf" / "remote.keyring")
+    assert json.loads(ring.content or b"") == list(keys)
+    folders = [item.path for item in node._items() if isinstance(item, Directory)]
+    assert folders.index(str(tmp_path / "data")) < folders.index(str(tmp_path / "data" / "serf"))
+    node._mask()
+    assert set(keys) <= node.module.no_log_values

@@ -13,6 +13,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import (
     ConflictError,
     Directory,
     File,
+    KeyringFile,
     Link,
     Ownership,
 )
@@ -137,3 +138,38 @@ def test_what_must_not_be_there_is_removed(tmp_path: Path) -> None:
     assert gone.differences() == ["remove"]
     gone.put()
     assert gone.differences() == []
+
+
+def keyring(tmp_path: Path, *keys: str) -> KeyringFile:
+    return KeyringFile(str(tmp_path / "ring"), json.dumps(keys).encode(), owned(0o600), "digest")
+
+
+def test_a_keyring_is_written_for_its_owner_only_and_shown_as_a_digest(tmp_path: Path) -> None:
+    ring = keyring(tmp_path, "first", "second")
+    assert ring.differences() == ["create"]
+    assert "first" not in json.dumps(ring.diff())
+    ring.put()
+    assert ring.differences() == []
+    assert json.loads((tmp_path / "ring").read_bytes()) == ["first", "second"]
+    assert stat.S_IMODE((tmp_path / "ring").stat().st_mode) == 0o600
+
+
+def test_keys_that_the_agent_took_up_since_are_left_in_the_ring_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    path.write_text('["newer", "first"]')
+    path.chmod(0o644)
+    ring = keyring(tmp_path, "first")
+    assert ring.differences() == ["mode 0644 -> 0600"]
+    assert ring.diff()["before"] in ring.diff()["after"]
+    ring.put()
+    assert (ring.differences(), path.read_text()) == ([], '["newer", "first"]')
+
+
+@pytest.mark.parametrize("damaged", ['["other"]', "[]", "not JSON", "7", '[["first"]]', '{"first": 1'])
+def test_a_ring_that_lacks_a_key_is_written_anew(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "ring").write_text(damaged)
+    (tmp_path / "ring").chmod(0o600)
+    ring = keyring(tmp_path, "first")
+    assert ring.differences() == ["content"]
+    ring.put()
+    assert (tmp_path / "ring").read_text() == '["first"]'

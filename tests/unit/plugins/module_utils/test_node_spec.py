@@ -79,6 +79,18 @@ def test_the_configuration_is_for_root_and_the_agent_only() -> None:
     assert modes["/etc/consul.d/meshnode.json"] == ("agent", "0640")
 
 
+def test_the_keys_of_the_wan_are_for_the_agent_alone_and_placeholders_still() -> None:
+    files = {file["path"]: file for file in render_files(options(user="agent"), (KEY,))}
+    ring = files["/var/lib/consul/serf/remote.keyring"]
+    assert (ring["owner"], ring["group"], ring["mode"], ring["show"]) == ("agent", "agent", "0600", "keyring")
+    assert json.loads(ring["content"]) == [f"(secret {fingerprint(KEY)})"]
+    assert KEY not in json.dumps(files)
+
+
+def test_without_keys_of_its_own_the_wan_has_no_file() -> None:
+    assert not any("keyring" in file["path"] for file in render_files(options()))
+
+
 def test_without_client_variables_their_file_is_removed() -> None:
     absent = [file["path"] for file in render_files(options()) if file["content"] is None]
     assert absent == ["/etc/meshnode/client.env"]

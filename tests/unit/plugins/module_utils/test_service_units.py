@@ -126,7 +126,9 @@ def test_a_process_is_known_by_all_that_it_was_started_with() -> None:
 
 
 def test_the_digest_is_in_the_unit_as_a_process_carries_it() -> None:
-    for unit in one(SOCAT).units:
+    units = one(SOCAT).units
+    assert len(units) == 2
+    for unit in units:
         assert line(unit.text, "Environment") == f"MESHNODE_UNIT_DIGEST={unit.digest}"
 
 

@@ -125,7 +125,7 @@ def test_a_name_that_is_no_unit_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("targets", "text"), [
-    ([{"kind": "ping"}], r"targets\[0\]\.kind: 'ping' is not known: write http, tcp or kv"),
+    ([{"kind": "ping"}], r"targets\[0\]\.kind: 'ping' is not known: write http, tcp, kv, members, dns, denied"),
     ([TARGET, {"kind": "http"}], r"targets\[1\]: has no url: a target of kind http needs it"),
     ([{"kind": "tcp", "address": ""}], r"targets\[0\]: has no address"),
     ([TARGET] * (MAX_TARGETS + 1), "21 are too many: at most 20"),

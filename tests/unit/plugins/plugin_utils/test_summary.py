@@ -58,6 +58,12 @@ def test_the_table_is_aligned_and_has_servers_first_in_natural_order() -> None:
     ]
 
 
+def test_the_datacenter_is_shown_where_there_are_several() -> None:
+    rows = {"a": {**ROW, "datacenter": "dc1"}, "b": {**ROW, "datacenter": "dc2"}}
+    assert [line.split()[2] for line in table(rows, {})] == ["datacenter", "dc1", "dc2"]
+    assert "datacenter" not in table({"a": {**ROW, "datacenter": "-"}}, {})[0]
+
+
 def test_no_rows_make_no_table() -> None:
     assert table({}, {}) == []
 
