@@ -134,10 +134,10 @@ interop: env programs ## Against programs that are not ours: serf, openssl, curl
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
 
 ui: env programs ## The web page in a real browser; pictures of every page are left in artifacts/ui
-	$(PYTEST) -q tests/ui $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/ui $(ARGS)
 
 lab-test: env programs engine ## The lab's own tests and the mesh in containers
-	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/lab --ignore-glob "tests/lab/test_day_two*" \
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/lab --ignore-glob "tests/lab/test_day_two*" \
 		--ignore tests/lab/test_federation.py --ignore tests/lab/test_tls_modes.py --ignore tests/lab/test_nodes.py \
 		--ignore tests/lab/test_tls_upshift.py --ignore tests/lab/test_chaos.py $(ARGS)
 

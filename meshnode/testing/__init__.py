@@ -10,6 +10,8 @@ client for each. It knows the rest of the package only by its command line and i
 ``addresses``      addresses on loopback that nobody else uses
 ``credentials``    the mesh's own CA, certificates and gossip key
 ``private_file``   files that only their owner may read
+``history``        concurrent clients of ``/v1/kv`` that write down what they asked and what was answered
+``kv_load``        the same as a program on a node, which judges what it wrote down
 ``guard``          the process that cleans up when the test's process is killed
 ``waiting``        wait for a condition with a deadline
 ``pytest_plugin``  the fixtures ``mesh`` and ``mesh_agent``

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from meshnode.testing.history import Workload, ask
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge, kept, lab_on_etcd
 from tests.support.clocks import HOUR, Clock
-from tests.support.history import Workload, ask
 from tests.support.mesh_agent import wait
 from tests.support.programs import needs
 

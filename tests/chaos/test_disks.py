@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from meshnode.testing.history import Workload, ask
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, Lab, judge, kept, raise_lab
 from tests.support.etcd_cluster import etcd_cluster
-from tests.support.history import Workload, ask
 from tests.support.mesh_agent import Mesh, wait
 from tests.support.programs import skip
 

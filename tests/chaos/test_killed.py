@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import time
 
+from meshnode.testing.history import Workload, ask
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge
-from tests.support.history import Workload, ask
 from tests.support.scenarios import BOUND, settle
 
 

@@ -6,9 +6,9 @@ import signal
 import threading
 from pathlib import Path
 
+from meshnode.testing.history import Connection, Workload, ask
 from tests.support import scenarios
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, add_agent, judge, kept
-from tests.support.history import Connection, Workload, ask
 from tests.support.mesh_agent import wait
 
 #: Commands after which the leader has written two snapshots and dropped what came before the first.

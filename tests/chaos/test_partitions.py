@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from meshnode.prove.linearizability import Kind, Operation, Outcome, violations
+from meshnode.testing.history import Answer, Workload, ask
 from tests.support.chaos_lab import CLIENT, SECONDS, SERVERS, Lab, judge, lab_in_network
-from tests.support.history import Answer, Workload, ask
-from tests.support.linearizability import Kind, Operation, Outcome, violations
 from tests.support.mesh_agent import wait
 from tests.support.network import Network, can_make_networks
 from tests.support.programs import excuse

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from meshnode.base.address import Address
+from meshnode.prove.linearizability import violations
+from meshnode.testing.history import Workload, ask
 from tests.support.certs import make_ca, make_cert
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.history import Workload, ask
-from tests.support.linearizability import violations
 from tests.support.mesh_agent import Mesh, MeshAgent, wait
 from tests.support.network import Network
 

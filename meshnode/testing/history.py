@@ -12,15 +12,16 @@ import http.client
 import itertools
 import json
 import random
+import ssl
 import threading
 import time
+import urllib.parse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from tests.support.linearizability import Kind, Operation, Outcome
-from tests.support.mesh_agent import wait
+from meshnode.prove.linearizability import Kind, Operation, Outcome
+from meshnode.testing.waiting import wait_until
 
 __all__ = ["Answer", "Connection", "Workload", "ask"]
 
@@ -40,7 +41,8 @@ MIX = (*(Kind.PUT,) * 4, *(Kind.CAS,) * 4, *(Kind.GET,) * 6, Kind.DELETE)
 PATIENCE = 12.0
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """``status`` is 0 without an answer; ``sent`` is false when no connection was made.
 
     ``index`` and ``contact`` are ``X-Consul-Index`` and ``X-Consul-LastContact`` (milliseconds).
@@ -61,33 +63,60 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """Keeps one connection; a failure of any kind is an answer too."""
+    """Keeps one connection to ``host``, which is asked on port 8500, or to an address such as ``https://host:10443``.
 
-    def __init__(self, host: str, timeout: float = PATIENCE) -> None:
+    A failure of any kind is an answer too. ``tls`` makes the context of each connection over HTTPS, ``token`` is sent.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        timeout: float = PATIENCE,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        token: str = "",
+    ) -> None:
         self.host = host
-        self._http = http.client.HTTPConnection(host, 8500, timeout=timeout)
+        self._timeout, self._tls = timeout, tls
+        self._headers = {"X-Consul-Token": token} if token else {}
+        self._http: http.client.HTTPConnection | None = None
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._http is None:
+            parts = urllib.parse.urlsplit(self.host if "://" in self.host else f"http://{self.host}:8500")
+            name, port = parts.hostname or "", parts.port
+            self._http = (
+                http.client.HTTPSConnection(name, port, timeout=self._timeout, context=self._tls())
+                if parts.scheme == "https"
+                else http.client.HTTPConnection(name, port, timeout=self._timeout)
+            )
+        if self._http.sock is None:
+            self._http.connect()
+        return self._http
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+        """One request; the connection stays open for the next one unless it failed."""
         sent = False
         try:
-            if self._http.sock is None:
-                self._http.connect()
+            connection = self._connected()
             sent = True
-            self._http.request(method, path, body or None)
-            with self._http.getresponse() as response:
+            connection.request(method, path, body or None, self._headers)
+            with connection.getresponse() as response:
                 index = int(response.headers.get("X-Consul-Index") or 0)
                 contact = int(response.headers.get("X-Consul-LastContact") or 0)
                 return Answer(response.status, response.read(), True, index, contact)
         except (OSError, http.client.HTTPException) as error:
-            self._http.close()
+            self.close()
             return Answer(0, f"{type(error).__name__}: {error}".encode(), sent)
 
     def close(self) -> None:
-        self._http.close()
+        """The next request has a new connection."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
 
 def ask(host: str, path: str, method: str = "GET", body: bytes = b"", timeout: float = PATIENCE) -> Answer:
-    """One request on a connection of its own."""
+    """One request on a connection of its own; a failure is an answer."""
     connection = Connection(host, timeout)
     try:
         return connection.ask(method, path, body)
@@ -100,7 +129,8 @@ class Workload:
     """Runs while it is open. ``hosts`` are agents; a client goes to the next one when its own doesn't answer.
 
     ``pause`` is what each client waits between operations, in seconds; ``patience`` for an answer. ``reads`` is the
-    consistency that reads ask for; only ``consistent`` promises a linearizable history.
+    consistency that reads ask for; only ``consistent`` promises a linearizable history. ``dial`` makes a connection to
+    one of ``hosts``. After ``max_operations`` of each kind of client that kind has ended, so memory is bounded.
     """
 
     hosts: Sequence[str]
@@ -112,6 +142,8 @@ class Workload:
     patience: float = PATIENCE
     reads: str = "consistent"
     seed: int = 1
+    dial: Callable[[str, float], Connection] = Connection
+    max_operations: int = 1_000_000
     history: list[Operation] = field(default_factory=list)
     #: Key -> value of each acknowledged write of the ledger, and when the acknowledgements came.
     acknowledged: dict[str, str] = field(default_factory=dict)
@@ -140,7 +172,10 @@ class Workload:
     def goes_on(self, count: int = 30, timeout: float = 60.0) -> None:
         """Wait until ``count`` more writes of the ledger were acknowledged."""
         before = len(self.times)
-        wait(lambda: len(self.times) >= before + count, f"{count} more writes ({self.last_errors})", timeout)
+        try:
+            wait_until(lambda: len(self.times) >= before + count, timeout)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error} for {count} more writes ({self.last_errors})") from None
 
     def runs_for(self, seconds: float) -> None:
         """Let it run."""
@@ -158,13 +193,17 @@ class Workload:
         """The commonest errors so far."""
         return "; ".join(f"{count} x {error}" for error, count in self.errors.most_common(3))
 
+    def _hosts_of(self, client: int) -> Iterator[str]:
+        """Each client begins with another host."""
+        hosts = list(self.hosts)
+        first = client % len(hosts)
+        return itertools.cycle(hosts[first:] + hosts[:first])
+
     def _write_ledger(self, client: int) -> None:
-        hosts = itertools.cycle(
-            self.hosts[client % len(self.hosts) :] + self.hosts[: client % len(self.hosts)]
-        )
-        connection = Connection(next(hosts), self.patience)
+        hosts = self._hosts_of(client)
+        connection = self.dial(next(hosts), self.patience)
         for number in itertools.count():
-            if self._ends.wait(self.pause):
+            if self._ends.wait(self.pause) or len(self.times) >= self.max_operations:
                 break
             key = f"{self.prefix}/ledger/{client}/{number:06d}"
             answer = connection.ask("PUT", f"/v1/kv/{key}", str(number).encode())
@@ -187,16 +226,14 @@ class Workload:
             return connection
         connection.close()
         self._ends.wait(0.02)
-        return Connection(host, self.patience)
+        return self.dial(host, self.patience)
 
     def _use_registers(self, client: int) -> None:
         rng = random.Random(f"{self.seed}/{client}")
-        hosts = itertools.cycle(
-            self.hosts[client % len(self.hosts) :] + self.hosts[: client % len(self.hosts)]
-        )
-        connection = Connection(next(hosts), self.patience)
+        hosts = self._hosts_of(client)
+        connection = self.dial(next(hosts), self.patience)
         seen: dict[str, tuple[str | None, int]] = {}
-        while not self._ends.wait(self.pause):
+        while not self._ends.wait(self.pause) and len(self.history) < self.max_operations:
             key = f"{self.prefix}/register/{rng.randrange(self.registers)}"
             kind = rng.choice(MIX)
             if kind is Kind.CAS and key not in seen:

@@ -90,7 +90,7 @@ def violations(history: Iterable[Operation], max_steps: int = MAX_STEPS) -> list
     for operation in history:
         if operation.outcome is not Outcome.FAILED:
             by_key[operation.key].append(operation)
-    found = []
+    found: list[Violation] = []
     for key, operations in sorted(by_key.items()):
         found += _two_indexes(key, operations)
         fault = _Search(operations, max_steps).fault(key)

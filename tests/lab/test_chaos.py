@@ -1,0 +1,137 @@
+"""Faults from a fixed seed on three servers and two clients: ``make chaos-lab-test``, ten minutes.
+
+The tests follow each other on one lab and are run in the order of this file.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.labs import Lab, private_copy
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+
+CHAOS, HEAL = "playbooks/chaos.yml", "playbooks/chaos_heal.yml"
+SEED = ("-e", "chaos_seed=7")
+SHORT = (*SEED, "-e", "chaos_minutes=1.2")
+DIGEST = re.compile(r"seed 7, schedule ([0-9a-f]{12})")
+COUNTS = re.compile(r"(\d+) acknowledged writes, (\d+) lost; (\d+) operations on shared keys, (\d+) keys")
+DENIED = re.compile(r"(\d+) tries of denied pairs, (\d+) connected")
+
+
+@pytest.fixture(scope="module")
+def lab(checkout: Path) -> Iterator[Lab]:
+    made = private_copy(checkout, "lab", "chaostest", "172.28.231", 18531)
+    made.fresh()
+    made.play()
+    yield made
+    made.down()
+
+
+def nothing_is_left(lab: Lab) -> None:
+    """No fault, no watcher, no rule, no turn."""
+    assert (lab.store / "procedure.json").read_text().strip() == ""
+    for node in lab.nodes:
+        assert lab.said(node, "sh", "-c", "ls /run/mesh-fault/*.undo").startswith("ls: cannot access")
+        assert "mesh-fault" not in lab.on(node, "iptables", "-S")
+        assert "mesh-fault" not in lab.on(node, "mount")
+        assert lab.on(node, "ip", "rule").count("\n") == 3
+        running = lab.on(
+            node, "systemctl", "list-units", "--plain", "--no-legend", "mesh-chaos*", "mesh-fault*"
+        )
+        assert running.strip() == ""
+        assert "No such file" in lab.said(node, "ls", "/run/mesh-chaos")
+
+
+def test_every_promise_is_kept_under_faults_and_nothing_is_left(lab: Lab) -> None:
+    run = lab.play(*SHORT, "-e", "chaos_faults=kill,cut,delay", playbook=CHAOS)
+    (counts,) = COUNTS.findall(run.output)
+    acknowledged, lost, operations, unexplained = map(int, counts)
+    assert acknowledged > 100
+    assert operations > 100
+    assert (lost, unexplained) == (0, 0)
+    ((tries, connected),) = DENIED.findall(run.output)
+    assert int(tries) > 10
+    assert connected == "0"
+    assert "PROVED" in run.output
+    nothing_is_left(lab)
+
+
+def test_a_fault_that_is_refused_is_an_error_with_its_reason_and_nothing_is_done(lab: Lab) -> None:
+    run = lab.play(*SHORT, "-e", "chaos_faults=kill,clock", playbook=CHAOS, fails=True)
+    assert "chaos_faults: clock is refused: the wall clock belongs to the machine" in " ".join(
+        run.output.split()
+    )
+    nothing_is_left(lab)
+
+
+def test_a_denied_pair_that_gets_through_fails_the_run_and_tells_the_seed(lab: Lab) -> None:
+    lab.on("client1", "consul", "intention", "create", "-allow", "web", "frontend")
+    try:
+        run = lab.play(
+            *SEED, "-e", "chaos_minutes=0.3", "-e", "chaos_faults=none", playbook=CHAOS, fails=True
+        )
+    finally:
+        lab.on("client1", "consul", "intention", "delete", "web", "frontend")
+    said = " ".join(run.output.split())
+    assert "client1 denied 127.0.0.1:9393: a denied pair was connected" in said
+    assert "The same again: -e chaos_seed=7 -e chaos_minutes=0.3 -e chaos_faults=none" in said
+    nothing_is_left(lab)
+
+
+def test_a_service_that_ends_without_a_fault_fails_the_run(lab: Lab) -> None:
+    with started(lab, "-e", "chaos_minutes=0.6", "-e", "chaos_faults=dns") as process:
+        output = until(process, "TASK [meshnode.lab.mesh_chaos : Fault 1")
+        lab.on("client2", "systemctl", "stop", "mesh-app-socat")
+        output += process.communicate(timeout=200)[0]
+    lab.on("client2", "systemctl", "start", "mesh-app-socat")
+    assert process.returncode != 0
+    assert "client1 tcp 127.0.0.1:9191: no good answer for" in " ".join(output.split())
+    nothing_is_left(lab)
+
+
+def test_a_run_that_is_killed_under_a_fault_is_undone_by_healing(lab: Lab) -> None:
+    with started(lab, "-e", "chaos_minutes=1", "-e", "chaos_faults=cut") as process:
+        until(process, "TASK [meshnode.lab.mesh_chaos : Fault 1")
+        cut = [node for node in lab.nodes if wait_for_rule(lab, node)]
+        process.send_signal(signal.SIGKILL)
+    assert cut
+    lab.play(playbook=HEAL)
+    nothing_is_left(lab)
+
+
+def started(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    """A run that goes on while the test does something."""
+    command = lab.command(*SEED, *words, playbook=CHAOS)
+    return subprocess.Popen(
+        command,
+        env=lab.environment,
+        cwd=lab.checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(process: subprocess.Popen[str], text: str) -> str:
+    """What it printed until ``text`` was there."""
+    assert process.stdout
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(seen[-4000:])
+
+
+def wait_for_rule(lab: Lab, node: str) -> bool:
+    """Whether the node is cut off within five seconds."""
+    look = "for n in $(seq 50); do iptables -S | grep -q mesh-fault && exit 0; sleep 0.1; done; exit 1"
+    done = subprocess.run(["docker", "exec", f"{lab.name}-{node}", "sh", "-c", look], check=False)
+    return done.returncode == 0
