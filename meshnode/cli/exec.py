@@ -150,6 +150,8 @@ class _Execution:
         self._told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._seen: set[str] = set()
         self._progress = _Progress()
+        #: Who read our output has ended.
+        self._unread: BrokenPipeError | None = None
 
     async def run(self) -> int:
         """Everything, the clearing up included; returns the exit code."""
@@ -171,6 +173,8 @@ class _Execution:
         executing: asyncio.Task[int] = spawn(self._execute(invitation), name="exec")
         try:
             await asyncio.wait({keeping, executing, self._told}, return_when=asyncio.FIRST_COMPLETED)
+            if self._unread is not None:
+                raise self._unread
             if executing.done():
                 return executing.result()
             if self._told.done():
@@ -198,6 +202,13 @@ class _Execution:
         return (yield from open_session("Remote Exec", DELETE, SESSION_TTL))
 
     async def _execute(self, invitation: Invitation) -> int:
+        try:
+            return await self._ask(invitation)
+        except BrokenPipeError as error:  # no fault of the task, which would be logged as such
+            self._unread = error
+            return 1
+
+    async def _ask(self, invitation: Invitation) -> int:
         started = self._driver.clock()
         steps = (
             ("upload the remote execution spec", Call(

@@ -62,13 +62,19 @@ class Place:
     python: str = "/usr/bin/python3"
 
 
+def check_service(fault: str, service: str) -> None:
+    """Refuse a service that the fault, if it is of the catalogue, is not for."""
+    kind = _chaos.CATALOGUE.get(fault)
+    if kind is not None and service not in kind.services:
+        raise FaultError(f"service: {fault} is not for {service!r}: write {' or '.join(kind.services)}")
+
+
 def plan(fault: str, service: str, amount: float, place: Place) -> Plan:
     """The commands of a fault of the catalogue."""
     kind = _chaos.CATALOGUE.get(fault)
     if kind is None:
         raise FaultError(f"fault: {_chaos.REFUSED.get(fault) or f'{fault!r} is not known'}")
-    if service not in kind.services:
-        raise FaultError(f"service: {fault} is not for {service!r}: write {' or '.join(kind.services)}")
+    check_service(fault, service)
     for name, value in (("peers", place.peers), ("address", (place.address,))):
         for each in value if fault in {"cut", "cut_in", "cut_out", "loss", *WIRED} else ():
             _check_address(name, each)

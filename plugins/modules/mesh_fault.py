@@ -166,6 +166,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._fault import (
     FaultError,
     Faults,
     Place,
+    check_service,
     hold,
     plan,
 )
@@ -197,6 +198,7 @@ def begin(module: Any, faults: Faults) -> dict[str, Any]:
             f"hold: {seconds:g} and max_seconds: {options['max_seconds']:g}: the first has to be less than the second, "
             f"and that at most {MAX_SECONDS:g}"
         )
+    check_service(fault, options["service"])
     refused = faults.refused()
     if fault in refused:
         raise FaultError(f"fault: {fault} is refused: {refused[fault]}")

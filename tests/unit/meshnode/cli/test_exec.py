@@ -106,6 +106,18 @@ def test_the_output_of_every_node_is_shown_under_its_name(nodes: Nodes, run: Any
     assert (nodes.agent.keys(), nodes.agent.sessions()) == ([], [])
 
 
+def test_a_reader_that_has_ended_ends_it_without_a_word(store: KvAgent) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "meshnode", "exec", *QUICK, "pwd"],
+        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (store.keys(), store.sessions()) == ([], [])
+
+
 def test_what_is_left_for_the_nodes_is_consuls(store: KvAgent, run: Any) -> None:
     seen: list[tuple[str, bytes, Any]] = []
 
