@@ -56,6 +56,8 @@ def _instance(
     except RemoteProtocolError:
         return None
     checks = row.get("Checks") or []
+    if not isinstance(checks, list):
+        raise MeshError("an instance's Checks are not a list")
     passing = all(isinstance(check, Mapping) and check.get("Status") == _PASSING for check in checks)
     return Instance(address, port, identity, distance, passing)
 
