@@ -122,7 +122,9 @@ def test_a_fourth_member_joins_as_a_learner_and_ends_as_a_voter_with_the_data(
 ) -> None:
     three.etcdctl("put", "before", "x")
     new = Server(
-        "m3", f"http://127.0.2.4:{free_port('127.0.2.4')}", f"http://127.0.2.4:{free_port('127.0.2.4')}"
+        "m3",
+        f"http://127.0.2.4:{free_port(host='127.0.2.4')}",
+        f"http://127.0.2.4:{free_port(host='127.0.2.4')}",
     )
     changes = join(machine, new, (*servers_of(three), new))
     steps = ["add this member", "join the cluster", "etcd.service: start", "become a voter"]

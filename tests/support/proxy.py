@@ -284,7 +284,9 @@ async def server(
             if asyncio.iscoroutine(result):
                 await result
 
-    listening = await asyncio.start_server(run, "127.0.0.1", 0)
+    # More than a test opens at once: a connection that finds the queue full is asked for again after a second, which is
+    # all the time that a sidecar gives an application.
+    listening = await asyncio.start_server(run, "127.0.0.1", 0, backlog=1024)
     try:
         yield local(listening.sockets[0].getsockname()[1])
     finally:
