@@ -20,7 +20,7 @@ from meshnode.dns.answer import Reply, Resolver, Waiting
 from meshnode.dns.effects import Effect, Forward, ResolveName
 from meshnode.runtime.dns_connection import DnsConnection
 from meshnode.runtime.dns_recursors import Recursors
-from meshnode.runtime.dns_sockets import DatagramSocket, open_pair
+from meshnode.runtime.dns_sockets import BACKLOG, DatagramSocket, open_pair
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 __all__ = ["DnsServer", "DnsServerLimits", "Perform"]
@@ -97,7 +97,9 @@ class DnsServer:
         for datagram, stream in pairs:
             where.append(Address(*stream.getsockname()[:2]))
             self._datagrams.append(DatagramSocket(datagram, self._datagram_received))
-            self._servers.append(await loop.create_server(partial(DnsConnection, self), sock=stream))
+            self._servers.append(
+                await loop.create_server(partial(DnsConnection, self), sock=stream, backlog=BACKLOG)
+            )
         return where
 
     async def stop(self, timeout: float) -> None:

@@ -14,8 +14,9 @@ from meshnode.base.address import Address
 from meshnode.base.errors import ConfigError
 from meshnode.runtime.listening import bound_socket
 
-__all__ = ["DatagramSocket", "Received", "open_pair"]
+__all__ = ["BACKLOG", "DatagramSocket", "Received", "open_pair"]
 
+#: TCP connections that wait to be accepted.
 BACKLOG: Final = 1024
 MAX_DATAGRAM_BYTES: Final = 0xFFFF
 #: Datagrams that are answered before other sockets get their turn.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from meshnode.base.address import Address
 from meshnode.gossip.effects import StreamId
-from meshnode.runtime.gossip_sockets import bind_gossip
+from meshnode.runtime.gossip_sockets import BACKLOG, bind_gossip
 from meshnode.runtime.gossip_stream import GossipStream
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 
@@ -62,7 +62,9 @@ class GossipNetwork:
         port: int = tcp.getsockname()[1]
         self._is_ipv6 = ":" in bind.host
         try:
-            self._server = await loop.create_server(self._accept, sock=tcp, start_serving=False)
+            self._server = await loop.create_server(
+                self._accept, sock=tcp, backlog=BACKLOG, start_serving=False
+            )
             self._udp, self._datagrams = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self._listener), sock=udp
             )

@@ -8,10 +8,11 @@ import socket
 from meshnode.base.address import Address
 from meshnode.base.errors import MeshError
 
-__all__ = ["bind_gossip"]
+__all__ = ["BACKLOG", "bind_gossip"]
 
 #: What memberlist asks for: enough for a burst while the loop is busy. The kernel may grant less.
 UDP_RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
+#: TCP connections that wait to be accepted.
 BACKLOG = 128
 #: With port 0 the system picks a TCP port; how often to try until the same UDP port is free too.
 _EPHEMERAL_ATTEMPTS = 16

@@ -103,10 +103,10 @@ class HttpServer:
             raise ConfigError(f"{name} can't listen on {bind}: {error.strerror or error}") from None
         loop = asyncio.get_running_loop()
         if bind.path:
-            self._server = await loop.create_unix_server(self._connected, sock=sock)
+            self._server = await loop.create_unix_server(self._connected, sock=sock, backlog=_BACKLOG)
         else:
             self.address = Endpoint(bind.host, sock.getsockname()[1])
-            self._server = await loop.create_server(self._connected, sock=sock)
+            self._server = await loop.create_server(self._connected, sock=sock, backlog=_BACKLOG)
         self._tick = spawn(self._check(), name=f"{name} deadlines")
         log.info("%s listening on %s", name, self.address)
 

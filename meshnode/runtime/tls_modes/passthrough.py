@@ -65,9 +65,13 @@ class Passthrough:
             ) from None
         if not one.bind.path:
             self.address = Endpoint(one.bind.host, sock.getsockname()[1])
-            self._server = await asyncio.start_server(self._accept, sock=sock, limit=READ_BYTES)
+            self._server = await asyncio.start_server(
+                self._accept, sock=sock, backlog=BACKLOG, limit=READ_BYTES
+            )
         else:
-            self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=READ_BYTES)
+            self._server = await asyncio.start_unix_server(
+                self._accept, sock=sock, backlog=BACKLOG, limit=READ_BYTES
+            )
 
     async def stop(self, *, drain_timeout: float = DRAIN_TIMEOUT) -> None:
         """Accept nobody, let connections end for so long, cut what is left."""
