@@ -31,9 +31,10 @@ from meshnode.base.spiffe import ServiceId  # noqa: E402
 from meshnode.pki import connect_ca, keys  # noqa: E402
 from meshnode.testing import Mesh  # noqa: E402
 from tests.support.flows import Flow, ask  # noqa: E402
-from tests.support.proxy import Ca, echo_server, free_port  # noqa: E402
+from tests.support.proxy import Ca, echo_server  # noqa: E402
 from tests.support.proxy_command import ProxyCommand  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
+from tests.support.wire import free_port  # noqa: E402
 
 PATIENCE = 60.0
 #: Leaves asked for at once: more than the bucket of an agent, so that it is what is measured there.

@@ -35,8 +35,8 @@ from meshnode.prove.cost_report import Costs, markdown  # noqa: E402
 from meshnode.runtime.load import Target, measure  # noqa: E402
 from tests.support.envoy import envoy_binary  # noqa: E402
 from tests.support.mesh_agent import CLEAN, Mesh, MeshAgent, wait  # noqa: E402
-from tests.support.proxy import free_port  # noqa: E402
 from tests.support.proxy_command import CONSUL  # noqa: E402
+from tests.support.wire import free_port  # noqa: E402
 
 CLEAR: Mapping[str, Any] = {
     **dict.fromkeys(("encrypt", "ca_file", "cert_file", "key_file"), None),

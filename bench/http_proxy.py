@@ -33,7 +33,7 @@ from meshnode.tls_modes.model import Mode, TlsListener, TlsUpstream  # noqa: E40
 from tests.support.envoy import envoy_binary  # noqa: E402
 from tests.support.envoy_http import http_cluster, http_command, http_filter  # noqa: E402
 from tests.support.http_proxy import certificate_files  # noqa: E402
-from tests.support.proxy import free_port  # noqa: E402
+from tests.support.wire import free_port  # noqa: E402
 
 HOST = "127.0.0.1"
 #: Whether the proxy ends TLS in front of it, and begins TLS behind.
