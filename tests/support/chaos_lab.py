@@ -127,12 +127,18 @@ def raise_lab(lab: Lab, environments: Mapping[str, dict[str, str]] | None = None
     lab.wait_leader()
 
 
+def folders(directory: Path) -> tuple[Path, Path]:
+    """Of etcd and of the agents: each has a CA of its own, in files of the same name."""
+    made = directory / "etcd", directory / "mesh"
+    for each in made:
+        each.mkdir(parents=True)
+    return made
+
+
 @contextlib.contextmanager
 def lab_on_etcd(directory: Path, environments: Mapping[str, dict[str, str]] | None = None) -> Iterator[Lab]:
     """The whole of it on loopback, up and with a leader."""
-    etcd_files, mesh_files = directory / "etcd", directory / "mesh"
-    for made in (etcd_files, mesh_files):
-        made.mkdir(parents=True)
+    etcd_files, mesh_files = folders(directory)
     with etcd_cluster(etcd_files, 3) as etcd, Mesh.new(mesh_files) as mesh:
         lab = Lab(mesh, etcd)
         raise_lab(lab, environments)
@@ -142,18 +148,19 @@ def lab_on_etcd(directory: Path, environments: Mapping[str, dict[str, str]] | No
 @contextlib.contextmanager
 def lab_in_network(directory: Path, *bad_wires: str) -> Iterator[Lab]:
     """The same with a network namespace for each agent and each member of etcd."""
-    with Network.new() as network, Mesh.new(directory) as mesh:
+    etcd_files, mesh_files = folders(directory)
+    with Network.new() as network, Mesh.new(mesh_files) as mesh:
         members = [
             network.add(f"etcd{number}", 11 + number, bad_wire=f"etcd{number}" in bad_wires)
             for number in range(3)
         ]
         etcd = EtcdCluster(
-            directory, [Address(host, 2379) for host in members], [Address(host, 2380) for host in members]
+            etcd_files, [Address(host, 2379) for host in members], [Address(host, 2380) for host in members]
         )
         ca = make_ca()
-        ca.write(directory, "ca")
-        make_cert(["etcd", *members], ca).write(directory, "member")
-        make_cert(["server1"], ca).write(directory, "client")
+        ca.write(etcd_files, "ca")
+        make_cert(["etcd", *members], ca).write(etcd_files, "member")
+        make_cert(["server1"], ca).write(etcd_files, "client")
         mesh.network = network.prefix
         lab = Lab(mesh, etcd, network=network)
         for number, name in enumerate(lab.names, 1):
