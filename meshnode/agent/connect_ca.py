@@ -26,10 +26,10 @@ from meshnode.connect.provider import NewRoot
 from meshnode.connect.rotation import Phase
 from meshnode.connect.settings import CaSettings, parse_ca_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, ConnectStore
+from meshnode.control.body import Body, boolean, mapping, text
 from meshnode.control.command import ConnectCaSet
 from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of, time_text
 from meshnode.control.log import LogError
-from meshnode.control.method import Body, boolean, mapping, text
 from meshnode.control.primary import NOT_PRIMARY
 from meshnode.control.token_bucket import TokenBucket
 from meshnode.control.watch import EVERYTHING, WatchKey, check_state

@@ -9,7 +9,7 @@ from meshnode.rpc.method import RpcError
 
 if TYPE_CHECKING:
     from meshnode.agent.state_gateway import LeaderMethod
-    from meshnode.control.method import Body
+    from meshnode.control.body import Body
     from meshnode.control.watch import WatchKey
 
 __all__ = ["ConnectOff"]

@@ -18,8 +18,8 @@ from meshnode.connect.model import CaRoot, CaState, NodeTrust, Revoked, RootKey
 from meshnode.connect.secondary import Told, followed, report_of
 from meshnode.connect.settings import parse_ca_settings
 from meshnode.connect.store import CONNECT_ROOTS, CONNECT_TRUST
+from meshnode.control.body import Body, mapping, rows, text, texts
 from meshnode.control.command import ConnectCaSet, ConnectRevoke
-from meshnode.control.method import Body, mapping, rows, text, texts
 from meshnode.control.watch import EVERYTHING, WatchKey
 from meshnode.pki import connect_intermediate, keys
 from meshnode.runtime.cluster_state import ClusterState, held

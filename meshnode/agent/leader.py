@@ -17,6 +17,7 @@ from meshnode.agent.term import Term
 from meshnode.base.errors import MeshError
 from meshnode.catalog.coordinates import Coordinate, NodeCoordinate
 from meshnode.config_entries.model import ConfigEntry
+from meshnode.control.body import Body, mapping, text
 from meshnode.control.command import (
     AclReapTokens,
     AclTokenSet,
@@ -28,7 +29,7 @@ from meshnode.control.command import (
 )
 from meshnode.control.endpoints.session import session_fields
 from meshnode.control.log import LogError, StaleEpochError
-from meshnode.control.method import Body, Moment, mapping, text
+from meshnode.control.method import Moment
 from meshnode.control.reconcile import MemberView, reconcile
 from meshnode.control.session_timers import SessionTimers
 from meshnode.control.watch import EVERYTHING, WatchKey

@@ -11,6 +11,7 @@ from meshnode.agent.autopilot import Autopilot
 from meshnode.agent.pool import Pool
 from meshnode.agent.state_gateway import LeaderMethod
 from meshnode.base.address import Address
+from meshnode.control.body import Body, text
 from meshnode.control.endpoints.operator import (
     find_peer,
     health_fields,
@@ -18,7 +19,6 @@ from meshnode.control.endpoints.operator import (
     raft_server,
     refuse_removal,
 )
-from meshnode.control.method import Body, text
 from meshnode.control.server_health import LogStats, Peer
 from meshnode.control.servers import parse_server
 from meshnode.control.wire import from_wire

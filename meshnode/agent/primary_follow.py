@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from meshnode.base.errors import MeshError, RemoteProtocolError
-from meshnode.control.method import NANOSECONDS, Body
+from meshnode.control.body import NANOSECONDS, Body
 
 __all__ = ["AskPrimary", "answer_of", "blocking", "follow", "next_index"]
 

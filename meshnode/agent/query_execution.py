@@ -12,6 +12,7 @@ from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.state_gateway import LeaderMethod
 from meshnode.agent.wan_map import datacenters
 from meshnode.base.errors import MeshError
+from meshnode.control.body import Body
 from meshnode.control.endpoints.prepared_execute import (
     EXECUTE,
     EXECUTE_REMOTE,
@@ -19,7 +20,6 @@ from meshnode.control.endpoints.prepared_execute import (
     execute,
     execute_remote,
 )
-from meshnode.control.method import Body
 from meshnode.runtime.cluster_state import ClusterState, held
 
 __all__ = ["QueryExecution"]

@@ -12,7 +12,7 @@ from meshnode.agent.primary_copy import PrimaryCopy
 from meshnode.agent.primary_follow import follow
 from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.term import Term
-from meshnode.control.method import block_time
+from meshnode.control.body import block_time
 from meshnode.control.watch import WatchKey
 from meshnode.runtime.cluster_state import ClusterState
 

@@ -12,7 +12,7 @@ from meshnode.agent.server_calls import ServerCalls
 from meshnode.agent.state_gateway import Begun, StateGateway
 from meshnode.agent.wan_map import datacenter_coordinates, datacenters
 from meshnode.base.errors import MeshError
-from meshnode.control.method import Body, block_time, text
+from meshnode.control.body import Body, block_time, text
 from meshnode.control.primary import NOT_PRIMARY, place_of
 from meshnode.control.status import STATUS_METHODS, ClusterView, StatusHandler
 from meshnode.control.user_event import EVENT_PREFIX

@@ -55,7 +55,7 @@ from meshnode.runtime.tls import TlsContexts
 if TYPE_CHECKING:
     from meshnode.agent.connect_ca import ConnectCa
     from meshnode.agent.secondary_role import SecondaryRole
-    from meshnode.control.method import Body
+    from meshnode.control.body import Body
 
 __all__ = ["ServerRole"]
 

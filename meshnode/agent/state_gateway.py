@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from meshnode.agent.server_calls import NO_LEADER
 from meshnode.base.errors import MeshError
+from meshnode.control.body import NANOSECONDS, Body, block_time, integer, text
 from meshnode.control.log import (
     LeadershipChange,
     LogHaltedError,
@@ -21,16 +22,7 @@ from meshnode.control.log import (
     NotLeaderError,
     StaleEpochError,
 )
-from meshnode.control.method import (
-    NANOSECONDS,
-    Body,
-    Method,
-    ReadMethod,
-    WriteMethod,
-    block_time,
-    integer,
-    text,
-)
+from meshnode.control.method import Method, ReadMethod, WriteMethod
 from meshnode.control.servers import ServerInfo
 from meshnode.control.wire import from_wire
 from meshnode.rpc.method import RpcError

@@ -10,10 +10,10 @@ from typing import Any
 
 from meshnode.acl.authorizer import Access, Resource, require
 from meshnode.base.errors import MeshError
+from meshnode.control.body import Body, octets
 from meshnode.control.command import RestoreChunk, RestoreCommit
 from meshnode.control.log import LogError
 from meshnode.control.machine import Refusal, StateMachine
-from meshnode.control.method import Body, octets
 from meshnode.control.restoring import CHUNK_BYTES
 from meshnode.control.snapshot_archive import SnapshotMeta, parse_archive, serialize_archive
 from meshnode.rpc.method import RpcError

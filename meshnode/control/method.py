@@ -1,6 +1,6 @@
 """A server's methods as values: what each reads or writes, without saying how calls travel.
 
-A body is as :mod:`meshnode.control.body` says, whose readers are here too. A reply is a mapping of the same kind; the
+A body is as :mod:`meshnode.control.body` says. A reply is a mapping of the same kind; the
 keys ``Index``, ``LastContact`` (nanoseconds) and ``KnownLeader`` are added by whoever carries the read out.
 
 Common fields of reads (structs.QueryOptions): ``MinQueryIndex``, ``MaxQueryTime`` (nanoseconds), ``AllowStale``,
@@ -14,44 +14,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from meshnode.acl.authorizer import Authorizer
-from meshnode.control.body import (
-    NANOSECONDS,
-    Body,
-    block_time,
-    boolean,
-    duration,
-    integer,
-    mapping,
-    octets,
-    rows,
-    text,
-    text_map,
-    texts,
-)
+from meshnode.control.body import Body
 from meshnode.control.command import Command
 from meshnode.control.machine import Refusal, Result, StateMachine
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 
-__all__ = [
-    "NANOSECONDS",
-    "Body",
-    "Method",
-    "Moment",
-    "ReadMethod",
-    "WriteMethod",
-    "accepted",
-    "block_time",
-    "boolean",
-    "duration",
-    "integer",
-    "mapping",
-    "octets",
-    "rows",
-    "text",
-    "text_map",
-    "texts",
-]
+__all__ = ["Method", "Moment", "ReadMethod", "WriteMethod", "accepted"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from meshnode.base.errors import ConfigError, MeshError, RemoteProtocolError
 from meshnode.config_entries.model import SERVICE_INTENTIONS, ConfigEntry
 from meshnode.config_entries.parse import entry_fields, parse_entry
 from meshnode.config_entries.store import ConfigEntryStore
+from meshnode.control.body import Body, rows, text
 from meshnode.control.command import serialize_command
 from meshnode.control.config_entry_commands import EntryName, PrimaryRules
 from meshnode.control.endpoints.intention_fields import intention_of
 from meshnode.control.log import MAX_COMMAND_BYTES
-from meshnode.control.method import Body, rows, text
 from meshnode.intentions.model import Destination, Intention, ServiceName
 from meshnode.intentions.store import IntentionStore
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Authorizer
 from meshnode.base.errors import MeshError
+from meshnode.control.body import NANOSECONDS, Body, integer
 from meshnode.control.command import Command, parse_command, serialize_command
 from meshnode.control.log import (
     Entry,
@@ -27,7 +28,7 @@ from meshnode.control.log import (
     Snapshot,
 )
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import NANOSECONDS, Body, Moment, ReadMethod, WriteMethod, integer
+from meshnode.control.method import Moment, ReadMethod, WriteMethod
 from meshnode.control.watch import WatchKey, WatchTable
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.log_batcher import LogBatcher, Written

@@ -24,8 +24,9 @@ _SERVICE: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MAX_REQUEST_BYTES: Final = 4 << 20
 #: Seconds that streams get to end.
 END_TIMEOUT: Final = 2.0
-#: What grpclib raises while it reads a message: unreadable protobuf, a frame cut short, a compressed frame.
-_READING: Final = (DecodeError, AssertionError, NotImplementedError)
+#: What grpclib raises while it reads a message: unreadable protobuf; a frame cut short; a compressed frame, for which
+#: it has a RuntimeError of a kind of its own.
+_READING: Final = (DecodeError, AssertionError, RuntimeError)
 
 # What a client does wrong is told to it; grpclib would print tracebacks about it.
 logging.getLogger("grpclib").addHandler(logging.NullHandler())

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from secrets import token_hex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -22,6 +21,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._secrets import (
     SecretStoreError,
     read_gossip_keyring,
 )
+from ansible_collections.meshnode.lab.plugins.plugin_utils._transfer import sent
 
 MODULE = "meshnode.lab.mesh_node"
 
@@ -63,17 +63,9 @@ class ActionModule(ActionBase):
         return result
 
     def _with_archive(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        archive = options["package"]["path"]
-        if not os.path.isfile(archive):
-            raise AnsibleActionFail(
-                f"package.path: {archive}: is not there: run mesh_package before mesh_node"
-            )
-        # A name that nobody can guess, in place of a directory of Ansible's own: that costs three calls. The module
-        # removes the file.
-        remote = f"/tmp/meshnode-{token_hex(16)}.tar.gz"  # nodes run Linux
-        self._transfer_file(archive, remote)
+        archive = sent(self, options["package"]["path"], "package.path")
         return self._execute_module(
-            module_name=MODULE, module_args={**options, "_archive": remote}, task_vars=task_vars
+            module_name=MODULE, module_args={**options, "_archive": archive}, task_vars=task_vars
         )
 
     def _gossip_key(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, str]:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import os
-from secrets import token_hex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.meshnode.lab.plugins.module_utils._tls_proxy import ARGUMENT_SPEC, PACKAGE, digest_of
+from ansible_collections.meshnode.lab.plugins.plugin_utils._transfer import sent
 
 MODULE = "meshnode.lab.mesh_tls_proxy"
 
@@ -37,15 +36,8 @@ class ActionModule(ActionBase):
         needed = result.pop("needed", [])
         if not needed:
             return result
-        sent: dict[str, str] = {}
-        for what in needed:
-            if not os.path.isfile(sources[what]):
-                raise AnsibleActionFail(f"{what}: {sources[what]}: is not there: run mesh_package before")
-            # A name that nobody can guess, in place of a directory of Ansible's own: that costs three calls. The module
-            # removes the file.
-            sent[what] = f"/tmp/meshnode-{token_hex(16)}"  # nodes run Linux
-            self._transfer_file(sources[what], sent[what])
-        return self._ask({**options, "_sent": sent}, task_vars)
+        there = {what: sent(self, sources[what], what) for what in needed}
+        return self._ask({**options, "_sent": there}, task_vars)
 
     def _ask(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self._execute_module(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where the agent of this node is; C(API) says how it is asked."""
+    """Where the agent of this node is; C(API) says how it is asked, C(UNIT) what it runs as."""
 
     DOCUMENTATION = r"""
 options:
@@ -51,4 +51,18 @@ options:
     description:
       - Token for the API.
     type: str
+"""
+
+    UNIT = r"""
+options:
+  name:
+    description:
+      - Name of the unit, without C(.service).
+    type: str
+    default: consul
+  node_address:
+    description:
+      - The address that this node advertises, to know whether it is the leader.
+    type: str
+    default: ''
 """

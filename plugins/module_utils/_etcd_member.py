@@ -14,6 +14,20 @@ from typing import Any, Literal
 #: In the settings file: what was written, so that a later run knows what a process was started with.
 SETTINGS_DIGEST = "MESHNODE_SETTINGS_DIGEST"
 
+#: An option of modules, for C(server_named).
+SERVERS_OPTION: dict[str, dict[str, Any]] = {
+    "servers": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "client": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "peer": {"type": "str", "required": True},
+        },
+    },
+}
+
 Step = Literal["begin", "join", "add", "replace", "wait"]
 
 

@@ -12,6 +12,18 @@ from typing import Any
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import LAYOUT_OPTIONS, UNIT_DIGEST
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import placeholder, redact, secrets_in
 
+#: A package as M(meshnode.lab.mesh_package) describes it.
+PACKAGE_OPTION: dict[str, Any] = {
+    "type": "dict",
+    "options": {
+        "architecture": {"type": "str"},
+        "digest": {"type": "str", "required": True},
+        "distributions": {"type": "list", "elements": "str"},
+        "path": {"type": "path", "required": True},
+        "python_version": {"type": "str"},
+        "version": {"type": "str"},
+    },
+}
 #: Options of M(meshnode.lab.mesh_node), checked by the action and again by the module.
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **LAYOUT_OPTIONS,
@@ -27,18 +39,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "group": {"type": "str"},
     "installed": {"type": "str"},
     "name": {"type": "str", "default": "consul"},
-    "package": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "architecture": {"type": "str"},
-            "digest": {"type": "str", "required": True},
-            "distributions": {"type": "list", "elements": "str"},
-            "path": {"type": "path", "required": True},
-            "python_version": {"type": "str"},
-            "version": {"type": "str"},
-        },
-    },
+    "package": {**PACKAGE_OPTION, "required": True},
     "tls": {
         "type": "dict",
         "options": {

@@ -10,16 +10,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import Api, ApiError, Cluster, look
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import (
+    API_OPTIONS,
+    Api,
+    ApiError,
+    Cluster,
+    api_of,
+    look,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
+    LAYOUT_OPTIONS,
     NOT_RUNNING,
     OTHER_CONFIG,
     Drift,
     Layout,
+    config_files,
     drift,
+    layout_of,
+    load_json,
     running,
 )
+from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
 
+#: Options of modules that start and stop the agent, for C(service_of).
+UNIT_OPTIONS: dict[str, dict[str, Any]] = {
+    **API_OPTIONS,
+    **LAYOUT_OPTIONS,
+    "name": {"type": "str", "default": "consul"},
+    "node_address": {"type": "str", "default": ""},
+    "timeout": {"type": "float", "default": 60.0},
+}
 POLL_INTERVAL = 0.15
 #: Seconds until another server leads, at most; the restart goes on without.
 HAND_OVER_TIMEOUT = 10.0
@@ -267,3 +287,12 @@ class Service:
         command = ["journalctl", "--no-pager", "--output=short-precise", f"--unit={self.unit}"]
         _code, out, _err = self.module.run_command([*command, f"--lines={self.wish.journal_lines}"])
         return out.splitlines()
+
+
+def service_of(module: Any, wish: Wish) -> Service:
+    """The unit that the module's parameters name; nothing secret of its configuration is printed from now on."""
+    options = module.params
+    service = Service(module, options["name"], layout_of(options, options["name"]), api_of(options), wish)
+    for path in config_files(service.layout.config_dir):
+        module.no_log_values.update(masked(load_json(path)))
+    return service

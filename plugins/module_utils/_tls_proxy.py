@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils import _release
 from ansible_collections.meshnode.lab.plugins.module_utils._files import Directory, File, Link, Ownership
+from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import PACKAGE_OPTION
 from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
     ServicesError,
     Unit,
@@ -43,17 +44,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
         },
     },
     "install_dir": {"type": "path", "default": "/opt/meshnode"},
-    "package": {
-        "type": "dict",
-        "options": {
-            "architecture": {"type": "str"},
-            "digest": {"type": "str", "required": True},
-            "distributions": {"type": "list", "elements": "str"},
-            "path": {"type": "path", "required": True},
-            "python_version": {"type": "str"},
-            "version": {"type": "str"},
-        },
-    },
+    "package": PACKAGE_OPTION,
     "timeout": {"type": "float", "default": 60},
     "units": {
         "type": "list",

@@ -23,6 +23,7 @@ description:
   - The node needs systemd, and apt where the packages are missing.
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.etcd_servers
 attributes:
   check_mode:
     support: full
@@ -40,28 +41,6 @@ options:
       - This server, one of O(servers).
     type: str
     required: true
-  servers:
-    description:
-      - All servers. When the cluster begins, these are its members.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description:
-          - Name of the member.
-        type: str
-        required: true
-      client:
-        description:
-          - URL for clients.
-        type: str
-        required: true
-      peer:
-        description:
-          - URL for the other members. It tells one member from another.
-        type: str
-        required: true
   settings:
     description:
       - Etcd's settings, named as its flags. A change is in force after a restart of etcd.
@@ -219,7 +198,11 @@ journal:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd import Etcd, Plan
-from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import MemberError, server_named
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
+    SERVERS_OPTION,
+    MemberError,
+    server_named,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
 
 ARGUMENT_SPEC = {
@@ -231,16 +214,7 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
     "packages": {"type": "list", "elements": "str", "default": ["etcd-server", "etcd-client"]},
     "restart": {"type": "str", "choices": ["drift", "start"], "default": "drift"},
-    "servers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "client": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "peer": {"type": "str", "required": True},
-        },
-    },
+    **SERVERS_OPTION,
     "service": {"type": "str", "default": "etcd"},
     "settings": {"type": "dict", "required": True},
     "timeout": {"type": "float", "default": 60},

@@ -17,6 +17,7 @@ description:
   - A server becomes a member by M(meshnode.lab.mesh_etcd).
 extends_documentation_fragment:
   - meshnode.lab.attributes
+  - meshnode.lab.etcd_servers
 attributes:
   check_mode:
     support: full
@@ -30,28 +31,6 @@ options:
       - The server that goes, one of O(servers).
     type: str
     required: true
-  servers:
-    description:
-      - All servers, as M(meshnode.lab.mesh_etcd) takes them.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description:
-          - Name of the member.
-        type: str
-        required: true
-      client:
-        description:
-          - URL for clients.
-        type: str
-        required: true
-      peer:
-        description:
-          - URL for the other members. It tells one member from another.
-        type: str
-        required: true
   tls:
     description:
       - Certificates on this server to ask etcd with. Without them it is asked in clear.
@@ -114,20 +93,15 @@ healthy:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_control import Control
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_departure import Leaver
-from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import MemberError, server_named
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
+    SERVERS_OPTION,
+    MemberError,
+    server_named,
+)
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
-    "servers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "client": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "peer": {"type": "str", "required": True},
-        },
-    },
+    **SERVERS_OPTION,
     "timeout": {"type": "float", "default": 60},
     "tls": {
         "type": "dict",

@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.agent
   - meshnode.lab.node_agent
   - meshnode.lab.node_agent.api
+  - meshnode.lab.node_agent.unit
 attributes:
   check_mode:
     support: full
@@ -27,16 +28,6 @@ attributes:
   idempotent:
     support: full
 options:
-  name:
-    description:
-      - Name of the unit, without C(.service).
-    type: str
-    default: consul
-  node_address:
-    description:
-      - The address that this node advertises, to know whether it is the leader.
-    type: str
-    default: ''
   graceful:
     description:
       - Whether the others are told. Without, the agent is stopped, and they see that it failed.
@@ -78,24 +69,17 @@ journal:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import API_OPTIONS, api_of
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
-    LAYOUT_OPTIONS,
-    config_files,
-    layout_of,
-    load_json,
-)
 from ansible_collections.meshnode.lab.plugins.module_utils._leave import Goodbye
-from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
-from ansible_collections.meshnode.lab.plugins.module_utils._restart import RestartError, Service, Wish
+from ansible_collections.meshnode.lab.plugins.module_utils._restart import (
+    UNIT_OPTIONS,
+    RestartError,
+    Wish,
+    service_of,
+)
 
 ARGUMENT_SPEC = {
-    **API_OPTIONS,
-    **LAYOUT_OPTIONS,
+    **UNIT_OPTIONS,
     "graceful": {"type": "bool", "default": True},
-    "name": {"type": "str", "default": "consul"},
-    "node_address": {"type": "str", "default": ""},
-    "timeout": {"type": "float", "default": 60.0},
 }
 
 
@@ -106,9 +90,7 @@ def main() -> None:
     )
     options = module.params
     wish = Wish(node_address=options["node_address"], timeout=options["timeout"])
-    service = Service(module, options["name"], layout_of(options, options["name"]), api_of(options), wish)
-    for path in config_files(service.layout.config_dir):
-        module.no_log_values.update(masked(load_json(path)))
+    service = service_of(module, wish)
     try:
         left = Goodbye(service, graceful=options["graceful"]).run()
     except RestartError as error:

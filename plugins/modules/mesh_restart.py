@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - meshnode.lab.attributes.agent
   - meshnode.lab.node_agent
   - meshnode.lab.node_agent.api
+  - meshnode.lab.node_agent.unit
 attributes:
   check_mode:
     support: full
@@ -36,11 +37,6 @@ attributes:
     details:
       - Not with O(when=always).
 options:
-  name:
-    description:
-      - Name of the unit, without C(.service).
-    type: str
-    default: consul
   when:
     description:
       - V(drift) restarts an agent that runs with something else than what is on disk, and reloads one that lacks
@@ -75,11 +71,6 @@ options:
         if that is more than O(members), and until a leader is known if one was known before.
     type: bool
     default: false
-  node_address:
-    description:
-      - The address that this node advertises, to know whether it is the leader.
-    type: str
-    default: ''
   postpone_leader:
     description:
       - With O(regain), do not restart the leader, and return RV(postponed).
@@ -175,52 +166,28 @@ journal:
   elements: str
 """
 
+from dataclasses import fields
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_api import API_OPTIONS, api_of
-from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
-    LAYOUT_OPTIONS,
-    config_files,
-    layout_of,
-    load_json,
+from ansible_collections.meshnode.lab.plugins.module_utils._restart import (
+    UNIT_OPTIONS,
+    Report,
+    RestartError,
+    Wish,
+    service_of,
 )
-from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
-from ansible_collections.meshnode.lab.plugins.module_utils._restart import Report, RestartError, Service, Wish
 
 ARGUMENT_SPEC = {
-    **API_OPTIONS,
-    **LAYOUT_OPTIONS,
+    **UNIT_OPTIONS,
     "enabled": {"type": "bool", "default": True},
     "hand_over": {"type": "bool", "default": False},
     "journal_lines": {"type": "int", "default": 30},
     "leader": {"type": "bool", "default": True},
     "members": {"type": "int", "default": 1},
-    "name": {"type": "str", "default": "consul"},
-    "node_address": {"type": "str", "default": ""},
     "postpone_leader": {"type": "bool", "default": False},
     "regain": {"type": "bool", "default": False},
-    "timeout": {"type": "float", "default": 60.0},
     "when": {"type": "str", "choices": ["drift", "reload", "always", "start", "never"], "default": "drift"},
 }
-
-
-def service_from(module: AnsibleModule) -> Service:
-    """The unit that the module's parameters name."""
-    options = module.params
-    wished = (
-        "when",
-        "enabled",
-        "members",
-        "leader",
-        "regain",
-        "node_address",
-        "postpone_leader",
-        "hand_over",
-        "timeout",
-        "journal_lines",
-    )
-    wish = Wish(**{name: options[name] for name in wished})
-    return Service(module, options["name"], layout_of(options, options["name"]), api_of(options), wish)
 
 
 def result_of(report: Report) -> dict[str, object]:
@@ -240,9 +207,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC, required_together=[("cert_file", "key_file")], supports_check_mode=True
     )
-    service = service_from(module)
-    for path in config_files(service.layout.config_dir):
-        module.no_log_values.update(masked(load_json(path)))
+    service = service_of(module, Wish(**{each.name: module.params[each.name] for each in fields(Wish)}))
     try:
         report = service.run()
     except RestartError as error:

@@ -89,9 +89,8 @@ def fault(words: list[str]) -> str:
     if not COMMANDS[known[0]][0]:
         return ""
     rest = words[len(known[0].split()) :]
-    while (
-        rest and rest[0].startswith("-") and rest[0] != "--"
-    ):  # what comes after the first positional is no flag
+    # What comes after the first positional is no flag.
+    while rest and rest[0].startswith("-") and rest[0] != "--":
         flag, equals, _ = ("-" + rest[0].lstrip("-")).partition("=")
         described = re.search(rf"^  {re.escape(flag)}(=<.*)?$", usage(known[0]), re.MULTILINE)
         if flag != "-h" and described is None:

@@ -14,10 +14,11 @@ from meshnode.agent.connect_ca import ConnectCa
 from meshnode.agent.leaf_cache import LeafCache
 from meshnode.base.errors import MeshError
 from meshnode.connect.settings import CaSettings, parse_ca_settings
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.command import parse_command, serialize_command
 from meshnode.control.endpoints.connect_ca import METHODS
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import NANOSECONDS, Moment, ReadMethod, WriteMethod
+from meshnode.control.method import Moment, ReadMethod, WriteMethod
 from meshnode.control.watch import WatchTable
 
 __all__ = ["ConnectCluster"]

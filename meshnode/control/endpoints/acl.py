@@ -21,6 +21,7 @@ from meshnode.acl.model import (
 from meshnode.acl.rules import translate_legacy_rules
 from meshnode.acl.store import ACL
 from meshnode.base.errors import ConfigError
+from meshnode.control.body import Body, boolean, text
 from meshnode.control.command import (
     AclBootstrap,
     AclPolicyDelete,
@@ -50,16 +51,7 @@ from meshnode.control.endpoints.acl_shapes import (
     token_stub,
 )
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
-    Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
-    boolean,
-    text,
-)
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 

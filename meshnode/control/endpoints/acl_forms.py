@@ -12,7 +12,17 @@ from meshnode.acl.authorizer import ALLOW_ALL, Authorizer
 from meshnode.acl.model import AclNotFoundError, Policy, Role, ServiceIdentity, Token
 from meshnode.acl.store import AclStore
 from meshnode.base.duration import format_duration
-from meshnode.control.method import NANOSECONDS, Body, Moment, boolean, integer, mapping, rows, text, texts
+from meshnode.control.body import (
+    NANOSECONDS,
+    Body,
+    boolean,
+    integer,
+    mapping,
+    rows,
+    text,
+    texts,
+)
+from meshnode.control.method import Moment
 from meshnode.rpc.method import RpcError
 
 __all__ = [

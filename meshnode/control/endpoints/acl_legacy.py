@@ -21,11 +21,12 @@ from meshnode.acl.model import (
 )
 from meshnode.acl.resolve import policy_texts
 from meshnode.acl.store import ACL
+from meshnode.control.body import Body, mapping, text
 from meshnode.control.command import AclTokenDelete, AclTokenSet, Command
 from meshnode.control.endpoints.acl_forms import not_found, require_enabled
 from meshnode.control.endpoints.acl_shapes import legacy_shape
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, mapping, text
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 

@@ -16,6 +16,7 @@ from meshnode.catalog.model import TERMINATING_GATEWAY, Instance
 from meshnode.catalog.wire import node_fields, service_fields, service_node_fields
 from meshnode.config_entries.store import CONFIG_ENTRIES
 from meshnode.control import watch
+from meshnode.control.body import Body, boolean, text, text_map, texts
 from meshnode.control.command import Command, Deregister, Register
 from meshnode.control.endpoints.registration import (
     parse_registration,
@@ -25,18 +26,7 @@ from meshnode.control.endpoints.registration import (
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.gateways import gateways_to
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
-    Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
-    boolean,
-    text,
-    text_map,
-    texts,
-)
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.near import instance_node, node_name, sorted_near
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError

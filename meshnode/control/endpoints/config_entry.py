@@ -24,22 +24,12 @@ from meshnode.config_entries.model import (
 from meshnode.config_entries.parse import entry_fields, known_kind, parse_entry
 from meshnode.config_entries.store import CONFIG_ENTRIES, watched_entry
 from meshnode.connect.store import CONNECT_CONFIG
+from meshnode.control.body import NANOSECONDS, Body, integer, mapping, text
 from meshnode.control.command import Command, ConfigEntryDelete, ConfigEntrySet, IntentionsReplace
 from meshnode.control.config_entry_intentions import intentions_entries, intentions_entry, replacing
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
-    NANOSECONDS,
-    Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
-    integer,
-    mapping,
-    text,
-)
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.intentions.model import DEFAULT_NAMESPACE
 from meshnode.intentions.store import INTENTIONS

@@ -17,9 +17,10 @@ from meshnode.connect.model import CaConfig, CaRoot, NodeTrust, Revoked
 from meshnode.connect.secondary import is_datacenter
 from meshnode.connect.settings import shown_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST
+from meshnode.control.body import Body, text, texts
 from meshnode.control.command import Command, ConnectReport, ConnectRevoke
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, text, texts
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey, check_state
 from meshnode.rpc.method import RpcError
 

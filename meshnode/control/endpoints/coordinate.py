@@ -13,11 +13,12 @@ from meshnode.catalog import queries
 from meshnode.catalog.coordinates import DIMENSIONS, Coordinate, NodeCoordinate
 from meshnode.catalog.wire import coordinate_fields
 from meshnode.control import watch
+from meshnode.control.body import Body, mapping, text
 from meshnode.control.command import Command, UpdateCoordinates
 from meshnode.control.endpoints.registration import require_node
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import Body, Method, Moment, ReadMethod, WriteMethod, accepted, mapping, text
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 

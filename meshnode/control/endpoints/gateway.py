@@ -8,10 +8,11 @@ from typing import Any, Final
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.config_entries.store import CONFIG_ENTRIES
 from meshnode.control import watch
+from meshnode.control.body import Body, text
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.gateways import gateway_services
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import Body, Method, ReadMethod, text
+from meshnode.control.method import Method, ReadMethod
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 

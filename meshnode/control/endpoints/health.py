@@ -13,10 +13,11 @@ from meshnode.catalog import queries
 from meshnode.catalog.model import Check
 from meshnode.catalog.wire import check_fields, instance_fields
 from meshnode.control import watch
+from meshnode.control.body import Body, text
 from meshnode.control.endpoints.catalog import find_instances, node_meta, service_watch
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import Body, Method, ReadMethod, text
+from meshnode.control.method import Method, ReadMethod
 from meshnode.control.near import check_node, sorted_near
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError

@@ -13,20 +13,11 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.config_entries.graph import permissions_fault
+from meshnode.control.body import Body, mapping, rows, text
 from meshnode.control.command import Command, IntentionDelete, IntentionSet, IntentionUpsert
 from meshnode.control.endpoints.intention_fields import intention_fields, intention_of, request_of, service_of
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
-    Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
-    mapping,
-    rows,
-    text,
-)
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.intentions.decide import Decision, DefaultDecision, decide, default_decision
 from meshnode.intentions.explain import explain

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshnode.control.body import (
+    Body,
+    boolean,
+    integer,
+    mapping,
+    rows,
+    text,
+    text_map,
+    texts,
+)
 from meshnode.control.endpoints.acl_shapes import time_text
-from meshnode.control.method import Body, boolean, integer, mapping, rows, text, text_map, texts
 from meshnode.intentions.model import (
     DEFAULT_NAMESPACE,
     SOURCE_CONSUL,

@@ -9,9 +9,10 @@ from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
 from meshnode.catalog.wire import dump_fields
 from meshnode.control import watch
+from meshnode.control.body import Body, text
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import Body, Method, ReadMethod, text
+from meshnode.control.method import Method, ReadMethod
 from meshnode.control.watch import WatchKey
 from meshnode.rpc.method import RpcError
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, PermissionDeniedError, Resource, require
 from meshnode.control import watch
+from meshnode.control.body import Body, integer, mapping, octets, text
 from meshnode.control.command import (
     Command,
     KvAcquire,
@@ -18,18 +19,7 @@ from meshnode.control.command import (
     KvRelease,
 )
 from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
-    Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
-    integer,
-    mapping,
-    octets,
-    text,
-)
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.kv.store import Entry
 from meshnode.rpc.method import RpcError

@@ -14,21 +14,17 @@ from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.duration import format_duration, parse_duration
 from meshnode.base.errors import ConfigError
 from meshnode.control.autopilot import AutopilotConfig, fault
-from meshnode.control.command import AutopilotSet, Command
-from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
+from meshnode.control.body import (
     NANOSECONDS,
     Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
     boolean,
     integer,
     mapping,
     text,
 )
+from meshnode.control.command import AutopilotSet, Command
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.server_health import LogStats, Peer
 from meshnode.control.watch import AUTOPILOT, WatchKey
 from meshnode.rpc.method import RpcError

@@ -16,10 +16,10 @@ from meshnode.acl.authorizer import Authorizer
 from meshnode.catalog import queries
 from meshnode.catalog.model import Instance
 from meshnode.catalog.wire import instance_fields
+from meshnode.control.body import Body, boolean, integer, mapping, text
 from meshnode.control.endpoints.prepared_query import query_fields, query_of, resolved
 from meshnode.control.endpoints.sight import Sight
 from meshnode.control.machine import StateMachine
-from meshnode.control.method import Body, boolean, integer, mapping, text
 from meshnode.control.near import instance_node, nearest_first, node_with_address
 from meshnode.control.prepared.failover import AskDatacenter, datacenters_to_ask
 from meshnode.control.prepared.model import NEAR_AGENT, NEAR_IP, PreparedQuery

@@ -12,15 +12,8 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.errors import ConfigError
-from meshnode.control.command import Command, QueryDelete, QuerySet
-from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
+from meshnode.control.body import (
     Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
     boolean,
     integer,
     mapping,
@@ -28,6 +21,9 @@ from meshnode.control.method import (
     text_map,
     texts,
 )
+from meshnode.control.command import Command, QueryDelete, QuerySet
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.prepared.model import (
     DnsOptions,
     Failover,

@@ -13,7 +13,7 @@ from meshnode.catalog import wire_parse
 from meshnode.catalog.model import Check, Node, Service
 from meshnode.catalog.store import Registration
 from meshnode.catalog.tables import NodeRow, Tables
-from meshnode.control.method import Body
+from meshnode.control.body import Body
 from meshnode.rpc.method import RpcError
 
 __all__ = [

@@ -11,23 +11,19 @@ from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.control import watch
-from meshnode.control.command import Command, SessionCreate, SessionDestroy
-from meshnode.control.endpoints.registration import require_node
-from meshnode.control.endpoints.sight import Sight
-from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
+from meshnode.control.body import (
     NANOSECONDS,
     Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
     duration,
     mapping,
     text,
     texts,
 )
+from meshnode.control.command import Command, SessionCreate, SessionDestroy
+from meshnode.control.endpoints.registration import require_node
+from meshnode.control.endpoints.sight import Sight
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.kv.sessions import MIN_TTL, RELEASE, Session, session_fault
 from meshnode.rpc.method import RpcError

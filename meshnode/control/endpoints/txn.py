@@ -11,22 +11,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Decision, PermissionDeniedError, Resource
-from meshnode.control.command import Command, Txn
-from meshnode.control.endpoints.kv import entry_fields
-from meshnode.control.machine import Result, StateMachine
-from meshnode.control.method import (
+from meshnode.control.body import (
     Body,
-    Method,
-    Moment,
-    ReadMethod,
-    WriteMethod,
-    accepted,
     integer,
     mapping,
     octets,
     rows,
     text,
 )
+from meshnode.control.command import Command, Txn
+from meshnode.control.endpoints.kv import entry_fields
+from meshnode.control.machine import Result, StateMachine
+from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, accepted
 from meshnode.control.watch import WatchKey
 from meshnode.kv.store import Entry
 from meshnode.kv.txn import READ_VERBS, TxnError, TxnOp, TxnOutcome, is_read_only, run

@@ -12,10 +12,10 @@ import pytest
 
 from meshnode.agent.state_gateway import NO_LEADER, StateGateway
 from meshnode.base.address import Address
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.endpoints.table import METHODS
 from meshnode.control.log import LeadershipChange, LogHaltedError, NotLeaderError
 from meshnode.control.machine import Refusal
-from meshnode.control.method import NANOSECONDS
 from meshnode.control.servers import ServerInfo
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.log_batcher import Written

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from meshnode.acl.authorizer import ALLOW_ALL, PermissionDeniedError
+from meshnode.control.body import NANOSECONDS
 from meshnode.control.command import KvDelete, KvPut
 from meshnode.control.endpoints.table import METHODS
 from meshnode.control.log import LogUnavailableError, NotLeaderError
-from meshnode.control.method import NANOSECONDS, ReadMethod, WriteMethod
+from meshnode.control.method import ReadMethod, WriteMethod
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.cluster_state import ClusterState, SnapshotPolicy
 from meshnode.runtime.log_sqlite import SqliteLog
