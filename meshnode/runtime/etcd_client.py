@@ -56,6 +56,8 @@ class EtcdSettings:
     tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
     #: Under which all keys are, one for each datacenter.
     prefix: str = "meshnode/dc1/"
+    #: With ``tls``, members that are asked without it after those of ``endpoints``: while etcd changes between the two.
+    clear: tuple[Address, ...] = ()
     #: Seconds of one call; past them another member is asked.
     call_timeout: float = 2.0
     #: The same of an append, which may be made again without harm: what a write costs when raft's leader dies.
@@ -136,6 +138,7 @@ class _Channel(Channel):
 class _Connection:
     channel: _Channel
     endpoint: Address
+    secure: bool
     answered: bool = False
 
 
@@ -146,6 +149,8 @@ class EtcdClient:
         if not settings.endpoints:
             raise ValueError("etcd needs at least one endpoint")
         self._settings = settings
+        self._members = [(one, settings.tls) for one in settings.endpoints]
+        self._members += [(one, None) for one in settings.clear]
         self._position = 0
         self._connection: _Connection | None = None
         self._closed = False
@@ -153,7 +158,7 @@ class EtcdClient:
     @property
     def endpoint(self) -> Address:
         """The member that is asked now."""
-        return self._settings.endpoints[self._position]
+        return self._members[self._position][0]
 
     async def close(self) -> None:
         """Close the connection; every call and stream ends with ``EtcdUnavailableError``."""
@@ -214,12 +219,13 @@ class EtcdClient:
             configuration = Configuration(
                 http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES
             )
+            endpoint, context = self._members[self._position]
             try:
-                tls = self._settings.tls() if self._settings.tls is not None else None
+                tls = context() if context is not None else None
             except OSError as error:
                 raise EtcdUnavailableError(f"the certificates for etcd can't be read: {error}") from error
-            channel = _Channel(self.endpoint.host, self.endpoint.port, ssl=tls, config=configuration)
-            self._connection = _Connection(channel, self.endpoint)
+            channel = _Channel(endpoint.host, endpoint.port, ssl=tls, config=configuration)
+            self._connection = _Connection(channel, endpoint, secure=tls is not None)
         return self._connection
 
     def _drop(self) -> None:
@@ -238,11 +244,11 @@ class EtcdClient:
         else:
             what = str(error) or type(error).__name__
             lost = isinstance(error, StreamTerminatedError | ConnectionResetError)
-            if lost and self._settings.tls is not None and not connection.answered:
+            if lost and connection.secure and not connection.answered:
                 what += " before it answered anything: if it is up, does it accept our certificate?"
         if connection is self._connection:
             self._drop()
-            self._position = (self._position + 1) % len(self._settings.endpoints)
+            self._position = (self._position + 1) % len(self._members)
             _log.warning("%s: %s; going to %s", where, what, self.endpoint)
         return EtcdUnavailableError(f"{where}: {what}")
 

@@ -28,6 +28,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
     render_settings,
     settings_of,
 )
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_turn import Turn, spoken
 from ansible_collections.meshnode.lab.plugins.module_utils._files import (
     Directory,
     File,
@@ -63,6 +64,7 @@ class Plan:
     token: str = "mesh"
     may_begin: bool = False
     begin_empty: bool = False
+    clear_members: bool = False
     restart: str = "drift"
     wait: bool = True
     timeout: float = 60.0
@@ -81,10 +83,6 @@ class Plan:
     def joined_file(self) -> str:
         """Says that this server was a healthy member once; the other servers' runs ask for it."""
         return f"{self.config_dir}/joined"
-
-    @property
-    def others(self) -> tuple[Server, ...]:
-        return tuple(server for server in self.servers if server != self.me)
 
     @property
     def unit_file(self) -> str:
@@ -123,6 +121,8 @@ class Report:
     pending: list[str] = field(default_factory=list)
     members: list[str] = field(default_factory=list)
     healthy: bool = False
+    #: What its ports speak, http or https: for clients, for peers. Empty while it does not run.
+    speaks: tuple[str, str] = ("", "")
 
 
 class Etcd:
@@ -134,10 +134,12 @@ class Etcd:
         plan: Plan,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        knock: Callable[[str], str] = spoken,
     ) -> None:
         self.module = module
         self.plan = plan
         self.control = Control(module, plan.programs[1], plan.tls)
+        self.turn = Turn(self.control, plan.me, plan.servers, self.pause, knock, plan.clear_members)
         self.pretend: bool = module.check_mode
         self.clock = clock
         self.sleep = sleep
@@ -161,11 +163,13 @@ class Etcd:
         if self.pretend:
             if begun and self.running():
                 self.look()
+                self.settle()
             return self.report
         # One that joins a cluster that there is waits for nobody, and nobody else may join until it is a voter.
         if self.plan.wait or self.joining:
             self.wait_until_healthy(restarts)
             self.put(File(self.plan.joined_file, f"{self.plan.token}\n".encode(), Ownership()))
+            self.settle()
         return self.report
 
     # What is on disk
@@ -229,7 +233,8 @@ class Etcd:
         self.module.run_command(["systemctl", "stop", f"{self.plan.service}.service"])
         me, trouble = self.plan.me, ""
         while True:
-            listed = self.control.members(self.plan.others)
+            others = self.turn.others()
+            listed = self.control.members(others)
             # Its own old record counts as well: the data may be gone by hand.
             may_begin = self.plan.may_begin and not os.path.exists(self.plan.joined_file)
             step = next_step(listed, me, may_begin=may_begin)
@@ -242,9 +247,9 @@ class Etcd:
                 self.initial(initial_of_members(listed, me), "existing", "join the cluster")
                 return
             if step == "replace" and listed and (entry := own_entry(listed, me)):
-                trouble = self.control.complaint(self.plan.others, "member", "remove", f"{entry.number:x}")
+                trouble = self.control.complaint(others, "member", "remove", f"{entry.number:x}")
             elif step == "add":
-                trouble = self.add()
+                trouble = self.add(others)
             else:
                 trouble = "no other server's etcd answers"
             if not trouble:
@@ -256,21 +261,13 @@ class Etcd:
                 " the servers is up, and run again for all servers together"
             )
 
-    def add(self) -> str:
+    def add(self, others: list[Server]) -> str:
         """Why this server was not added; empty when it was. A learner counts in no majority until it has the data."""
         words = ("member", "add", self.plan.me.name, f"--peer-urls={self.plan.me.peer}")
-        trouble = self.control.complaint(self.plan.others, *words, "--learner")
+        trouble = self.control.complaint(others, *words, "--learner")
         if "unknown flag" in trouble:  # etcd before 3.4
-            return self.control.complaint(self.plan.others, *words)
+            return self.control.complaint(others, *words)
         return trouble
-
-    def promote(self) -> None:
-        """Make a learner a voter. Etcd refuses while it lacks data, and is asked again."""
-        entry = own_entry(self.control.members(self.plan.others) or [], self.plan.me)
-        if entry and entry.learner:
-            number = f"{entry.number:x}"
-            if not self.control.complaint(self.plan.others, "member", "promote", number):
-                self.report.changes.append("become a voter")
 
     def guard_embedded_log(self) -> None:
         """An empty cluster in place of state that is there would be a loss that nobody asked for."""
@@ -315,6 +312,9 @@ class Etcd:
             verb = "restart" if self.plan.restart == "drift" else ""
             self.report.pending = [] if verb else reasons
         if verb:
+            if verb == "restart" and not self.pretend:
+                self.turn.others_are_well()
+                self.told(self.turn.announce())
             self.report.changes.append(f"{name}: {verb}")
             if not self.pretend:  # a unit that failed too often is refused a start until this is said
                 self.module.run_command(["systemctl", "reset-failed", name])
@@ -335,11 +335,22 @@ class Etcd:
 
     def look(self) -> None:
         """Whether reads and writes work, which takes a majority; and who has run."""
-        self.report.healthy = self.control.healthy(self.plan.me.client)
-        listed = self.control.members(self.plan.servers) if self.report.healthy else None
+        me = self.turn.reached(self.plan.me)
+        self.report.speaks = self.turn.knock(me.client), self.turn.knock(me.peer)
+        self.report.healthy = self.control.healthy(me.client)
+        listed = self.control.members([me]) if self.report.healthy else None
         self.report.members = sorted(
             entry.name for entry in listed or [] if entry.started and not entry.learner
         )
+
+    def settle(self) -> None:
+        """Have the others know it by the one URL that it listens at, unless a restart is still to come."""
+        if not self.report.pending and self.report.speaks[1] == self.plan.me.peer.partition("://")[0]:
+            self.told(self.turn.settle(pretend=self.pretend))
+
+    def told(self, change: str) -> None:
+        if change:
+            self.report.changes.append(change)
 
     def wait_until_healthy(self, restarts: int) -> None:
         while True:
@@ -350,7 +361,7 @@ class Etcd:
                 self.look()
                 if self.report.healthy and self.plan.me.name in self.report.members:
                     return
-                self.promote()
+                self.told(self.turn.promote())
             self.pause(
                 f"etcd is not healthy: it needs a majority of {len(self.plan.servers)} servers at their ports for peers"
             )

@@ -21,7 +21,7 @@ COMMAND_TIMEOUT = 3
 
 @dataclass(frozen=True)
 class Control:
-    """Etcdctl with a server's certificate; C(tls) has ca_file, cert_file and key_file, or nothing for plain HTTP."""
+    """Etcdctl with a server's certificate; C(tls) has ca_file, cert_file and key_file, which C(https) needs."""
 
     module: Any
     program: str
@@ -31,7 +31,7 @@ class Control:
         """Exit code, output and complaint of one command to the member at this URL for clients."""
         command = [self.program, f"--endpoints={url}"]
         command += [f"--command-timeout={COMMAND_TIMEOUT}s", f"--dial-timeout={COMMAND_TIMEOUT}s"]
-        if tls := self.tls:
+        if (tls := self.tls) and not url.startswith("http:"):
             command += [
                 f"--cacert={tls['ca_file']}",
                 f"--cert={tls['cert_file']}",

@@ -11,7 +11,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_control import Control
-from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import Listed, MemberError, Server
+from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
+    Listed,
+    MemberError,
+    Server,
+    own_entry,
+)
 
 POLL_INTERVAL = 0.25
 
@@ -24,7 +29,7 @@ def majority(members: int) -> int:
 def refusal(listed: Iterable[Listed], healthy: Collection[str], leaving: Server) -> str:
     """Why the member has to stay; empty when it may go, or is gone. C(healthy) are names."""
     voters = [entry for entry in listed if not entry.learner]
-    rest = sorted(entry.name for entry in voters if leaving.peer not in entry.peers)
+    rest = sorted(entry.name for entry in voters if entry != own_entry(voters, leaving))
     if not rest:
         return (
             f"{leaving.name} is the last member of etcd, which has the mesh's state: it cannot be taken out"
@@ -114,7 +119,7 @@ class Leaver:
                 "bring a majority of the servers back first"
             )
         self.listed = listed
-        self.entry = next((entry for entry in listed if self.leaving.peer in entry.peers), None)
+        self.entry = own_entry(listed, self.leaving)
         voters = sorted((entry for entry in listed if not entry.learner), key=lambda entry: entry.name)
         healthy = [entry.name for entry in voters if entry.clients and self.control.healthy(entry.clients[0])]
         return Departure([], [entry.name for entry in voters], healthy)

@@ -103,8 +103,13 @@ def next_step(listed: list[Listed] | None, me: Server, *, may_begin: bool) -> St
 
 
 def own_entry(listed: Iterable[Listed], me: Server) -> Listed | None:
-    """The entry with this server's URL for peers."""
-    return next((entry for entry in listed if me.peer in entry.peers), None)
+    """The entry with this server's address for peers, with TLS or without: one may become the other."""
+    return next((entry for entry in listed if place_of(me.peer) in map(place_of, entry.peers)), None)
+
+
+def place_of(url: str) -> str:
+    """Host and port of a URL."""
+    return url.rpartition("://")[2]
 
 
 def initial_of_inventory(servers: Iterable[Server]) -> str:
@@ -114,8 +119,10 @@ def initial_of_inventory(servers: Iterable[Server]) -> str:
 
 def initial_of_members(listed: Iterable[Listed], me: Server) -> str:
     """C(initial-cluster) for one who joins: exactly the members, whose names are known once they have run."""
+    listed = list(listed)
+    mine = own_entry(listed, me)
     pairs = [
-        (me.name if me.peer in entry.peers else entry.name or f"member-{entry.number:x}", url)
+        (me.name if entry == mine else entry.name or f"member-{entry.number:x}", url)
         for entry in listed
         for url in entry.peers
     ]

@@ -20,6 +20,8 @@ description:
     waits for it.
   - A cluster is begun only with O(may_begin), when no other server answers and this one was never a member.
   - Nobody is removed who is not this server, see M(meshnode.lab.mesh_etcd_member).
+  - Before a restart the others have to be well, as many as etcd needs without this one. Where its URL for peers is to
+    be another one, such as with C(https), the others are told both before the restart, and the one that is left after.
   - The node needs systemd, and apt where the packages are missing.
 extends_documentation_fragment:
   - meshnode.lab.attributes
@@ -98,6 +100,12 @@ options:
   begin_empty:
     description:
       - Whether a cluster may begin although there is an embedded log.
+    type: bool
+    default: false
+  clear_members:
+    description:
+      - Whether other members are asked in clear where they speak that, although O(servers) says C(https). For the time
+        in which TLS comes to one after the other.
     type: bool
     default: false
   config_dir:
@@ -189,6 +197,19 @@ healthy:
   description: Whether reads and writes work.
   returned: success
   type: bool
+speaks:
+  description: What its ports speak now, seen by knocking and not by what is configured. Empty where nobody answers.
+  returned: success
+  type: dict
+  contains:
+    clients:
+      description: The port for clients.
+      type: str
+      sample: https
+    peers:
+      description: The port for the other members.
+      type: str
+      sample: https
 journal:
   description: The last lines of etcd's journal.
   returned: failure
@@ -207,6 +228,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import Conflic
 
 ARGUMENT_SPEC = {
     "begin_empty": {"type": "bool", "default": False},
+    "clear_members": {"type": "bool", "default": False},
     "config_dir": {"type": "path", "default": "/etc/etcd"},
     "data_dir": {"type": "path", "default": "/var/lib/etcd/mesh"},
     "embedded_log": {"type": "path"},
@@ -261,6 +283,7 @@ def main() -> None:
         module.fail_json(msg=f"{error.filename}: {error.strerror}", changes=etcd.report.changes)
     result = {"changes": report.changes, "restart_reasons": report.pending, "members": report.members}
     result |= {"restart_pending": bool(report.pending), "healthy": report.healthy}
+    result["speaks"] = {"clients": report.speaks[0], "peers": report.speaks[1]}
     if module._diff:  # noqa: SLF001 - the only way to know, and what ansible-core's own modules do
         result["diff"] = report.diff
     module.exit_json(changed=bool(report.changes), **result)

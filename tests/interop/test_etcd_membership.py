@@ -11,7 +11,6 @@ import json
 import os
 import pwd
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from ansible_collections.meshnode.lab.plugins.module_utils._etcd_departure impor
 from ansible_collections.meshnode.lab.plugins.module_utils._etcd_member import (
     MemberError,
     Server,
-    settings_of,
 )
 
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.etcd_machine import Machine
 from tests.support.waiting import until
 from tests.support.wire import free_port
 
@@ -47,34 +46,6 @@ def servers_of(cluster: EtcdCluster) -> tuple[Server, ...]:
         Server(f"m{number}", f"http://{client}", f"http://{peer}")
         for number, (client, peer) in enumerate(zip(cluster.clients, cluster.peers, strict=True))
     )
-
-
-class Machine:
-    """Runs etcdctl, and etcd where systemctl is asked for it, with the files that the module wrote."""
-
-    check_mode = False
-
-    def __init__(self, plan_files: Path) -> None:
-        self.files = plan_files
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def run_command(self, command: list[str], environ_update: Any = None, **_: Any) -> tuple[int, str, str]:
-        if command[0] == "systemctl":
-            return 0, self.systemctl(command[1]), ""
-        done = subprocess.run(
-            command, env={**os.environ, **(environ_update or {})}, capture_output=True, text=True, check=False
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def systemctl(self, verb: str) -> str:
-        if verb == "start":
-            names = {"PATH": os.environ["PATH"]}
-            for name in ("etcd.env", "initial.env"):
-                names |= settings_of((self.files / name).read_text())
-            with (self.files / "log").open("ab") as log:
-                self.process = subprocess.Popen(["etcd"], env=names, stdout=log, stderr=log)
-        state = "active" if self.process and self.process.poll() is None else "inactive"
-        return f"ActiveState={state}\nUnitFileState=enabled\nNRestarts=0\nMainPID=0\n"
 
 
 @pytest.fixture

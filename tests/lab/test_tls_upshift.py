@@ -24,10 +24,11 @@ from tests.lab.day_two import (
     no_request_failed,
     processes,
     stopped,
+    table,
     told,
     trusted,
 )
-from tests.lab.labs import Lab, Run, private_copy
+from tests.lab.labs import Lab, private_copy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -95,12 +96,6 @@ def curl(lab: Lab, url: str, *words: str) -> str:
     return lab.said("client1", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", *words, url).strip()
 
 
-def table(run: Run, node: str) -> list[str]:
-    """The node's row of the table of before and after."""
-    lines = run.output.partition("Before and after:")[2].splitlines()
-    return next(line.split() for line in lines if line.split()[:1] == [node])
-
-
 def test_a_mesh_in_clear_comes_to_require_tls_without_a_failed_request(lab: Lab) -> None:
     in_clear(lab)
     (lab.inventory / "host_vars" / "server1.yml").write_text("mesh_http_enabled: false\n")
@@ -144,7 +139,7 @@ def test_without_tls_and_without_http_nothing_could_be_asked(lab: Lab) -> None:
 @pytest.mark.parametrize(("words", "refusal"), [
     (("--limit", "client1"), "Run this without --limit"),
     (("-e", "tls_upshift_state=later"), "tls_upshift_state is later: write present or absent"),
-    (("-e", "mesh_state_log=etcd"), "whose members know each other by URLs with http://"),
+    (("-e", "mesh_etcd_tls_enabled=false"), "server1: mesh_etcd_tls_enabled: is in the inventory"),
     (("-e", "mesh_node_verify_incoming=false"), "server1: mesh_node_verify_incoming"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_is_changed(

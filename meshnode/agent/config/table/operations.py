@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshnode.agent.config.key import Key, Kind, Refused
+from meshnode.agent.config.key import Key, Kind, Noted, Refused
 from meshnode.agent.config.table.reasons import CONSTANT, DNS_CACHE, ENTERPRISE, LATER, LOG, PROMETHEUS
 
 __all__ = ["CONSTANTS", "HTTP", "LATER_KEYS", "LOGGING", "SERVERS", "TELEMETRY"]
@@ -38,7 +38,8 @@ SERVERS: Final = (
     Key("state_log", Kind.OBJECT, {}, "The engine of the replicated log; meshnode's own key."),
     Key("state_log.engine", _S, "embedded", "`embedded`: SQLite in the data directory of one server. `etcd`: an etcd "
         "cluster, for two or more servers.", choices=("embedded", "etcd")),
-    Key("state_log.endpoints", Kind.STRINGS, (), "etcd's client URLs: `https://10.0.0.1:2379`, or `http://`."),
+    Key("state_log.endpoints", Kind.STRINGS, (), "etcd's client URLs: `https://10.0.0.1:2379`, or `http://`. Both only "
+        "while etcd changes from one to the other; then `https` is tried first."),
     Key("state_log.prefix", _S, "", "Beginning of its keys; one for each cluster.", shown="`meshnode/<datacenter>/`"),
     Key("state_log.ca_file", _S, "", "CA of etcd's certificates.", shown="`ca_file`"),
     Key("state_log.cert_file", _S, "", "Certificate shown to etcd.", shown="`cert_file`"),
@@ -46,7 +47,8 @@ SERVERS: Final = (
     Key("performance", Kind.OBJECT, {}, "How servers are paced."),
     Key("performance.leave_drain_time", _D, 5.0, "Time to finish requests while leaving."),
     Key("performance.rpc_hold_timeout", _D, 7.0, "Time that a request waits for a leader."),
-    Key("performance.raft_multiplier", _I, 5, "Factor of raft's times.", LOG),
+    Key("performance.raft_multiplier", _I, 5, "Factor of raft's times.",
+        Noted("there is no raft to tune: a leader that is gone is replaced at once", 5)),
     Key("performance.grpc_keepalive_interval", _D, 30.0, "Pause between gRPC keep-alives.", LATER),
     Key("performance.grpc_keepalive_timeout", _D, 20.0, "Time for their answer.", LATER),
     Key("raft_protocol", _I, 3, "Version of raft's protocol.", LOG, flag="raft-protocol"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 
 import pytest
 
@@ -29,6 +31,30 @@ async def asks(client: EtcdClient, *, streams: bool) -> None:
             raise AssertionError("there is no answer")
     else:
         await client.call(RANGE, message("RangeRequest", key=b"k"))
+
+
+@asynchronous
+async def test_members_are_asked_in_turns_with_tls_and_then_those_in_clear() -> None:
+    """Nobody answers at the port, so that each call goes on to the next one."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    listener.close()
+    one, two = Address("127.0.0.1", port), Address("127.0.0.2", port)
+    contexts: list[ssl.SSLContext] = []
+
+    def tls() -> ssl.SSLContext:
+        contexts.append(ssl.create_default_context())
+        return contexts[-1]
+
+    client = EtcdClient(EtcdSettings((one, two), tls, clear=(two,)))
+    seen = []
+    for _ in range(4):
+        endpoint, secured = client.endpoint, len(contexts)
+        with pytest.raises(EtcdUnavailableError, match=str(endpoint)):
+            await asks(client, streams=False)
+        seen.append((endpoint, len(contexts) > secured))
+    await client.close()
+    assert seen == [(one, True), (two, True), (two, False), (one, True)]
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["call", "stream"])

@@ -110,7 +110,7 @@ def bring(host: Host, plan: Plan) -> Etcd:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    return Etcd(host, plan, lambda: now[0], sleep)
+    return Etcd(host, plan, lambda: now[0], sleep, lambda url: url.partition(":")[0])
 
 
 def initial(plan: Plan) -> str:

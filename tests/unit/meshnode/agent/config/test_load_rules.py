@@ -41,7 +41,6 @@ def directory(tmp_path: Path) -> Path:
             "xds: not in this release: Envoy is told of each change at once",
         ),
         ({"raft_protocol": 2}, "raft_protocol = 2: the replicated log is an engine's"),
-        ({"performance": {"raft_multiplier": 1}}, "performance.raft_multiplier = 1: the replicated log"),
         (
             {"autopilot": {"server_stabilization_time": "5s"}},
             "autopilot.server_stabilization_time = 5: the replicated log",
@@ -216,6 +215,11 @@ def test_a_key_without_effect_is_noted() -> None:
     assert read(fragment(disable_update_check=True, disable_anonymous_signature=True)).warnings == ()
     (warning,) = read(fragment(snapshot_agent={"a": 1})).warnings
     assert "snapshot_agent has no effect" in warning
+
+
+def test_the_pace_that_guides_for_consul_set_is_taken_with_a_warning() -> None:
+    (warning,) = read(fragment(performance={"raft_multiplier": 1})).warnings
+    assert "performance.raft_multiplier = 1 has no effect: there is no raft to tune" in warning
 
 
 # Rules of Consul
