@@ -1,6 +1,6 @@
 #!/bin/sh
-# Evidence for a lab: captures its twin in clear (inventories/plaintext), then the lab, with the same canary, and keeps both in
-# one bundle. Both have to be up.   scripts/prove.sh LAB [arguments of ansible-playbook]
+# Evidence for a lab: captures its twin in clear, then the lab, with the same canary, and keeps both in one bundle. Both have to be up. The twin is
+# inventories/LAB-plaintext where there is one, else inventories/plaintext.   scripts/prove.sh LAB [arguments of ansible-playbook]
 set -eu
 cd "$(dirname "$0")/.."
 lab=$1
@@ -13,5 +13,9 @@ play() {
     ansible-playbook -i "inventories/$inventory" playbooks/prove.yml -e "mesh_capture_canary=$word" "$@"
 }
 
-play plaintext "$@"
-play "$lab" -e "mesh_prove_control=$PWD/artifacts/plaintext" "$@"
+twin=plaintext
+if [ -d "inventories/${lab}-plaintext" ]; then
+    twin=${lab}-plaintext
+fi
+play "$twin" "$@"
+play "$lab" -e "mesh_prove_control=$PWD/artifacts/$twin" "$@"

@@ -15,10 +15,13 @@ from meshnode.http.view import AgentSelf
 if TYPE_CHECKING:
     from meshnode.agent.agent import Agent
     from meshnode.agent.config.model import AgentConfig
+    from meshnode.agent.pool import Pool
 
 __all__ = ["Description", "own_certificates", "public_config"]
 
 _HIDDEN = "hidden"
+#: In the names of free settings that hold secrets.
+_SECRET_WORDS = ("token", "secret", "password", "private", "authorization", "cookie")
 
 
 class Description:
@@ -56,7 +59,8 @@ class Description:
             meshnode={
                 "Version": __version__,
                 "ConfigDigest": agent.config_digest,
-                "GossipKeyFingerprints": _fingerprints(agent),
+                "GossipKeyFingerprints": _fingerprints(agent.lan),
+                "WanGossipKeyFingerprints": _fingerprints(agent.wan) if agent.wan is not None else [],
                 "Certificates": own_certificates(agent),
             },
         )
@@ -68,8 +72,8 @@ class Description:
         return self._shown[1]
 
 
-def _fingerprints(agent: Agent) -> list[str]:
-    keyring = agent.lan.shell.serf.keyring
+def _fingerprints(pool: Pool) -> list[str]:
+    keyring = pool.shell.serf.keyring
     return list(keyring.fingerprints) if keyring is not None else []
 
 
@@ -101,6 +105,11 @@ def _hidden(value: object) -> str | None:
     return _HIDDEN if value else None
 
 
+def _is_secret(name: str) -> bool:
+    """Whether a definition of a service, check or watch, or a header of theirs, keeps a secret under ``name``."""
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {
@@ -110,7 +119,9 @@ def _plain(value: Any) -> Any:
             for field in fields(value)
         }
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {
+            str(key): _hidden(item) if _is_secret(str(key)) else _plain(item) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):

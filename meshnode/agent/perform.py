@@ -177,7 +177,10 @@ class Performer:
 
     async def _keys(self, operation: KeyOperation) -> tuple[KeyringStatus, ...]:
         key = _decode_key(operation.key) if operation.key else None
-        pools = [pool for pool in (self._wan, self._lan) if pool is not None]
+        known = [pool for pool in (self._wan, self._lan) if pool is not None]
+        pools = [pool for pool in known if operation.wan in (None, pool.wan)]
+        if not pools:
+            raise MeshError("this server has no WAN pool: `ports.serf_wan` is -1")
         answers = []
         for pool in pools:
             if pool.shell.serf.keyring is None:

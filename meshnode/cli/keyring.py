@@ -25,6 +25,9 @@ def run(args: list[str]) -> int:
     relay = flags.integer(
         "relay-factor", "Send each answer through this many members too.", minimum=0, maximum=5
     )
+    one_pool = flags.string(
+        "pool", "Ask or change the pool lan or wan only, not both of a server.", placeholder="pool"
+    )
     output = flags.string(
         "format", "Output format of -list: pretty or json.", default="pretty", placeholder="format"
     )
@@ -36,8 +39,11 @@ def run(args: list[str]) -> int:
         raise FlagError("Exactly one of -install, -use, -remove or -list must be given")
     if parsed[output] not in {"pretty", "json"}:
         raise ConfigError(f"-format: {parsed[output]!r} is not a format: write pretty or json")
+    if parsed[one_pool] not in {"", "lan", "wan"}:
+        raise ConfigError(f"-pool: {parsed[one_pool]!r} is not a gossip pool: write lan or wan")
     client = client_flags.client(parsed, "error")
-    query = {"relay-factor": str(parsed[relay])} if parsed[relay] else None
+    given_query = {"relay-factor": str(parsed[relay] or ""), "pool": parsed[one_pool]}
+    query = {name: value for name, value in given_query.items() if value} or None
     if parsed[listing]:
         return _list(client, query, as_json=parsed[output] == "json")
     flag = given[0]

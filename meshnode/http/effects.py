@@ -148,7 +148,9 @@ class KeyringStatus:
 
 @dataclass(frozen=True, slots=True)
 class KeyOperation(Effect[tuple[KeyringStatus, ...]]):
-    """Run a keyring query in every pool; ``key`` is base64 and empty for LIST; ``relay_factor`` is 0-5.
+    """Run a keyring query; ``key`` is base64 and empty for LIST; ``relay_factor`` is 0-5.
+
+    ``wan`` chooses the WAN's pool (true) or the LAN's (false); without it every pool of this server is asked.
 
     A pool whose nodes failed says so in ``KeyringStatus.error``; it is not an exception.
     """
@@ -157,6 +159,7 @@ class KeyOperation(Effect[tuple[KeyringStatus, ...]]):
     key: str
     relay_factor: int
     token: str = ""
+    wan: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from meshnode.http.router import Answer
 __all__ = ["keyring_list", "keyring_status_as_json", "keyring_write"]
 
 MAX_RELAY_FACTOR: Final = 5
+#: Values of ``?pool=``, which Consul has not: there every pool is changed.
+_POOLS: Final = {"lan": False, "wan": True}
 _VERBS: Final = {"POST": KeyVerb.INSTALL, "PUT": KeyVerb.USE, "DELETE": KeyVerb.REMOVE}
 
 
@@ -30,19 +32,22 @@ def keyring_status_as_json(status: KeyringStatus) -> dict[str, Any]:
 
 
 def keyring_list(context: Context, request: Request) -> Steps[Answer]:
-    """GET /v1/operator/keyring: which keys are on how many nodes, by pool."""
+    """GET /v1/operator/keyring: which keys are on how many nodes, by pool; ``?pool=lan`` or ``wan``: of that one."""
     _require_server(context)
-    operation = KeyOperation(KeyVerb.LIST, "", _relay_factor(request), request.token)
+    operation = KeyOperation(KeyVerb.LIST, "", _relay_factor(request), request.token, _pool(request))
     pools = yield from ask(operation)
     _raise_failures(pools)
     return context.json(request, [keyring_status_as_json(pool) for pool in pools])
 
 
 def keyring_write(context: Context, request: Request) -> Steps[Answer]:
-    """POST installs, PUT makes primary, DELETE removes the key ``{"Key": "<base64>"}``; 500 if any node failed."""
+    """POST installs, PUT makes primary, DELETE removes the key ``{"Key": "<base64>"}``; 500 if any node failed.
+
+    Without ``?pool=lan`` or ``?pool=wan`` that is done in every pool of this server.
+    """
     _require_server(context)
     operation = KeyOperation(
-        _VERBS[request.method], _key_in(request.body), _relay_factor(request), request.token
+        _VERBS[request.method], _key_in(request.body), _relay_factor(request), request.token, _pool(request)
     )
     _raise_failures((yield from ask(operation)))
     return Response()
@@ -62,6 +67,18 @@ def _relay_factor(request: Request) -> int:
     if not 0 <= int(text) <= MAX_RELAY_FACTOR:
         raise HttpError(400, f"Invalid relay factor: Relay factor must be in range: [0, {MAX_RELAY_FACTOR}]")
     return int(text)
+
+
+def _pool(request: Request) -> bool | None:
+    """Whether the WAN is meant; ``None``: every pool."""
+    text = request.query.get("pool")
+    if not text:
+        return None
+    if text not in _POOLS:
+        raise HttpError(
+            400, f"Invalid pool: {text!r} is not a gossip pool: write lan or wan, or leave it out for both"
+        )
+    return _POOLS[text]
 
 
 def _key_in(body: bytes) -> str:

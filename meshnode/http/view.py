@@ -61,7 +61,7 @@ class AgentSelf:
 
     ``config`` has Datacenter, NodeName, NodeID, Revision, Server, Version; ``coord`` has Vec, Error, Adjustment,
     Height, or is ``None`` when coordinates are off; ``stats`` maps a group to its values, all text; ``meshnode`` has
-    Version, ConfigDigest, GossipKeyFingerprints and Certificates.
+    Version, ConfigDigest, GossipKeyFingerprints, WanGossipKeyFingerprints (of a server) and Certificates.
     """
 
     config: Mapping[str, Any]

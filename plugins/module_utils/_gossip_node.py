@@ -19,6 +19,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._redact import finger
 #: Below the agent's data directory; the second one is a server's, of the WAN.
 KEYRINGS = ("serf/local.keyring", WAN_KEYRING)
 MAX_KEYRING_BYTES = 1 << 20
+#: Where /v1/agent/self names the keys of a pool.
+FINGERPRINTS = {"lan": "GossipKeyFingerprints", "wan": "WanGossipKeyFingerprints"}
 VERIFY = ("encrypt_verify_incoming", "encrypt_verify_outgoing")
 
 
@@ -61,22 +63,28 @@ class Seen:
         return {**asdict(self), "phase": self.phase}
 
 
-def look(api: Api, config_path: str, data_dir: str) -> Seen:
-    """Everything as it is now; an agent that does not answer is one that does not run."""
+def look(api: Api, config_path: str, data_dir: str, pool: str = "lan") -> Seen:
+    """Everything as it is now; an agent that does not answer is one that does not run.
+
+    The keys are those of C(pool). Those of the WAN are configured by its keyring's file, which counts at a start.
+    """
     configured = str(load_json(config_path).get("encrypt") or "")
     named = fingerprint(configured) if configured else ""
     files = {name: _keys_of(f"{data_dir}/{name}") for name in KEYRINGS}
     kept = {name: keys for name, keys in files.items() if keys}
+    if pool == "wan":
+        named = next(iter(files[WAN_KEYRING]), "")
     try:
         told = api.get("/v1/agent/self")
-        keys = tuple(str(key) for key in told["Meshnode"]["GossipKeyFingerprints"])
+        keys = tuple(str(key) for key in told["Meshnode"][FINGERPRINTS[pool]])
         gossip = told["DebugConfig"]["gossip"]
         incoming, outgoing = bool(gossip["verify_incoming"]), bool(gossip["verify_outgoing"])
     except ApiError:
         return Seen(named, (), kept)
     except (KeyError, TypeError):
         raise GossipError(
-            f"{api.address}/v1/agent/self: does not say which gossip keys the agent has: is it an agent of meshnode?"
+            f"{api.address}/v1/agent/self: does not say which gossip keys the agent has: is it an agent of meshnode, "
+            "and of this version?"
         ) from None
     return Seen(named, keys, kept, incoming, outgoing, True)
 

@@ -36,6 +36,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "encrypted": {"type": "bool"},
     "group": {"type": "str", "default": "consul"},
     "name": {"type": "str", "default": "consul"},
+    "pool": {"type": "str", "choices": ["lan", "wan"], "default": "lan"},
     "verify_incoming": {"type": "bool"},
     "verify_outgoing": {"type": "bool"},
 }

@@ -41,10 +41,12 @@ def lacking(pools: Iterable[Pool], key: str) -> list[str]:
 
 
 class Keyring:
-    """The keyring as one server sees and changes it."""
+    """The keyring as one server sees and changes it: of C(pool) lan or wan, or of all."""
 
-    def __init__(self, api: MeshApi) -> None:
+    def __init__(self, api: MeshApi, pool: str = "all") -> None:
         self.api = api
+        self._wan = pool == "wan"
+        self._query = {} if pool == "all" else {"pool": pool}
         #: Fingerprint -> key, of the last look.
         self._texts: dict[str, str] = {}
 
@@ -53,10 +55,15 @@ class Keyring:
         return set(self._texts.values())
 
     def look(self) -> list[Pool]:
-        """Every pool of this server."""
-        answer = self.api.get(PATH)
+        """Every pool that is meant; raises :class:`MeshApiError`, also for an agent that would change others too."""
+        answer = self.api.get(PATH, **self._query)
         pools = []
         for one in answer if isinstance(answer, list) else []:
+            if self._query and bool(one.get("WAN")) is not self._wan:
+                raise MeshApiError(
+                    "pool: this agent is of a version that can't change one pool alone: bring a newer package to the "
+                    "servers first, roll.yml"
+                )
             name = "WAN" if one.get("WAN") else f"{one.get('Datacenter')} (LAN)"
             keys = {str(text): int(count) for text, count in (one.get("Keys") or {}).items()}
             self._texts |= {fingerprint(text): text for text in keys}
@@ -67,13 +74,15 @@ class Keyring:
 
     def failed_members(self) -> list[str]:
         """Members that can't be reached now: they acknowledge nothing, and are not counted in the pools."""
-        members = self.api.get("/v1/agent/members") or []
-        return sorted(str(member.get("Name")) for member in members if member.get("Status") == FAILED)
+        members = self.api.get("/v1/agent/members", wan=self._wan or None) or []
+        names = [str(member.get("Name")) for member in members if member.get("Status") == FAILED]
+        return sorted(name.rpartition(".")[0] if self._wan else name for name in names)
 
     def primary(self) -> str:
         """Fingerprint of the key that this server seals with; empty when gossip is in clear."""
         told = self.api.get("/v1/agent/self") or {}
-        keys = (told.get("Meshnode") or {}).get("GossipKeyFingerprints") or []
+        name = "WanGossipKeyFingerprints" if self._wan else "GossipKeyFingerprints"
+        keys = (told.get("Meshnode") or {}).get(name) or []
         return str(keys[0]) if keys else ""
 
     def ensure(self, state: str, key: str, text: str | None, *, pretend: bool) -> tuple[bool, list[Pool]]:
@@ -96,6 +105,6 @@ class Keyring:
         }[state]
         # Using a key again costs nothing, and asks every member once more to acknowledge it.
         if not pretend and (due or state == "primary"):
-            self.api.request(VERBS[state], PATH, body={"Key": text or self._texts[key]})
+            self.api.request(VERBS[state], PATH, query=self._query, body={"Key": text or self._texts[key]})
             return due, self.look()
         return due, before

@@ -39,6 +39,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import (
 )
 from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import render_config
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked, restore
+from ansible_collections.meshnode.lab.plugins.module_utils._service_units import Places, packages_in_use
 
 #: The one file that the launcher reads, see C(_package.LAUNCHER).
 CLIENT_ENVIRONMENT = "/etc/meshnode/client.env"
@@ -286,7 +287,8 @@ class Node:
                 raise NodeError(
                     f"systemctl daemon-reload failed: {(err or out).strip()}: is systemd running on this node?"
                 )
-        _release.prune(self.plan.layout.releases, self.plan.package["digest"])
+        in_use = packages_in_use(Places())
+        _release.prune(self.plan.layout.releases, self.plan.package["digest"], in_use)
 
 
 def summary_of(node: Node) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,22 @@ def _compile(folder: str) -> None:
     )  # a file for another Python may fail: it is not imported
 
 
-def prune(releases: str, current: str) -> list[str]:
-    """Remove all but C(current) and the release before it; returns what went."""
+def names_of(releases: str) -> tuple[str, ...]:
+    """The releases in that folder, sorted; none where there is no folder."""
+    try:
+        return tuple(sorted(name for name in os.listdir(releases) if not name.startswith(".")))
+    except FileNotFoundError:
+        return ()
+
+
+def prune(releases: str, current: str, in_use: Collection[str] = ()) -> list[str]:
+    """Remove all but C(current), the release before it and those C(in_use); returns what went."""
     entries = [entry for entry in os.scandir(releases) if entry.name != current]
     entries.sort(
         key=lambda entry: (not entry.name.startswith("."), entry.stat(follow_symlinks=False).st_mtime)
     )
     kept = [entry for entry in entries if not entry.name.startswith(".")][-(KEEP - 1) :]
-    gone = [entry for entry in entries if entry not in kept]
+    gone = [entry for entry in entries if entry not in kept and entry.name not in in_use]
     for entry in gone:
         shutil.rmtree(entry.path, ignore_errors=True)
     return [entry.name for entry in gone]

@@ -65,6 +65,13 @@ options:
       - Group that may read the configuration.
     type: str
     default: consul
+  pool:
+    description:
+      - Whose keys are looked at, those of the LAN or, on a server, of the WAN. The WAN has keys of its own in its
+        keyring's file, and none in the configuration.
+    type: str
+    choices: [lan, wan]
+    default: lan
   name:
     description:
       - Name of the agent's unit, without C(.service).
@@ -94,7 +101,7 @@ seen:
   type: dict
   contains:
     configured:
-      description: Fingerprint of the key that the configuration names.
+      description: Fingerprint of the key that the configuration names; with O(pool=wan) the keyring file's first one.
       type: str
     keys:
       description: Fingerprints of the running agent's keys, the primary one first.
@@ -158,11 +165,15 @@ def main() -> None:
         module.fail_json(
             msg="mesh_gossip works through its action plugin: call it as meshnode.lab.mesh_gossip"
         )
+    if options["pool"] == "wan" and options["key"]:
+        module.fail_json(
+            msg="mesh_gossip: pool: the configuration has no key of the WAN: mesh_keyring changes its keyring"
+        )
     path = f"{options['config_dir']}/{options['config_file']}"
     module.no_log_values.update(masked(load_json(path)))
     wish = Wish(options["encrypted"], options["_key"], options["verify_incoming"], options["verify_outgoing"])
     try:
-        seen = look(api_of(options), path, options["data_dir"])
+        seen = look(api_of(options), path, options["data_dir"], options["pool"])
         items = plan(wish, path, options["data_dir"], options["group"]) if wish != Wish() else []
         diff = [item.diff() for item in items]
         if not module.check_mode:

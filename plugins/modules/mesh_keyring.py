@@ -38,6 +38,14 @@ options:
   key:
     description: Fingerprint of the key. Needed unless O(state=listed).
     type: str
+  pool:
+    description:
+      - Which gossip pools of the server are meant. V(all) is what C(consul keyring) changes.
+      - V(lan) or V(wan) is that pool alone, for a mesh of several datacenters, whose pools have keys of their own. An
+        agent that does not know this is refused before anything is changed.
+    type: str
+    choices: [all, lan, wan]
+    default: all
 seealso:
   - module: meshnode.lab.mesh_gossip_key
   - module: meshnode.lab.mesh_gossip
@@ -58,11 +66,13 @@ pools:
   elements: dict
   sample: [{"pool": "dc1 (LAN)", "members": 5, "keys": {"1f3870be": 5}}]
 primary:
-  description: Fingerprint of the key that the asked server seals with.
+  description: Fingerprint of the key that the asked server seals with, in its LAN unless O(pool=wan).
   returned: success
   type: str
 failed_members:
-  description: Members that can't be reached now, so that they acknowledge nothing. They are in no count.
+  description:
+    - Members that can't be reached now, so that they acknowledge nothing. They are in no count.
+    - With O(pool=wan) their names without the datacenter.
   returned: success
   type: list
   elements: str
@@ -80,6 +90,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._gossip_spec import P
 ARGUMENT_SPEC = mesh_api.arguments(
     **PRIVATE_SPEC,
     **STORE_SPEC,
+    pool={"type": "str", "choices": ["all", "lan", "wan"], "default": "all"},
     state={"type": "str", "choices": ["listed", "present", "primary", "absent"], "default": "listed"},
 )
 
@@ -99,7 +110,7 @@ def main() -> None:
         )
     changed = False
     try:
-        keyring = _keyring.Keyring(mesh_api.api_from(options))
+        keyring = _keyring.Keyring(mesh_api.api_from(options), options["pool"])
         if options["state"] == "listed":
             pools = keyring.look()
         else:

@@ -68,6 +68,15 @@ options:
           - Seconds for one request or line.
         type: float
         default: 5
+      fresh:
+        description:
+          - Each line over a connection of its own; C(tcp) only.
+        type: bool
+        default: false
+      datacenter:
+        description:
+          - The datacenter whose keys are meant, the agents' own without it; C(kv) only.
+        type: str
       agents:
         description:
           - Addresses of agents, such as V(https://10.1.0.11:10443), the one that is asked first in front.
@@ -195,6 +204,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._probe import (
 TARGET = {
     "address": {"type": "str"},
     "agents": {"type": "list", "elements": "str"},
+    "datacenter": {"type": "str"},
+    "fresh": {"type": "bool", "default": False},
     "key": {"type": "str", "default": "meshnode/probe", "no_log": False},
     "kind": {"type": "str", "choices": list(KINDS), "required": True},
     "name": {"type": "str"},

@@ -4,10 +4,11 @@
 ``max_seconds``; the report is on disk all the time. Standard library only: it runs on the nodes.
 
 What counts as failed: an HTTP request without a 200 in time; a line sent over the one long-lived TCP connection that
-does not come back in time, or the end of that connection; a key that no agent has written, and read back consistently,
-within ``patience`` seconds. The first two are tried once. A key is asked of the next agent when one does not answer, as
-a client of a cluster does; how often that was, and the longest answer, is in the report. An agent that does not see all
-of ``names`` alive and a leader; a name that its DNS does not resolve; a denied connection that carries a single byte.
+does not come back in time, or the end of that connection (``fresh``: each line has a connection of its own); a key that
+no agent has written, and read back consistently, within ``patience`` seconds. The first two are tried once. A key is
+asked of the next agent when one does not answer, as a client of a cluster does; how often that was, and the longest
+answer, is in the report. An agent that does not see all of ``names`` alive and a leader; a name that its DNS does not
+resolve; a denied connection that carries a single byte.
 
 Failures that follow each other are one outage: from the first request of them to the first good answer.
 """
@@ -99,12 +100,13 @@ class Http:
 
 
 class Tcp:
-    """Lines over one connection that is kept; the other end sends each of them back."""
+    """Lines over one connection that is kept, or each over a new one; the other end sends each of them back."""
 
     def __init__(self, target: dict[str, Any]) -> None:
         self.address = target["address"]
         self.timeout = float(target.get("timeout", 5))
-        self.tally = Tally(f"tcp {self.address}")
+        self.fresh = bool(target.get("fresh"))
+        self.tally = Tally(f"{'new tcp' if self.fresh else 'tcp'} {self.address}")
         self.connection: socket.socket | None = None
         self.count = 0
 
@@ -128,6 +130,8 @@ class Tcp:
         except OSError as error:
             self.close()
             return _text(error)
+        if self.fresh:
+            self.close()
         return ""
 
     def close(self) -> None:
@@ -138,7 +142,7 @@ class Tcp:
 
 
 class Kv:
-    """A key written and read back consistently, at the first agent that answers."""
+    """A key written and read back consistently, at the first agent that answers; ``datacenter`` may be another one."""
 
     def __init__(self, target: dict[str, Any]) -> None:
         self.agents: list[str] = target["agents"]
@@ -146,7 +150,9 @@ class Kv:
         self.token = target.get("token", "")
         self.tls: dict[str, str] = target.get("tls") or {}
         self.patience = float(target.get("patience", 10))
-        self.tally = Tally(f"kv {len(self.agents)} agents")
+        self.datacenter = target.get("datacenter", "")
+        there = f", in {self.datacenter}" if self.datacenter else ""
+        self.tally = Tally(f"kv {len(self.agents)} agents{there}")
         self.count = 0
 
     def ask(self) -> str:
@@ -168,18 +174,19 @@ class Kv:
 
     def _exchange(self, agent: str, value: bytes, seconds: float) -> str:
         path = "/v1/kv/" + urllib.parse.quote(self.key)
+        where = [f"dc={urllib.parse.quote(self.datacenter, safe='')}"] if self.datacenter else []
         try:
             connection = self.connect(agent, min(seconds, MAX_TRY_SECONDS))
         except (OSError, ValueError) as error:
             return f"{agent}: {_text(error)}"
         headers = {"X-Consul-Token": self.token} if self.token else {}
         try:
-            connection.request("PUT", path, value, headers)
+            connection.request("PUT", _with(path, *where), value, headers)
             written = connection.getresponse()
             said = written.read(MAX_ANSWER_BYTES)
             if written.status != 200 or said.strip() != b"true":
                 return f"{agent}: PUT answered {written.status} {said[:80].decode(errors='replace')}"
-            connection.request("GET", path + "?raw&consistent", headers=headers)
+            connection.request("GET", _with(path, *where, "raw", "consistent"), headers=headers)
             found = connection.getresponse()
             read = found.read(MAX_ANSWER_BYTES)
             if found.status != 200:
@@ -311,6 +318,10 @@ KINDS: dict[str, Callable[[dict[str, Any]], Target]] = {
     "dns": Dns,
     "denied": Denied,
 }
+
+
+def _with(path: str, *parameters: str) -> str:
+    return f"{path}?{'&'.join(parameters)}" if parameters else path
 
 
 def _text(error: BaseException) -> str:

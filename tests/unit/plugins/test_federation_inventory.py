@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,10 +146,106 @@ def test_a_server_that_has_nobody_to_join_is_told_what_to_set(tmp_path: Path) ->
     )
 
 
-def test_a_rotation_that_would_mix_the_keys_of_several_pools_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        (
+            "gossip_rotate",
+            (),
+            "The inventory has several gossip keys: say -e gossip_rotate_pool=dc1 or dc2 or wan.",
+        ),
+        (
+            "gossip_rotate",
+            ("gossip_rotate_pool=dc3",),
+            "gossip_rotate_pool is dc3: say -e gossip_rotate_pool=dc1 or",
+        ),
+        (
+            "gossip_rotate",
+            ('{"mesh_clusters": ["dc1"]}',),
+            "The datacenters have one gossip key, and no server reaches all",
+        ),
+        ("gossip_encrypt", (), "several gossip pools, dc1, dc2, wan, and this changes one."),
+    ],
+)
+def test_what_would_mix_the_keys_of_several_pools_is_refused_with_the_way_out(
+    tmp_path: Path, name: str, given: tuple[str, ...], said: str
+) -> None:
     folder = copied(tmp_path)
-    for name in ("gossip_rotate", "gossip_encrypt"):
-        code, said = played_here(folder, str(ROOT / "playbooks" / f"{name}.yml"))
-        assert code != 0
-        assert "several gossip pools, dc1, dc2, wan" in " ".join(said.split())
+    words = [word for one in given for word in ("-e", one)]
+    code, output = played_here(folder, str(ROOT / "playbooks" / f"{name}.yml"), *words)
+    assert code != 0
+    assert said in " ".join(output.split())
+    assert "Nothing was changed." in " ".join(output.split())
     assert not (folder / ".secrets").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [("add_node", "run site.yml"), ("remove_node", 'run "consul leave"'), ("replace_server", "run site.yml")],
+)
+def test_nodes_that_come_and_go_are_refused_where_there_are_several_datacenters(
+    tmp_path: Path, name: str, way_out: str
+) -> None:
+    folder = copied(tmp_path)
+    code, output = played_here(folder, str(ROOT / "playbooks" / f"{name}.yml"), "-e", "node=dc2-client1")
+    assert code != 0
+    assert "several datacenters, dc1, dc2, and this knows one" in " ".join(output.split())
+    assert way_out in " ".join(output.split())
+    assert not (folder / ".secrets").exists()
+
+
+def test_certificates_of_several_cas_are_not_rotated_together(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    path = folder / "group_vars" / "mesh.yml"
+    path.write_text(path.read_text().replace("mesh_pki_cluster: dc1\n", ""))
+    code, output = played_here(folder, str(ROOT / "playbooks" / "ca_rotate.yml"))
+    assert code != 0
+    assert "The inventory has several CAs, of dc1, dc2" in " ".join(output.split())
+    assert "Set mesh_pki_cluster for all nodes" in " ".join(output.split())
+    assert not (folder / ".secrets").exists()
+
+
+def test_the_twin_in_clear_is_the_same_mesh_with_nothing_sealed() -> None:
+    sealed, clear = (ROOT / "inventories" / name for name in ("federation", "federation-plaintext"))
+    assert shape(yaml.safe_load((sealed / "hosts.yml").read_text())) == shape(
+        yaml.safe_load((clear / "hosts.yml").read_text())
+    )
+    for name in ("group_vars/dc1.yml", "group_vars/dc2.yml"):
+        datacenter, twin = (yaml.safe_load((one / name).read_text()) for one in (sealed, clear))
+        assert {**twin, "mesh_cluster": datacenter["mesh_cluster"]} == datacenter
+    mesh = yaml.safe_load((clear / "group_vars/mesh.yml").read_text())
+    assert (mesh["mesh_tls_enabled"], mesh["mesh_gossip_encrypt"]) == (False, False)
+
+
+def shape(groups: Any) -> Any:
+    """The groups and names of an inventory without the values of hosts."""
+    if not isinstance(groups, dict):
+        return None
+    return {
+        name: sorted(value) if name == "hosts" and isinstance(value, dict) else shape(value)
+        for name, value in groups.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("lab", "twin"), [("federation", "federation-plaintext"), ("quickstart", "plaintext")]
+)
+def test_evidence_has_the_labs_own_twin_as_its_control_where_there_is_one(
+    tmp_path: Path, lab: str, twin: str
+) -> None:
+    program = tmp_path / "ansible-playbook"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", str(ROOT / "scripts/prove.sh"), lab, "-v"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=path,
+    )
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"-i inventories/{twin} playbooks/prove.yml -e mesh_capture_canary=canary")
+    assert second.startswith(f"-i inventories/{lab} playbooks/prove.yml -e mesh_capture_canary=canary")
+    assert second.endswith(f"-e mesh_prove_control={ROOT}/artifacts/{twin} -v")
+    assert f"lab_name: {twin}\n" in (ROOT / "inventories" / twin / "group_vars/all.yml").read_text()

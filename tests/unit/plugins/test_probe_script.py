@@ -45,6 +45,7 @@ class Agent(ThreadingHTTPServer):
         self.refuses = False
         self.forgets = False
         self.keys: dict[str, bytes] = {}
+        self.paths: list[str] = []
         self.asked = 0
 
     @property
@@ -58,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked += 1
+        self.server.paths.append(self.path)
         self.server.keys[self.path.partition("?")[0]] = b"other" if self.server.forgets else body
         self.say(
             500 if self.server.refuses else 200, b"No cluster leader" if self.server.refuses else b"true\n"
@@ -65,6 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
+        self.server.paths.append(self.path)
         found = self.server.keys.get(self.path.partition("?")[0], b"hello")
         self.say(500 if self.server.refuses else 200, found)
 
@@ -161,6 +164,26 @@ def test_lines_go_over_one_connection_until_it_ends_and_the_end_is_a_failure(ech
     assert "3" in target.ask()
     assert target.ask() == ""
     target.close()
+
+
+def test_a_fresh_target_has_a_connection_for_each_line(echo: Echo) -> None:
+    target = probe.Tcp({"address": echo.address, "fresh": True})
+    assert [target.ask(), target.ask()] == ["", ""]
+    assert len(echo.connections) == 2
+    assert target.tally.name == f"new tcp {echo.address}"
+    echo.answer = lambda _data: b""
+    late = probe.Tcp({"address": echo.address, "fresh": True, "timeout": 0.1})
+    assert late.ask().startswith("TimeoutError")
+
+
+def test_a_key_of_another_datacenter_is_written_and_read_there(agents: Callable[[], Agent]) -> None:
+    agent = agents()
+    target = probe.Kv({"agents": [agent.url], "key": "k", "datacenter": "dc2"})
+    assert target.ask() == ""
+    assert agent.paths == ["/v1/kv/k?dc=dc2", "/v1/kv/k?dc=dc2&raw&consistent"]
+    assert target.tally.name == "kv 1 agents, in dc2"
+    assert probe.Kv({"agents": [agent.url], "key": "k"}).ask() == ""
+    assert agent.paths[2:] == ["/v1/kv/k", "/v1/kv/k?raw&consistent"]
 
 
 def test_a_line_that_comes_back_changed_or_late_is_a_failure(echo: Echo) -> None:

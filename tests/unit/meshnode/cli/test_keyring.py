@@ -54,6 +54,12 @@ def test_each_change_is_one_call_with_the_key_in_the_body(
     assert agent.last.query == {"relay-factor": "2"}
 
 
+def test_one_pool_is_asked_for_by_its_name(agent: StubAgent, run: Any) -> None:
+    agent.answer("PUT /v1/operator/keyring")
+    assert run("keyring", "-use", K1, "-pool=wan").code == 0
+    assert agent.last.query == {"pool": "wan"}
+
+
 def test_a_refusal_comes_after_the_line_and_fails(agent: StubAgent, run: Any) -> None:
     agent.answer("DELETE /v1/operator/keyring", b"removing the primary key is not allowed", status=500)
     done = run("keyring", "-remove", K1)
@@ -70,6 +76,7 @@ def test_a_refusal_comes_after_the_line_and_fails(agent: StubAgent, run: Any) ->
         ["-list", "-relay-factor=6"],
         ["-list", "-relay-factor=-1"],
         ["-list", "-format=xml"],
+        ["-list", "-pool=dc1"],
         ["-list", "word"],
         ["-install"],
     ],

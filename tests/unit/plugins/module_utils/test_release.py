@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.meshnode.lab.plugins.module_utils._release import fault_of, prune
+from ansible_collections.meshnode.lab.plugins.module_utils._release import fault_of, names_of, prune
 
 
 def make_release(folder: Path, digest: str) -> Path:
@@ -51,6 +51,15 @@ def test_the_current_release_and_the_one_before_are_kept(tmp_path: Path) -> None
     (tmp_path / ".new-left-over").mkdir()
     assert sorted(prune(str(tmp_path), "current")) == [".new-left-over", "older", "oldest"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "old"]
+
+
+def test_what_a_sidecar_runs_is_kept_however_old_it_is(tmp_path: Path) -> None:
+    assert names_of(str(tmp_path / "none")) == ()
+    for age, name in enumerate(("used", "older", "old", "current"), start=1):
+        os.utime(make_release(tmp_path, name), (age, age))
+    (tmp_path / ".new-left-over").mkdir()
+    assert sorted(prune(str(tmp_path), "current", ["used", "long gone"])) == [".new-left-over", "older"]
+    assert names_of(str(tmp_path)) == ("current", "old", "used")
 
 
 def test_the_current_release_is_kept_even_when_it_is_the_oldest(tmp_path: Path) -> None:

@@ -127,6 +127,25 @@ def test_what_the_agent_runs_with_is_asked_of_the_agent(
     assert seen["keys"] == open_agent.agent.get("/v1/agent/self")["Meshnode"]["GossipKeyFingerprints"]
 
 
+def test_the_keys_of_the_wan_are_those_of_its_ring_and_of_its_file(
+    open_agent: ApiAgent, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ring = config.parent / "data" / "serf" / "remote.keyring"
+    ring.parent.mkdir(parents=True)
+    ring.write_text(json.dumps([OTHER, KEY]))
+    seen = call(config, capsys, pool="wan", **open_agent.plain)["seen"]
+    assert seen["keys"] == open_agent.agent.get("/v1/agent/self")["Meshnode"]["WanGossipKeyFingerprints"]
+    assert seen["keys"] != []
+    assert seen["configured"] == fingerprint(OTHER)
+
+
+def test_the_configuration_has_no_key_of_the_wan(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = config.read_text()
+    outcome = call(config, capsys, pool="wan", key=fingerprint(KEY), _key=KEY)
+    assert "the configuration has no key of the WAN: mesh_keyring changes its keyring" in outcome["msg"]
+    assert config.read_text() == before
+
+
 @pytest.mark.parametrize(("keys", "incoming", "outgoing", "phase"), [
     ((), True, True, "clear"), (("a",), False, False, "key"), (("a",), True, False, "key"),
     (("a",), False, True, "outgoing"), (("a",), True, True, "encrypted"),

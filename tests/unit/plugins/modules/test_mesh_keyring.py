@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.meshnode.lab.plugins.module_utils import _keyring
 from ansible_collections.meshnode.lab.plugins.module_utils._keyring import Pool, lacking
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import fingerprint
 from ansible_collections.meshnode.lab.plugins.modules import mesh_keyring
@@ -17,6 +18,7 @@ from tests.unit.plugins.api_agents import ApiAgent, running
 from tests.unit.plugins.module_run import Outcome, run_module
 
 Run = Callable[..., Outcome]
+OTHER = base64.b64encode(b"\x08" * 32).decode()
 NEW = base64.b64encode(b"\x07" * 32).decode()
 
 
@@ -34,8 +36,8 @@ def run(sealed: ApiAgent, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def keys_of(agent: ApiAgent) -> list[str]:
-    found: list[str] = json.loads(agent.agent.api("/v1/agent/self")[1])["Meshnode"]["GossipKeyFingerprints"]
+def keys_of(agent: ApiAgent, name: str = "GossipKeyFingerprints") -> list[str]:
+    found: list[str] = json.loads(agent.agent.api("/v1/agent/self")[1])["Meshnode"][name]
     return found
 
 
@@ -58,6 +60,40 @@ def test_a_rotation_step_by_step_and_each_step_again(run: Run, sealed: ApiAgent)
         assert all(set(pool["keys"]) == set(keys) for pool in outcomes[1]["pools"])
         assert all(NEW not in one["_printed"] for one in outcomes)
     assert run()["failed_members"] == []
+
+
+def test_one_pool_is_rotated_and_the_other_one_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(tmp_path) as agent:
+        lan, new = keys_of(agent), fingerprint(NEW)
+        for step in ({"state": "present", "_key": NEW}, {"state": "primary"}):
+            outcome = run_module(mesh_keyring.main, capsys, pool="wan", key=new, **step, **agent.plain)
+            assert [pool["pool"] for pool in outcome["pools"]] == ["WAN"]
+        assert outcome["primary"] == new
+        assert outcome["failed_members"] == []
+        removed = run_module(mesh_keyring.main, capsys, pool="wan", key=lan[0], state="absent", **agent.plain)
+        assert removed["changed"]
+        assert keys_of(agent, "WanGossipKeyFingerprints") == [new]
+        assert keys_of(agent) == lan
+        seen = run_module(mesh_keyring.main, capsys, pool="lan", **agent.plain)
+        assert seen["pools"] == [{"pool": "dc1 (LAN)", "members": 1, "keys": {lan[0]: 1}}]
+        assert seen["primary"] == lan[0]
+
+
+def test_an_agent_that_would_change_every_pool_is_refused(
+    run: Run, sealed: ApiAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys_of(sealed), keys_of(sealed, "WanGossipKeyFingerprints")
+    whole = _keyring.MeshApi.request
+    monkeypatch.setattr(
+        _keyring.MeshApi, "request", lambda api, method, path, query=None, body=None, **more: whole(
+            api, method, path, {}, body, **more
+        )
+    )  # fmt: skip
+    outcome = run(pool="lan", state="present", key=fingerprint(OTHER), _key=OTHER)
+    assert "bring a newer package to the servers first" in outcome["msg"]
+    assert (keys_of(sealed), keys_of(sealed, "WanGossipKeyFingerprints")) == before
 
 
 def test_the_primary_key_is_not_removed(run: Run, sealed: ApiAgent) -> None:
