@@ -24,6 +24,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._cluster import (
 
 #: RFC 1123 2.1: what may be a host name's label, and so a node's and a lab's name.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+#: Of the kernel's inotify instances: what systemd takes in a container, and what the machine itself needs.
+INSTANCES_PER_NODE, OTHER_INSTANCES = 5, 28
 
 
 def problems(lab: Lab) -> list[str]:
@@ -57,6 +59,17 @@ def problems(lab: Lab) -> list[str]:
             if not VOLUME.fullmatch(text)
         ]
     return [*found, *_duplicates(lab)]
+
+
+def too_few_instances(nodes: int, limit: int | None) -> list[str]:
+    """A sentence where systemd could not boot in all containers, for want of inotify instances of the kernel."""
+    needed = nodes * INSTANCES_PER_NODE + OTHER_INSTANCES
+    if limit is None or needed <= limit:
+        return []
+    return [
+        f"fs.inotify.max_user_instances is {limit} on this machine, and systemd in {nodes} containers needs about "
+        f"{needed}: as root run `sysctl -w fs.inotify.max_user_instances={max(1024, 2 * needed)}`"
+    ]
 
 
 def _address_problems(node: Node, networks: Mapping[str, ipaddress.IPv4Network]) -> Iterator[str]:

@@ -45,6 +45,7 @@ except ImportError:
 MAX_WORKERS = 10
 #: Between two looks at a node that boots, seconds.
 POLL_INTERVAL = 0.1
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 #: What systemd says when it has finished booting.
 BOOTED = frozenset({"running", "degraded"})
 
@@ -84,8 +85,8 @@ class Engine:
 
     def taken_ports(self, seen: Seen) -> list[str]:
         """Ports of the lab that a process outside of the engine holds, a sentence each."""
-        if not str(self.client.api.base_url).startswith(("http+docker", "http+unix")):
-            return []  # the engine runs elsewhere: this machine's ports say nothing
+        if not self._is_here():
+            return []
         published = [port for container in seen.containers if container.running for port in container.ports]
         return [
             f"{node.name}: port {port.address}:{port.host} is in use by a program on this machine "
@@ -94,6 +95,17 @@ class Engine:
             for port in node.ports
             if not any(port.collides(other) for other in published) and _in_use(port)
         ]
+
+    def inotify_instances(self) -> int | None:
+        """How many the kernel below the containers has for each user; None where it can't be read."""
+        try:
+            return int(INOTIFY_INSTANCES.read_text()) if self._is_here() else None
+        except (OSError, ValueError):
+            return None
+
+    def _is_here(self) -> bool:
+        """Whether the engine runs on this machine: else its ports and its kernel say nothing."""
+        return str(self.client.api.base_url).startswith(("http+docker", "http+unix"))
 
     # Doing
 

@@ -8,6 +8,7 @@ So whoever dies in the middle, the module, Ansible or the controller, the node i
 
 from __future__ import annotations
 
+import glob
 import ipaddress
 import json
 import os
@@ -31,6 +32,9 @@ WIRED = ("delay", "duplicate", "reorder")
 ROOM_MIB = 16
 MAX_DISK_MIB = 1024
 TUN, BLKIO = "/dev/net/tun", "/sys/fs/cgroup/blkio"
+#: Debian's libfaketime, which gives one process a wall clock of its own.
+FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+UNITS = "/run/systemd/system"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 Command = tuple[str, ...]
@@ -51,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Place:
-    """What a plan has to know of its node. ``device`` is the numbers of the disk, such as 254:0."""
+    """What a plan has to know of its node. ``device`` is the numbers of the disk (254:0), ``faketime`` a path."""
 
     address: str = ""
     peers: tuple[str, ...] = ()
@@ -60,6 +64,7 @@ class Place:
     data_mib: int = 0
     device: str = ""
     python: str = "/usr/bin/python3"
+    faketime: str = ""
 
 
 def check_service(fault: str, service: str) -> None:
@@ -73,7 +78,7 @@ def plan(fault: str, service: str, amount: float, place: Place) -> Plan:
     """The commands of a fault of the catalogue."""
     kind = _chaos.CATALOGUE.get(fault)
     if kind is None:
-        raise FaultError(f"fault: {_chaos.REFUSED.get(fault) or f'{fault!r} is not known'}")
+        raise FaultError(f"fault: {fault!r} is not known")
     check_service(fault, service)
     for name, value in (("peers", place.peers), ("address", (place.address,))):
         for each in value if fault in {"cut", "cut_in", "cut_out", "loss", *WIRED} else ():
@@ -87,6 +92,7 @@ def plan(fault: str, service: str, amount: float, place: Place) -> Plan:
         ),
         "disk_full": lambda: _disk_full(service, place),
         "slow_disk": lambda: _slow_disk(place, int(amount)),
+        "clock": lambda: _clock(service, int(amount), place.faketime),
     }
     if fault in WIRED:
         return _wire(fault, amount, place)
@@ -185,19 +191,56 @@ def _slow_disk(place: Place, bytes_per_second: int) -> Plan:
     """The kernel makes what this node writes through to its disk wait; cgroup v1 has a controller for it."""
     group = f"{DIRECTORY}/blkio"
     file = f"{group}/blkio.throttle.write_bps_device"
-    set_to = "printf '%s\\n' {} > " + shlex.quote(file)
     return Plan(
         (
             ("mkdir", "-p", group),
             ("mount", "-t", "cgroup", "-o", "blkio", "blkio", group),
-            ("sh", "-c", set_to.format(shlex.quote(f"{place.device} {bytes_per_second}"))),
+            _write(file, f"{place.device} {bytes_per_second}"),
         ),
         (
-            ("sh", "-c", set_to.format(shlex.quote(f"{place.device} 0"))),
+            _write(file, f"{place.device} 0"),
             ("umount", group),
             ("rmdir", group),
         ),
     )
+
+
+def _clock(service: str, seconds: int, library: str) -> Plan:
+    """The unit runs with a library between it and the wall clock, which jumps once it is up.
+
+    The monotonic clock goes on as it is: a machine whose time is set keeps that one, too.
+    """
+    folder = f"{UNITS}/{service}.service.d"
+    unit, offset = f"{folder}/mesh-fault.conf", f"{folder}/mesh-fault.clock"
+    lines = ["[Service]"]
+    for name, value in (
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", offset),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ):
+        lines.append(f"Environment={name}={value}")
+    again: tuple[Command, ...] = (
+        ("systemctl", "daemon-reload"),
+        ("systemctl", "stop", service),
+        *_start(service),
+    )
+    return Plan(
+        (
+            ("mkdir", "-p", folder),
+            _write(offset, "+0s"),
+            _write(unit, *lines),
+            *again,
+            # It is up by then: what is looked at is a clock that jumps, not a start at another time.
+            ("sleep", "3"),
+            _write(offset, f"{seconds:+d}s"),
+        ),
+        (("rm", "-f", unit, offset), ("rmdir", "--ignore-fail-on-non-empty", folder), *again),
+    )
+
+
+def _write(path: str, *lines: str) -> Command:
+    return "sh", "-c", f"printf '%s\\n' {shlex.join(lines)} > {shlex.quote(path)}"
 
 
 def undo_text(commands: Sequence[Command], name: str) -> str:
@@ -237,7 +280,7 @@ class Faults:
 
     def refused(self) -> dict[str, str]:
         """Faults that this node can't have, and why."""
-        found = dict(_chaos.REFUSED)
+        found: dict[str, str] = {}
         if not self._can_open(TUN):
             found |= dict.fromkeys(
                 WIRED, f"{TUN} can't be opened on this node: no packet is held up without it"
@@ -248,6 +291,10 @@ class Faults:
             )
         elif not self.device(DATA[_chaos.AGENT]):
             found["slow_disk"] = "the disk below this node's file system is not known"
+        if not self.faketime():
+            found["clock"] = (
+                "the wall clock belongs to the whole machine: for one agent's alone install libfaketime on this node"
+            )
         for program, faults in {"iptables": ("cut", "cut_in", "cut_out", "loss", "dns"), "ip": WIRED}.items():
             if self.module.get_bin_path(program) is None:
                 found |= dict.fromkeys(faults, f"{program} is not installed on this node")
@@ -269,6 +316,10 @@ class Faults:
         """Numbers of the disk that ``path`` is on."""
         found = os.stat(path if os.path.exists(path) else "/").st_dev
         return device_of(Path("/proc/self/mountinfo").read_text(), (os.major(found), os.minor(found)))
+
+    def faketime(self) -> str:
+        """Path of the library; empty where it is not installed."""
+        return next(iter(sorted(glob.glob(FAKETIME))), "")
 
     def there(self) -> list[str]:
         """Names of the faults that this node has now."""

@@ -258,7 +258,11 @@ from ansible_collections.meshnode.lab.plugins.module_utils._cluster import (
     plan_present,
     without_absent,
 )
-from ansible_collections.meshnode.lab.plugins.module_utils._cluster_checks import conflicts, problems
+from ansible_collections.meshnode.lab.plugins.module_utils._cluster_checks import (
+    conflicts,
+    problems,
+    too_few_instances,
+)
 from ansible_collections.meshnode.lab.plugins.module_utils._cluster_params import lab_from
 from ansible_collections.meshnode.lab.plugins.module_utils._docker import Engine
 from ansible_collections.meshnode.lab.plugins.module_utils._engine import (
@@ -293,6 +297,8 @@ def bring_about(module: AnsibleModule, client: docker.DockerClient) -> dict[str,
         raise LabError("\n".join(wrong))
     actions = plan_present(lab, seen, prune=params["prune"]) if present else plan_absent(lab, seen)
     actions = only_some(actions, only) if only else actions
+    if actions and present and (wrong := too_few_instances(len(lab.nodes), engine.inotify_instances())):
+        raise LabError("\n".join(wrong))
     booted: dict[str, dict[str, Any]] = {}
     if not module.check_mode:
         engine.apply(actions, seen)

@@ -47,7 +47,8 @@ options:
         The disk of the host is not filled.
       - V(slow_disk) has the kernel hold up writes of this node (cgroup v1, C(blkio)).
       - V(dns) drops what comes to the DNS port.
-      - V(clock) is refused, since containers share the clock of their machine.
+      - V(clock) has the wall clock of the agent jump, that of nobody else, by C(libfaketime), which the node has to
+        have. It restarts the agent before and after.
     type: str
     choices: [kill, pause, cut, cut_in, cut_out, loss, delay, duplicate, reorder, disk_full, slow_disk, dns, clock]
   service:
@@ -59,8 +60,8 @@ options:
   amount:
     description:
       - How much of it. A share from 0 to 1 for V(loss), V(duplicate) and V(reorder), seconds for V(delay), bytes in a
-        second for V(slow_disk).
-      - V(0) stands for the fault's own, 0.2, 0.3, 0.25, 0.1 and 262144.
+        second for V(slow_disk), seconds ahead for V(clock), and behind with a minus.
+      - V(0) stands for the fault's own, 0.2, 0.3, 0.25, 0.1, 262144 and 3600.
     type: float
     default: 0
   name:
@@ -177,7 +178,7 @@ ARGUMENT_SPEC = {
     "amount": {"type": "float", "default": 0},
     "data_dir": {"type": "path", "default": ""},
     "dns_port": {"type": "int", "default": 8600},
-    "fault": {"type": "str", "choices": [*_chaos.CATALOGUE, *_chaos.REFUSED]},
+    "fault": {"type": "str", "choices": list(_chaos.CATALOGUE)},
     "hold": {"type": "float", "default": 0},
     "max_seconds": {"type": "float", "default": 120},
     "name": {"type": "str"},
@@ -213,6 +214,7 @@ def begin(module: Any, faults: Faults) -> dict[str, Any]:
         data_mib=_mebibytes(data) if fault == "disk_full" else 0,
         device=faults.device(data),
         python=options["python"],
+        faketime=faults.faketime(),
     )
     what = plan(fault, options["service"], options["amount"], place)
     began = time.time()

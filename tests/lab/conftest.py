@@ -88,3 +88,13 @@ def small_lab(checkout: Path, worker_id: str) -> Iterator[Lab]:
     lab.down()
     yield lab
     lab.down()
+
+
+@pytest.fixture(scope="session")
+def chaos_lab(checkout: Path) -> Iterator[Lab]:
+    """Three servers and two clients for faults, shared by the files of tests that have some."""
+    lab = private_copy(checkout, "lab", "chaostest", "172.28.231", 18531)
+    lab.fresh()
+    lab.play()
+    yield lab
+    lab.down()

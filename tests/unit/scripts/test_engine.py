@@ -89,6 +89,46 @@ def test_mmdebstrap_is_not_needed_where_a_base_image_is_given(machine: Machine) 
     assert machine.run(MESH_BASE_IMAGE="debian:bookworm") == (0, "")
 
 
+def ready(machine: Machine, *, user: int, instances: int, sets: bool = True) -> None:
+    """An engine that runs with all that it needs, on a kernel with that many inotify instances."""
+    for name in ("docker", "ssh-keygen", "mmdebstrap"):
+        machine.has(name)
+    machine.has("id", f"echo {user}")
+    machine.has("sysctl", f"case $1 in -n) echo {instances} ;; *) exit {0 if sets else 1} ;; esac")
+
+
+def sysctl_calls(machine: Machine) -> list[str]:
+    return [line for line in machine.calls.read_text().splitlines() if line.startswith("sysctl -qw")]
+
+
+def test_root_raises_what_the_kernel_has_too_little_of_for_many_containers_and_says_so(
+    machine: Machine,
+) -> None:
+    ready(machine, user=0, instances=128)
+    code, said = machine.run()
+    assert code == 0
+    assert said.startswith(
+        "engine: fs.inotify.max_user_instances was 128, which is little for many containers"
+    )
+    assert sysctl_calls(machine) == ["sysctl -qw fs.inotify.max_user_instances=1024"]
+
+
+def test_where_it_cannot_be_raised_the_command_for_the_machine_below_is_said(machine: Machine) -> None:
+    ready(machine, user=0, instances=128, sets=False)
+    code, said = machine.run()
+    assert code == 0
+    assert "run 'sysctl -w fs.inotify.max_user_instances=1024' on the machine below" in said
+
+
+@pytest.mark.parametrize(("user", "instances"), [(0, 1024), (0, 4096), (1000, 128)])
+def test_enough_is_left_alone_and_another_user_than_root_is_not_nagged(
+    machine: Machine, user: int, instances: int
+) -> None:
+    ready(machine, user=user, instances=instances)
+    assert machine.run() == (0, "")
+    assert sysctl_calls(machine) == []
+
+
 def test_a_system_without_apt_is_told_what_to_install_by_hand(machine: Machine) -> None:
     machine.has("docker")
     machine.has("mmdebstrap")

@@ -14,7 +14,11 @@ from ansible_collections.meshnode.lab.plugins.module_utils._cluster import (
     SeenContainer,
     SeenNetwork,
 )
-from ansible_collections.meshnode.lab.plugins.module_utils._cluster_checks import conflicts, problems
+from ansible_collections.meshnode.lab.plugins.module_utils._cluster_checks import (
+    conflicts,
+    problems,
+    too_few_instances,
+)
 
 PORT = Port("127.0.0.1", 10443, 10443, "tcp")
 LAN = Network("lan", "172.28.77.0/24")
@@ -117,3 +121,15 @@ def test_a_stopped_container_holds_no_port_and_udp_is_not_tcp() -> None:
     assert conflicts(LAB, Seen(containers=(SeenContainer("web", "1", None, "", False, ports),))) == []
     ports = (Port("127.0.0.1", 10443, 1, "udp"),)
     assert conflicts(LAB, Seen(containers=(SeenContainer("web", "1", None, "", True, ports),))) == []
+
+
+def test_more_nodes_than_the_kernel_has_inotify_instances_for_are_refused_with_the_command() -> None:
+    assert too_few_instances(20, 128) == []
+    assert too_few_instances(500, None) == []
+    (said,) = too_few_instances(25, 128)
+    assert said.startswith(
+        "fs.inotify.max_user_instances is 128 on this machine, and systemd in 25 containers"
+    )
+    assert said.endswith("needs about 153: as root run `sysctl -w fs.inotify.max_user_instances=1024`")
+    (said,) = too_few_instances(250, 1024)
+    assert said.endswith("max_user_instances=2556`")

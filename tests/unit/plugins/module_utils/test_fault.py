@@ -22,7 +22,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils._fault import (
     undo_text,
 )
 
-PLACE = Place("10.0.0.1", ("10.0.0.2", "10.0.0.3"), 8600, "/var/lib/consul", 40, "254:0")
+LIBRARY = "/usr/lib/faketime.so"
+PLACE = Place("10.0.0.1", ("10.0.0.2", "10.0.0.3"), 8600, "/var/lib/consul", 40, "254:0", faketime=LIBRARY)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_the_amount_is_that_of_the_catalogue_unless_another_is_given() -> None:
     ("fault", "service", "place", "text"),
     [
         ("meteor", AGENT, PLACE, "'meteor' is not known"),
-        ("clock", AGENT, PLACE, "the wall clock belongs to the machine"),
+        ("clock", ETCD, PLACE, "service: clock is not for 'etcd': write consul"),
         ("dns", ETCD, PLACE, "service: dns is not for 'etcd': write consul"),
         ("cut", AGENT, Place("10.0.0.1", ("server2",)), "peers: 'server2' is not an IP address"),
         ("delay", AGENT, Place("", ("10.0.0.2",)), "address: '' is not an IP address"),
@@ -114,6 +115,18 @@ def test_data_is_in_one_place_at_least_at_every_step_of_coming_back() -> None:
     assert undo.index(("mv", "/var/lib/consul.mesh-fault", "/var/lib/consul")) < undo.index(
         ("rm", "-rf", "/var/lib/consul.mesh-fault-old")
     )
+
+
+def test_a_clock_jumps_once_the_agent_is_up_and_nothing_of_it_is_left() -> None:
+    made = plan("clock", AGENT, -60, PLACE)
+    folder = "/run/systemd/system/consul.service.d"
+    up = made.do.index(("sleep", "3"))
+    assert made.do[up + 1 :] == (("sh", "-c", f"printf '%s\\n' -60s > {folder}/mesh-fault.clock"),)
+    (written,) = [command[-1] for command in made.do if "mesh-fault.conf" in command[-1]]
+    assert f"Environment=LD_PRELOAD={LIBRARY}" in written
+    assert "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1" in written
+    assert made.undo[0] == ("rm", "-f", f"{folder}/mesh-fault.conf", f"{folder}/mesh-fault.clock")
+    assert made.undo.index(("systemctl", "daemon-reload")) < made.undo.index(("systemctl", "stop", "consul"))
 
 
 MOUNTS = """\
@@ -229,6 +242,7 @@ def test_a_name_that_is_no_name_of_a_file_is_refused(directory: Path, name: str)
 def test_a_node_says_what_it_can_not_have_and_why(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fault, "TUN", str(directory / "none" / "tun"))
     monkeypatch.setattr(_fault, "BLKIO", str(directory / "blkio"))
+    monkeypatch.setattr(_fault, "FAKETIME", str(directory / "*" / "faketime.so"))
     monkeypatch.setattr("os.mknod", _refuse)
     refused = Faults(Module(fails="iptables"), str(directory)).refused()
     assert set(refused) == {
@@ -246,6 +260,7 @@ def test_a_node_says_what_it_can_not_have_and_why(directory: Path, monkeypatch: 
     assert refused["cut"] == "iptables is not installed on this node"
     assert "can't be opened" in refused["delay"]
     assert "cgroup v1" in refused["slow_disk"]
+    assert "install libfaketime on this node" in refused["clock"]
 
 
 def _refuse(*_: Any) -> None:
