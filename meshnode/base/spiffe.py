@@ -22,6 +22,7 @@ from meshnode.base.errors import RemoteProtocolError
 __all__ = [
     "DEFAULT_NAMESPACE",
     "MAX_ID_BYTES",
+    "MAX_SERVER_NAME_CHARS",
     "PLAIN_IN_PATH",
     "AgentId",
     "AuthorityId",
@@ -36,8 +37,11 @@ DEFAULT_NAMESPACE: Final = "default"
 MAX_ID_BYTES: Final = 2048
 #: Longest trust domain (SPIFFE-ID 2.3).
 MAX_TRUST_DOMAIN_CHARS: Final = 255
+#: Longest name in a handshake (RFC 1035 2.3.4).
+MAX_SERVER_NAME_CHARS: Final = 253
 
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+_SERVER_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ESCAPES: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 #: Besides letters, digits and ``-_.~``.
@@ -60,6 +64,15 @@ class ServiceId:
         """The URI."""
         path = _path("ns", self.namespace, "dc", self.datacenter, "svc", self.service)
         return f"spiffe://{self.trust_domain}{path}"
+
+    @property
+    def server_name(self) -> str:
+        """What a terminating gateway is asked for in the handshake (Consul's SNI), in lower case.
+
+        Empty where the service's name makes no host name.
+        """
+        name = f"{self.service}.{self.namespace}.{self.datacenter}.internal.{self.trust_domain}".lower()
+        return name if len(name) <= MAX_SERVER_NAME_CHARS and _SERVER_NAME.fullmatch(name) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The bootstrap, which holds the token, reaches Envoy through a file in memory: it
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -24,6 +25,7 @@ from meshnode.client.endpoint import parse_endpoint
 from meshnode.client.settings import path_segment
 from meshnode.proxy.config import Endpoint
 from meshnode.proxy.definition import one_sidecar, parse_service
+from meshnode.runtime.envoy_version import envoy_version
 from meshnode.runtime.unnamed_file import unnamed_file
 from meshnode.xds.settings import EnvoySettings, own_config, parse_envoy_settings
 
@@ -255,6 +257,7 @@ def find_envoy(named: str, environ: Mapping[str, str]) -> str:
 
 def _become(binary: str, document: Mapping[str, Any], rest: Sequence[str]) -> None:
     """Replace this process with Envoy; it reads the bootstrap from a descriptor that it inherits."""
+    asyncio.run(envoy_version(binary))
     descriptor = unnamed_file(json.dumps(document).encode())
     os.set_inheritable(descriptor, True)
     arguments = [binary, "--config-path", f"/dev/fd/{descriptor}", *rest]

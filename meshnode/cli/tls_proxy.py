@@ -25,13 +25,14 @@ from meshnode.cli.connect_proxy_engine import start_logging
 from meshnode.cli.data_argument import read_file
 from meshnode.cli.foreground import Foreground, announce, failed, run_on_loop
 from meshnode.proxy.config import Endpoint
+from meshnode.runtime.envoy_version import envoy_version
 from meshnode.runtime.json_file import write_record
 from meshnode.runtime.logs import parse_level
 from meshnode.runtime.notify import notify_systemd
 from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
 from meshnode.runtime.tasks import cancel_and_wait, spawn
 from meshnode.runtime.tls_modes.engine import DataPlane, log
-from meshnode.runtime.tls_modes.envoy import EnvoyPlane, check_bootstrap, envoy_version
+from meshnode.runtime.tls_modes.envoy import EnvoyPlane, check_bootstrap
 from meshnode.runtime.tls_modes.material import Material, read_material
 from meshnode.runtime.tls_modes.watch import MaterialWatch
 from meshnode.tls_modes.model import TlsProxyConfig

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from meshnode.base.address import is_ip_address
 from meshnode.config_entries.gateways import (
     GatewayTls,
     IngressGateway,
     IngressListener,
     IngressService,
+    LinkedService,
     SdsConfig,
     TerminatingGateway,
 )
@@ -131,3 +133,17 @@ def terminating_faults(spec: TerminatingGateway) -> Iterator[str]:
                 f'Service "{service.name[:80]}" must have a CertFile, CAFile, and KeyFile specified for TLS '
                 "origination, or a CAFile alone"
             )
+        if service.sni:
+            yield from _sni_faults(service)
+
+
+def _sni_faults(service: LinkedService) -> Iterator[str]:
+    """Consul takes an SNI without a CAFile, and speaks in clear."""
+    if not service.ca_file:
+        yield (
+            f'Service "{service.name[:80]}" has an SNI and no CAFile, so it would be spoken to in clear: write the '
+            "CAFile that its certificate is checked with, or leave the SNI out"
+        )
+    name = service.sni
+    if not is_ip_address(name) and (len(name) > MAX_HOST_CHARS or "*" in name or not _HOST.fullmatch(name)):
+        yield f'Service "{service.name[:80]}": SNI "{service.sni[:80]}" must be a DNS name or an address'

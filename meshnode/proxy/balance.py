@@ -28,13 +28,17 @@ Endpoint: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A sidecar to dial. ``spiffe_id`` is what its certificate must say; ``distance`` is in seconds of round trip."""
+    """A sidecar to dial. ``spiffe_id`` is what its certificate must say; ``distance`` is in seconds of round trip.
+
+    ``server_name`` is asked for in the handshake: a gateway tells by it whom it stands for. Empty: nothing is.
+    """
 
     address: str
     port: int
     spiffe_id: str
     distance: float = 0.0
     passing: bool = True
+    server_name: str = ""
 
     @property
     def endpoint(self) -> Endpoint:

@@ -12,6 +12,8 @@ from meshnode.proxy.balance import Instance
 __all__ = ["instances_of_query", "instances_of_service"]
 
 _PASSING: Final = "passing"
+#: Stands for several services, each with that one's own leaf.
+_GATEWAY: Final = "terminating-gateway"
 
 
 def instances_of_service(
@@ -52,14 +54,15 @@ def _instance(
     if not address or not isinstance(port, int) or not 0 < port < 65536:
         return None
     try:
-        identity = str(ServiceId(trust_domain, _text(node, "Datacenter") or datacenter, service))
+        identity = ServiceId(trust_domain, _text(node, "Datacenter") or datacenter, service)
     except RemoteProtocolError:
         return None
     checks = row.get("Checks") or []
     if not isinstance(checks, list):
         raise MeshError("an instance's Checks are not a list")
     passing = all(isinstance(check, Mapping) and check.get("Status") == _PASSING for check in checks)
-    return Instance(address, port, identity, distance, passing)
+    asked = identity.server_name if _text(registered, "Kind") == _GATEWAY else ""
+    return Instance(address, port, str(identity), distance, passing, asked)
 
 
 def _destination(service: Mapping[str, Any]) -> str:

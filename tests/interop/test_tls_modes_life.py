@@ -17,11 +17,16 @@ from typing import Any
 
 import pytest
 
+from meshnode.base.errors import MeshError
+from meshnode.runtime.tls_modes.envoy import EnvoyPlane, check_bootstrap
+from meshnode.tls_modes.model import Mode, TlsListener, TlsProxyConfig, TlsUpstream
 from tests.interop.test_tls_modes import PLANES, serial
+from tests.support.asynchronous import asynchronous
 from tests.support.envoy import envoy_binary
 from tests.support.mesh_agent import wait
 from tests.support.processes import is_gone
 from tests.support.programs import needs
+from tests.support.proxy import local
 from tests.support.tls_modes import MESHNODE, Files, TlsProxy, curl, echo, tls_proxy
 from tests.support.wire import free_port
 
@@ -83,21 +88,52 @@ def test_envoy_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
         wait(lambda: is_gone(child), "Envoy has ended")
 
 
-def test_what_envoy_refuses_is_told_in_its_words(tmp_path: Path) -> None:
-    secret = tmp_path / "sds.json"
-    secret.write_text('{"resources": "nonsense"}')
-    one = {
-        "mode": "terminate",
-        "certificate": {"sds_file": str(secret), "sds_name": "x"},
-        "upstream": {"address": "127.0.0.1:1"},
+def put_secret(files: Files, name: str) -> None:
+    """As another program would write it for Envoy: a new file, moved over the old one."""
+    cert, key = files.pair(name, "localhost")
+    secret = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "shown",
+        "tls_certificate": {
+            "certificate_chain": {"inline_string": Path(cert).read_text()},
+            "private_key": {"inline_string": Path(key).read_text()},
+        },
     }
-    bound = {"one": {"bind": f"127.0.0.1:{free_port()}", **one}}
-    proxy = TlsProxy(tmp_path, "envoy", bound)
-    try:
-        proxy.wait_for("nonsense")
-    finally:
-        proxy.process.kill()
-        proxy.process.wait()
+    new = files.folder / "sds" / "new"
+    new.write_text(json.dumps({"resources": [secret]}))
+    new.rename(files.folder / "sds" / "shown.json")
+
+
+def test_a_secret_that_envoy_can_t_read_is_told_in_its_words_and_taken_up_once_it_is_right(
+    tmp_path: Path,
+) -> None:
+    files = Files(tmp_path)
+    secret = tmp_path / "sds" / "shown.json"
+    secret.parent.mkdir()
+    secret.write_text('{"resources": "nonsense"}')
+    with echo() as http:
+        certificate = {"sds_file": str(secret), "sds_name": "shown"}
+        one = {"mode": "terminate", "certificate": certificate, "upstream": {"address": http.address}}
+        with tls_proxy(tmp_path, "envoy", {"one": one}) as proxy:
+            assert str(secret) in proxy.wait_for("nonsense")
+            url = f"https://localhost:{proxy.ports['one']}"
+            assert curl("-k", url).returncode == 35, "no handshake without a certificate"
+            put_secret(files, "right")
+            wait(lambda: curl("-k", url).returncode == 0, "the secret is used")
+
+
+@asynchronous
+async def test_a_configuration_that_envoy_refuses_is_told_in_its_words_when_checked_and_when_run() -> None:
+    """No file of ours is known that Envoy refuses, so it is handed what nobody would write."""
+    binary = envoy_binary()
+    assert binary is not None
+    wrong = {"static_resources": {"listeners": [{"name": "x", "adress": {}}]}}
+    with pytest.raises(MeshError, match=r"^Envoy refuses the configuration: .*'adress'"):
+        await check_bootstrap(binary, wrong)
+    config = TlsProxyConfig((TlsListener("x", local(1), Mode.PASSTHROUGH, TlsUpstream(local(1))),))
+    plane = EnvoyPlane(config, binary, lambda *_: wrong, lambda _: {})
+    with pytest.raises(MeshError, match=r"^Envoy refuses the configuration: .*'adress'"):
+        await plane.start()
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -223,31 +259,15 @@ def test_sighup_looks_at_the_files_at_once_and_ends_nothing(tmp_path: Path, plan
 
 
 def test_a_secret_that_somebody_else_keeps_is_followed(tmp_path: Path) -> None:
-    """As another program would write it for Envoy: a new file, moved over the old one."""
     files = Files(tmp_path)
     (tmp_path / "sds").mkdir()
-
-    def put(name: str) -> None:
-        cert, key = files.pair(name, "localhost")
-        secret = {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-            "name": "shown",
-            "tls_certificate": {
-                "certificate_chain": {"inline_string": Path(cert).read_text()},
-                "private_key": {"inline_string": Path(key).read_text()},
-            },
-        }
-        new = tmp_path / "sds" / "new"
-        new.write_text(json.dumps({"resources": [secret]}))
-        new.rename(tmp_path / "sds" / "shown.json")
-
-    put("first")
+    put_secret(files, "first")
     with echo() as http:
         certificate = {"sds_file": str(tmp_path / "sds" / "shown.json"), "sds_name": "shown"}
         one = {"mode": "terminate", "certificate": certificate, "upstream": {"address": http.address}}
         with tls_proxy(tmp_path, "envoy", {"one": one}) as proxy:
             before = serial(proxy.ports["one"])
-            put("second")
+            put_secret(files, "second")
             wait(lambda: serial(proxy.ports["one"]) != before, "the new secret is used")
 
 

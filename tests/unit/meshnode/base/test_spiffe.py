@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import (
     MAX_ID_BYTES,
+    MAX_SERVER_NAME_CHARS,
     AgentId,
     AuthorityId,
     ServiceId,
@@ -43,6 +46,38 @@ def test_an_id_is_read_and_written(uri: str, identity: SpiffeId) -> None:
 def test_every_service_comes_back_from_its_uri(datacenter: str, service: str, namespace: str) -> None:
     identity = ServiceId(DOMAIN, datacenter, service, namespace)
     assert parse_spiffe_id(str(identity)) == identity
+
+
+@given(datacenter=part, service=part)
+@example("dc1", "x" * 64)
+@example("dc1", "a..b")
+def test_a_name_to_ask_for_is_one_that_tls_takes_or_none(datacenter: str, service: str) -> None:
+    name = ServiceId(DOMAIN, datacenter, service).server_name
+    bio = ssl.MemoryBIO()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(bio, bio, server_hostname=name or "unnamed.example")
+    assert len(name) <= MAX_SERVER_NAME_CHARS
+
+
+@pytest.mark.parametrize(
+    ("service", "asked"),
+    [
+        ("Billing", f"billing.default.dc1.internal.{DOMAIN}"),
+        ("a_b-1", f"a_b-1.default.dc1.internal.{DOMAIN}"),
+        ("x" * 63, f"{'x' * 63}.default.dc1.internal.{DOMAIN}"),
+        ("x" * 64, ""),
+        ("a b", ""),
+        ("\u00fc", ""),
+    ],
+)
+def test_a_service_is_asked_for_by_consul_s_name_in_lower_case(service: str, asked: str) -> None:
+    assert ServiceId(DOMAIN, "dc1", service).server_name == asked
+
+
+def test_a_name_to_ask_for_is_as_long_as_dns_allows() -> None:
+    rest = len(ServiceId(DOMAIN, "dc1", "x").server_name) - 1
+    longest = ".".join("x" * 63 for _ in range(4))[: MAX_SERVER_NAME_CHARS - rest]
+    assert len(ServiceId(DOMAIN, "dc1", longest).server_name) == MAX_SERVER_NAME_CHARS
+    assert ServiceId(DOMAIN, "dc1", longest + "x").server_name == ""
 
 
 @given(st.text() | st.lists(st.text(max_size=3) | WORDS, max_size=9).map("/".join).map("spiffe://".__add__))

