@@ -1,12 +1,15 @@
-"""Connect on one machine: how long an intention takes to be in force on every proxy, and leaves in a second.
+"""Connect on one machine: what the check of an intention adds to a connection, how long an intention takes to be in
+force on every proxy, and leaves in a second.
 
-    python bench/connect.py [--proxies 20] [--changes 10] [--leaves 100]
+    python bench/connect.py [--proxies 20] [--changes 10] [--leaves 100] [--checks 1000]
 
 There is no peer here: Consul's proxy doesn't end what is open, and its leaves are signed over the same two steps. The
 figures are those of one machine at one moment. *Enforced* means what a user sees: a proxy that let a connection go on
 ends it, with a reset, after a deny; the time is from the sending of the request that writes the intention until the
-last of the proxies has done so. A leaf is asked for at an agent beside the server, so it is a key made there, a request
-over RPC, and a signature; the processor time is of these alone.
+last of the proxies has done so. A check from memory is the time for certificate and decision of a source that is known,
+which is what each connection waits for; asked of the agent, as Consul's proxy does each time, it is what the first one
+of a source waits for. A leaf is asked for at an agent beside the server, so it is a key made there, a request over RPC,
+and a signature; the processor time is of these alone.
 """
 
 from __future__ import annotations
@@ -26,9 +29,15 @@ from pathlib import Path
 # In place of this directory, in which ``http.py`` would hide the library's ``http``.
 sys.path[0] = str(Path(__file__).parents[1])
 
+import httpx  # noqa: E402
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives.serialization import Encoding  # noqa: E402
+
 from meshnode.agent import leaf_cache  # noqa: E402
 from meshnode.base.spiffe import ServiceId  # noqa: E402
 from meshnode.pki import connect_ca, keys  # noqa: E402
+from meshnode.proxy.authorize import Expectation, Identity, judge, read_peer  # noqa: E402
+from meshnode.proxy.decision_cache import Decision, DecisionCache  # noqa: E402
 from meshnode.testing import Mesh  # noqa: E402
 from tests.support.flows import Flow, ask  # noqa: E402
 from tests.support.proxy import Ca, echo_server  # noqa: E402
@@ -111,6 +120,42 @@ async def enforcement(mesh: Mesh, proxies: int, changes: int) -> None:
     print(f"  in force on all         median {statistics.median(last):7.1f}   most {max(last):7.1f}")
 
 
+def check_in_memory(checks: int) -> None:
+    """The identity of a certificate that was read before, and the decision about it; no socket is touched."""
+    ca = Ca()
+    found = read_peer(
+        x509.load_pem_x509_certificate(ca.leaf("web").chain_pem.encode()).public_bytes(Encoding.DER)
+    )
+    assert isinstance(found, Identity)
+    cache, expected = DecisionCache(), Expectation(ca.trust_domain)
+    cache.store((found.uri, found.serial), Decision(True, "allowed"), 0.0, cache.generation)
+    began = time.perf_counter()
+    for _ in range(checks):
+        judge(found, expected, datetime.now(UTC))
+        cache.fresh((found.uri, found.serial), 1.0)
+    each = (time.perf_counter() - began) / checks
+    print(f"check of an intention, from memory: {each * 1e6:.2f} us added to a connection")
+
+
+async def check_by_agent(mesh: Mesh, checks: int) -> None:
+    """The question of a proxy to the agent beside it, one after the other over one connection."""
+    agent = mesh["client1"]
+    leaf = await asyncio.to_thread(agent.api, "/v1/agent/connect/ca/leaf/web")
+    source = {"ClientCertURI": leaf["ServiceURI"], "ClientCertSerial": leaf["SerialNumber"]}
+    took = []
+    async with httpx.AsyncClient(base_url=agent.http) as client:
+        for _ in range(checks):
+            began = time.perf_counter()
+            answer = await client.post("/v1/agent/connect/authorize", json={"Target": "api", **source})
+            took.append((time.perf_counter() - began) * 1000)
+            assert answer.json()["Authorized"] is True, answer.text
+    took.sort()
+    print(
+        f"check of an intention, asked of the agent: median {statistics.median(took):.2f} ms, "
+        f"p99 {took[len(took) * 99 // 100]:.2f} ms"
+    )
+
+
 async def issuance_by_agent(mesh: Mesh, leaves: int) -> None:
     """Through the HTTP interface of an agent, whose own bucket is a part of it."""
     agent = mesh["client1"]
@@ -152,18 +197,21 @@ def issuance_alone(leaves: int) -> None:
     )
 
 
-async def main(proxies: int, changes: int, leaves: int) -> None:
+async def main(proxies: int, changes: int, leaves: int, checks: int) -> None:
+    check_in_memory(checks * 100)
     with Mesh(servers=1, clients=2, config={"connect": {"enabled": True}}) as mesh:
         mesh["server1"].wait_for("/v1/connect/ca/roots")
+        await check_by_agent(mesh, checks)
         await enforcement(mesh, proxies, changes)
         await issuance_by_agent(mesh, leaves)
     issuance_alone(max(leaves, 1000))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Connect: time to enforcement and leaves in a second.")
+    parser = argparse.ArgumentParser(description="Connect: checks, time to enforcement, leaves in a second.")
     parser.add_argument("--proxies", type=int, default=20)
     parser.add_argument("--changes", type=int, default=10)
     parser.add_argument("--leaves", type=int, default=100)
+    parser.add_argument("--checks", type=int, default=1000)
     given = parser.parse_args()
-    asyncio.run(main(given.proxies, given.changes, given.leaves))
+    asyncio.run(main(given.proxies, given.changes, given.leaves, given.checks))

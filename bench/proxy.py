@@ -1,180 +1,64 @@
 """A pair of sidecars (client sidecar -> mutual TLS -> server sidecar -> nginx or iperf3): ours and its peers, in one
-run.
+run; with ``--all`` then what else Connect costs, by ``bench/connect.py``: the check of intentions, their way to
+proxies, leaves.
 
-    python bench/proxy.py [--seconds 5] [--only ours,naive,envoy,haproxy] [--workers 1,2] [--path DIR:DIR]
+    python bench/proxy.py [--seconds 5] [--rounds 1] [--only ours,naive,envoy,haproxy] [--workers 1,2]
+                          [--consul PATH] [--path DIR:DIR] [--all]
 
-Peers: a naive relay of uvloop's TLS transports, Envoy and HAProxy where they are installed; each in turn with 1 and
-with 2 processes or threads a side. Figures are those of one machine at one moment; the ratios to ``ours`` are the
-result. The processor time that a pair took for one request, and for one new connection, is told besides: a busy
-machine spoils it less. Needs wrk and nginx; hey and iperf3 for new connections and bulk.
+Peers: a naive relay of uvloop's TLS transports, Envoy and HAProxy where they are installed, and ``consul connect
+proxy`` of a binary that is named (or ``CONSUL_BIN``), beside an agent that is not counted. Each has 1 and then 2
+processes or threads a side. They are measured in turns, ``--rounds`` times; shown is the median, and with several
+rounds the least and the most. Figures are those of one machine at one moment; the ratios to ``ours`` are the result.
+Processor time is that of a pair; a busy machine spoils it less. Needs wrk and nginx; hey for new connections, iperf3
+for bulk. A round takes 35 seconds a peer and number of workers with 5 ``--seconds``; the rest takes two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
-import uvloop
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# In place of this directory, in which ``http.py`` would hide the library's ``http``.
+sys.path[0] = str(Path(__file__).parents[1])
 
-from meshnode.proxy.balance import Instance
-from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener
-from meshnode.runtime.proxy.contexts import make_contexts
-from meshnode.runtime.proxy.interfaces import TlsMaterial
-from meshnode.runtime.proxy.sidecar import Sidecar
-from tests.support.envoy import client_sidecar, envoy_binary, server_sidecar
-from tests.support.proxy import Ca, Decisions, Instances, spiffe, upstream, write
-from tests.support.wire import free_port
+from tests.support.proxy import Ca, write  # noqa: E402
+from tests.support.sidecar_pair import absent, pair  # noqa: E402
+from tests.support.wire import free_port  # noqa: E402
 
 HOST = "127.0.0.1"
-
-
-def material(directory: Path, name: str) -> TlsMaterial:
-    files = [directory / f"{name}{suffix}" for suffix in (".pem", "-key.pem", "-roots.pem")]
-    return TlsMaterial(*(file.read_text() for file in files))
-
-
-class Given:
-    """The certificate provider of one process: what is on disk, once."""
-
-    def __init__(self, leaf: TlsMaterial) -> None:
-        self._leaf = leaf
-
-    async def watch(self) -> Any:
-        yield self._leaf
-        await asyncio.Event().wait()
-
-
-async def serve_ours(side: str, listen: int, to: int, directory: Path) -> None:
-    name = "api" if side == "server" else "web"
-    instances = Instances({"api": [Instance(HOST, to, spiffe("api"))]})
-    sidecar = Sidecar(Given(material(directory, name)), Decisions(), instances, shared=True)
-    bind, app = Endpoint(HOST, listen), Endpoint(HOST, to)
-    if side == "server":
-        config = ProxyConfig(name, PublicListener(bind, app))
-    else:
-        config = ProxyConfig(name, None, (replace(upstream(), bind=bind),))
-    await sidecar.start(config)
-    await asyncio.Event().wait()
+GIB = 2**30
+REQUESTS = ("req/s 64", "p50 ms", "p99 ms", "us cpu/req", "req/s 1", "conn/s", "us cpu/conn")
+BYTES = ("Gbit/s 1", "cpu s/GiB 1", "Gbit/s 4", "cpu s/GiB 4", "RSS MiB a side")
 
 
 class EndedError(Exception):
     """A contender could not be started."""
 
 
-class Naive(asyncio.BufferedProtocol):
-    """Forty lines: what a relay is before anybody thinks about it."""
-
-    def __init__(self, dial: Any = None, peer: Naive | None = None) -> None:
-        self.dial, self.peer, self.early = dial, peer, b""
-        self.buffer = bytearray(65536)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        if self.dial:
-            self.task = asyncio.get_running_loop().create_task(self.connect())
-
-    async def connect(self) -> None:
-        self.transport.pause_reading()
-        _, self.peer = await self.dial(lambda: Naive(peer=self))
-        self.peer.transport.write(self.early)
-        self.transport.resume_reading()
-
-    def get_buffer(self, hint: int) -> bytearray:
-        return self.buffer
-
-    def buffer_updated(self, count: int) -> None:
-        data = bytes(memoryview(self.buffer)[:count])
-        if self.peer is None:
-            self.early += data
-        else:
-            self.peer.transport.write(data)
-
-    def pause_writing(self) -> None:
-        if self.peer:
-            self.peer.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.peer:
-            self.peer.transport.resume_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.peer:
-            self.peer.transport.close()
-
-
-async def serve_naive(side: str, listen: int, to: int, directory: Path) -> None:
-    loop = asyncio.get_running_loop()
-    contexts = make_contexts(material(directory, "api" if side == "server" else "web"))
-    tls = {"ssl": contexts.client, "server_hostname": ""} if side == "client" else {}
-
-    def dial(factory: Any) -> Any:
-        return loop.create_connection(factory, HOST, to, **tls)
-
-    server_tls = contexts.server if side == "server" else None
-    await loop.create_server(lambda: Naive(dial), HOST, listen, ssl=server_tls, reuse_port=True, backlog=1024)
-    await asyncio.Event().wait()
-
-
-def haproxy_command(directory: Path, side: str, listen: int, to: int, workers: int) -> list[str]:
-    name = "api" if side == "server" else "web"
-    pem, roots = directory / f"{name}-both.pem", directory / f"{name}-roots.pem"
-    pem.write_text((directory / f"{name}.pem").read_text() + (directory / f"{name}-key.pem").read_text())
-    tls = f"ssl crt {pem} ca-file {roots}"
-    front = f"{HOST}:{listen} {tls} verify required" if side == "server" else f"{HOST}:{listen}"
-    back = f"{HOST}:{to}" + (f" {tls} verify required" if side == "client" else "")
-    file = directory / f"haproxy-{side}.cfg"
-    file.write_text(
-        f"global\n nbthread {workers}\n maxconn 4000\ndefaults\n mode tcp\n timeout connect 5s\n"
-        " timeout client 60s\n timeout server 60s\n"
-        f"frontend in\n bind {front}\n default_backend out\nbackend out\n server one {back}\n"
-    )
-    return ["haproxy", "-db", "-f", str(file)]
-
-
-def commands(kind: str, directory: Path, public: int, entry: int, app: int, workers: int) -> list[list[str]]:
-    def files(name: str) -> tuple[str, str, str]:
-        chain, key, roots = (str(directory / f"{name}{end}") for end in (".pem", "-key.pem", "-roots.pem"))
-        return chain, key, roots
-
-    if kind == "envoy":
-        return [
-            server_sidecar(directory, public, (HOST, app), files("api"), spiffe("web"), workers),
-            client_sidecar(directory, entry, (HOST, public), files("web"), spiffe("api"), workers),
-        ]
-    if kind == "haproxy":
-        return [
-            haproxy_command(directory, "server", public, app, workers),
-            haproxy_command(directory, "client", entry, public, workers),
-        ]
-    base = [sys.executable, __file__, "--serve", kind, "--directory", str(directory)]
-    one = [
-        [*base, "server", str(public), str(app)],
-        [*base, "client", str(entry), str(public)],
-    ]
-    return one * workers
-
-
 @contextlib.contextmanager
-def running(lines: list[list[str]], port: int) -> Iterator[list[psutil.Process]]:
+def running(
+    lines: list[list[str]], port: int, environment: Mapping[str, str] | None = None
+) -> Iterator[list[psutil.Process]]:
+    """The processes of ``lines``, once one of them listens on ``port``."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
-    started = [subprocess.Popen(line, stdout=errors, stderr=errors) for line in lines]
+    started = [
+        subprocess.Popen(line, stdout=errors, stderr=errors, env={**os.environ, **(environment or {})})
+        for line in lines
+    ]
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -218,22 +102,27 @@ def measure(processes: list[psutil.Process], port: int, seconds: int) -> dict[st
     measured(processes, [*wrk[:2], "-d1", "-c64", url], requests)
     row: dict[str, float] = {}
     row["req/s 64"], row["us cpu/req"], output = measured(processes, [*wrk, "-c64", url], requests)
-    row["p99 ms"] = percentile(output, 99)
+    row["p50 ms"], row["p99 ms"] = percentile(output, 50), percentile(output, 99)
     row["req/s 1"], _, _ = measured(processes, [*wrk, "-c1", url], requests)
     if shutil.which("hey"):
         line = ["hey", "-disable-keepalive", "-c", "16", "-z", f"{seconds}s", url]
         row["conn/s"], row["us cpu/conn"], _ = measured(processes, line, r"\[200\]\s+(\d+)")
+    row["RSS MiB a side"] = sum(process.memory_info().rss for process in processes) / 2 / 2**20
     return row
 
 
-def bulk(port: int, seconds: int, streams: int) -> float:
+def bulk(processes: list[psutil.Process], port: int, seconds: int, streams: int) -> tuple[float, float]:
+    """(Gbit a second, seconds of processor time for a GiB); no numbers when iperf3 found none."""
     line = ["iperf3", "-c", HOST, "-p", str(port), "-t", str(seconds), "-P", str(streams), "-J"]
+    used = cpu(processes)
     with contextlib.suppress(KeyError, ValueError, subprocess.TimeoutExpired):
         output = subprocess.run(
             line, capture_output=True, text=True, check=False, timeout=seconds + 10
         ).stdout
-        return float(json.loads(output)["end"]["sum_received"]["bits_per_second"]) / 1e9
-    return float("nan")
+        received = json.loads(output)["end"]["sum_received"]
+        used = cpu(processes) - used
+        return float(received["bits_per_second"]) / 1e9, used / (float(received["bytes"]) / GIB)
+    return float("nan"), float("nan")
 
 
 @contextlib.contextmanager
@@ -264,31 +153,84 @@ def applications(directory: Path) -> Iterator[tuple[int, int]]:
             process.wait()
 
 
-def show(rows: dict[str, dict[str, float]], base: str) -> None:
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+def show(rows: Mapping[str, Mapping[str, float]], base: str, names: tuple[str, ...] = ()) -> None:
+    """A table of ``names``, or of everything, with the ratios to ``base``."""
+    known = dict.fromkeys(name for row in rows.values() for name in row)
+    names = tuple(name for name in names if name in known) or tuple(known)
     print(f"{'':<14}" + "".join(f"{name:>16}" for name in names))
     for kind, row in rows.items():
         cells = []
         for name in names:
             value, ours = row.get(name, float("nan")), rows.get(base, {}).get(name, float("nan"))
-            cells.append(f"{f'{value:.5g} ({value / ours:.2f})' if ours else f'{value:.5g}':>16}")
+            cells.append(f"{f'{_digits(value)} ({value / ours:.2f})' if ours else _digits(value):>16}")
         print(f"{kind:<14}" + "".join(cells))
 
 
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def show_spread(rounds: Mapping[str, list[dict[str, float]]], names: tuple[str, ...]) -> None:
+    """The least and the most of each figure."""
+    print(f"{'least - most':<14}" + "".join(f"{name:>16}" for name in names))
+    for kind, rows in rounds.items():
+        spans = [[row[name] for row in rows if name in row] for name in names]
+        cells = [f"{_digits(min(span))} - {_digits(max(span))}" if span else "" for span in spans]
+        print(f"{kind:<14}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def contest(
-    kind: str, directory: Path, applications: tuple[int, int], workers: int, seconds: int
+    kind: str, directory: Path, applications: tuple[int, int], workers: int, seconds: int, consul: str
 ) -> dict[str, float]:
     """All figures of one contender."""
+
+    @contextlib.contextmanager
+    def started(app: int) -> Iterator[tuple[int, list[psutil.Process]]]:
+        entry = free_port()
+        found = pair(kind, directory, entry, app, workers, consul)
+        with contextlib.ExitStack() as stack:
+            if found.before:
+                stack.enter_context(running(found.before, found.before_port))
+            yield entry, stack.enter_context(running(found.lines, entry, found.environment))
+
     web, iperf = applications
-    public, entry = free_port(), free_port()
-    with running(commands(kind, directory, public, entry, web, workers), entry) as processes:
+    with started(web) as (entry, processes):
         row = measure(processes, entry, seconds)
     if shutil.which("iperf3"):
-        public, entry = free_port(), free_port()
-        with running(commands(kind, directory, public, entry, iperf, workers), entry):
+        with started(iperf) as (entry, processes):
             for streams in (1, 4):
-                row[f"Gbit/s {streams}"] = bulk(entry, seconds, streams)
+                found = bulk(processes, entry, seconds, streams)
+                row[f"Gbit/s {streams}"], row[f"cpu s/GiB {streams}"] = found
     return row
+
+
+def compete(kinds: list[str], workers: list[int], rounds: int, seconds: int, consul: str) -> None:
+    """Measure in turns and print the tables."""
+    found: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name, applications(Path(name)) as ports:
+        directory, ca = Path(name), Ca()
+        for service in ("web", "api"):
+            write(ca.leaf(service), directory, service)
+        for number in range(rounds):
+            for count in workers:
+                for kind in kinds:
+                    try:
+                        row = contest(kind, directory, ports, count, seconds, consul)
+                    except EndedError as error:
+                        print(error)
+                        continue
+                    found.setdefault(f"{kind} x{count}", []).append(row)
+                    print(f"{kind} x{count} measured, round {number + 1} of {rounds}", flush=True)
+    medians = {kind: _medians(rows) for kind, rows in found.items()}
+    for names in (REQUESTS, BYTES):
+        print()
+        show(medians, next(iter(medians), ""), names)
+        if rounds > 1:
+            show_spread(found, names)
+
+
+def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(row[name] for row in rows if name in row) for name in rows[0]}
 
 
 def main() -> None:
@@ -296,45 +238,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--only", default="ours,naive,envoy,haproxy")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", default="ours,naive,envoy,haproxy,consul")
     parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--consul", default=os.environ.get("CONSUL_BIN", ""), help="a binary to compare with")
     parser.add_argument("--path", default="", help="directories with wrk, hey and so on, before PATH")
-    parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--all", action="store_true", help="then bench/connect.py")
     options = parser.parse_args()
-    if options.serve:
-        side, listen, to = options.rest
-        serve = serve_ours if options.serve == "ours" else serve_naive
-        uvloop.run(serve(side, int(listen), int(to), options.directory))
     os.environ["PATH"] = f"{options.path}:{os.environ['PATH']}"
-    here = {
-        "ours": True,
-        "naive": True,
-        "envoy": envoy_binary() is not None,
-        "haproxy": bool(shutil.which("haproxy")),
-    }
-    rows: dict[str, dict[str, float]] = {}
-    print("load average before:", *(f"{load:.1f}" for load in os.getloadavg()))
-    with tempfile.TemporaryDirectory() as name, applications(Path(name)) as (web, iperf):
-        directory, ca = Path(name), Ca()
-        for service in ("web", "api"):
-            write(ca.leaf(service), directory, service)
-        for workers in map(int, options.workers.split(",")):
-            for kind in options.only.split(","):
-                if not here[kind]:
-                    print(f"{kind} is not installed: left out")
-                    continue
-                try:
-                    rows[f"{kind} x{workers}"] = contest(
-                        kind, directory, (web, iperf), workers, options.seconds
-                    )
-                except EndedError as error:
-                    print(error)
-                    continue
-                print(f"{kind} x{workers} measured", flush=True)
-    show(rows, next(iter(rows)))
-    print("load average after:", *(f"{load:.1f}" for load in os.getloadavg()))
+    began = time.monotonic()
+    for tool, figure in (("hey", "new connections"), ("iperf3", "bulk")):
+        if shutil.which(tool) is None:
+            print(f"{tool} is not installed: no figures of {figure}")
+    kinds = options.only.split(",")
+    for kind in filter(lambda kind: absent(kind, options.consul), kinds):
+        print(f"{kind} is not installed: left out")
+    kinds = [kind for kind in kinds if not absent(kind, options.consul)]
+    print("load average before:", *(f"{load:.1f}" for load in os.getloadavg()), flush=True)
+    compete(kinds, [*map(int, options.workers.split(","))], options.rounds, options.seconds, options.consul)
+    print("\nload average after:", *(f"{load:.1f}" for load in os.getloadavg()), flush=True)
+    if options.all:
+        print(flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name("connect.py"))], check=True)
+    print(f"\nall of it took {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

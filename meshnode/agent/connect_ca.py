@@ -291,7 +291,7 @@ class ConnectCa:
         return await self._change(state, change, dry_run=dry_run)
 
     async def rotate(self, body: Body, token: str) -> dict[str, Any]:
-        """``Action``: ``start``, ``pause``, ``resume`` or ``abort``.
+        """``Action``: ``start``, ``pause``, ``resume``, ``abort`` or ``distrust``.
 
         To ``start`` belong ``Force``, which waits for nobody, ``Paused``, which begins it and goes no further, and
         ``DryRun``: nothing changes, and ``Plan`` says what would.
@@ -310,7 +310,11 @@ class ConnectCa:
                     return rotation.pause(ca, paused=action == "pause"), ()
                 case "abort":
                     return rotation.abort(ca), ()
-            raise RpcError(f"Action {action[:40]!r} is not one: write start, pause, resume or abort")
+                case "distrust":
+                    return rotation.distrust(ca, self._wall()), ()
+            raise RpcError(
+                f"Action {action[:40]!r} is not one: write start, pause, resume, abort or distrust"
+            )
 
         return await self._change(state, change, dry_run=dry_run)
 

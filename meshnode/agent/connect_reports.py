@@ -90,7 +90,9 @@ class ConnectReports:
             if silence > REMEMBERED:
                 del self._known[key]
             elif silence > FORGOTTEN_AFTER and (one.report.entries or one.report.listeners):
-                one.report = replace(one.report, listeners=(), connections=(), closed=(), refused=())
+                one.report = replace(
+                    one.report, listeners=(), connections=(), closed=(), refused=(), decisions=()
+                )
 
     def _drop_silent(self, now: float) -> bool:
         silent = [key for key, one in self._known.items() if now - one.at > FORGOTTEN_AFTER]
@@ -119,5 +121,8 @@ def _fitting(report: ProxyReport, room: int) -> ProxyReport:
     closed = report.closed[len(report.closed) - min(room, len(report.closed)) :]
     room -= len(closed)
     refused = report.refused[len(report.refused) - min(room, len(report.refused)) :]
+    room -= len(refused)
+    decisions = report.decisions[len(report.decisions) - min(room, len(report.decisions)) :]
     omitted = report.omitted + len(report.connections) - len(connections)
-    return replace(report, connections=connections, closed=closed, refused=refused, omitted=omitted)
+    kept = replace(report, connections=connections, closed=closed, refused=refused, decisions=decisions)
+    return replace(kept, omitted=omitted)

@@ -56,7 +56,7 @@ class _Service:
         self.token = token
         self.schedule = LeafSchedule(rng)
         self.leaf: Leaf | None = None
-        #: Index of the leaf before, when that one was revoked.
+        #: Index of the leaf before, when that one was revoked, or its root was dropped.
         self.last_index = 0
         self.error: MeshError | None = None
         self.asked_at = 0.0
@@ -68,11 +68,17 @@ class _Service:
     def valid(self, at: float) -> Leaf | None:
         return self.leaf if self.leaf is not None and self.leaf.is_valid(at) else None
 
-    def drop_revoked(self, revoked: Set[str], at: float) -> None:
-        """A certificate that others refuse is of no use: ask for another one now."""
-        if self.leaf is not None and self.leaf.serial.lower() in revoked:
+    def drop_refused(self, revoked: Set[str], dropped: Set[str], at: float) -> None:
+        """A certificate that others refuse, since it is revoked or its root was dropped, is of no use: ask for another
+        one now."""
+        if self.leaf is None:
+            return
+        is_revoked = self.leaf.serial.lower() in revoked
+        if is_revoked or self.leaf.root_id in dropped:
             _log.warning(
-                "the certificate %s of %s is revoked: asking for another one", self.leaf.serial, self.name
+                "the certificate %s of %s is %s: asking for another one",
+                *(self.leaf.serial, self.name),
+                "revoked" if is_revoked else "of a root that is trusted no more",
             )
             self.last_index = max(self.last_index, self.leaf.index)
             self.leaf = None
@@ -242,11 +248,12 @@ class LeafCache:
                 await self._retry_roots.wait()
 
     def _take(self, bundle: TrustBundle) -> None:
+        dropped = set(self._bundle.ids if self._bundle is not None else ()) - set(bundle.ids)
         self._bundle, now = bundle, self._wall()
         self._report.set()
         for entry in self._services.values():
             entry.schedule.root_changed(bundle.active_id, now)
-            entry.drop_revoked(bundle.revoked, now)
+            entry.drop_refused(bundle.revoked, dropped, now)
             entry.wake.set()
             entry.tell()
         self._tell_roots()

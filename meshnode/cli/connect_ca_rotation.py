@@ -26,12 +26,14 @@ _ACTIONS: Final = {
     "pause": "Stop the rotation in its phase.",
     "resume": "Let it go on.",
     "abort": "Give it up, with the new root. Not possible once that signs.",
+    "distrust": "Trust the old root no more, at once. Who has a leaf of it is refused until it has a new one.",
 }
 _DONE: Final = {
     "start": "Rotation started.",
     "pause": "Rotation paused.",
     "resume": "Rotation resumed.",
     "abort": "Rotation given up: the root stays as it is.",
+    "distrust": "Old root distrusted: nodes ask for new leaves now.",
 }
 _FAILING: Final = "Error rotating the CA's root"
 _QUERYING: Final = "Error querying the rotation of the CA's root"

@@ -9,12 +9,13 @@ from meshnode.base.duration import format_duration
 from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.base.goflags import FlagSet
 from meshnode.base.spiffe import ServiceId, parse_spiffe_id
-from meshnode.cli.api import ApiClient
+from meshnode.cli.api import ApiClient, ApiError
 from meshnode.cli.api_flags import ClientFlags
+from meshnode.cli.intention_print import EXPLAIN, pair_query
 from meshnode.cli.output import FormatFlag, labelled, print_json
 from meshnode.cli.table import columns
 
-__all__ = ["PATH", "explain_connection", "run"]
+__all__ = ["PATH", "cached_decisions", "cached_text", "explain_connection", "run"]
 
 PATH: Final = "/v1/agent/connect/connections"
 #: Factors of the units that bytes are shown in.
@@ -30,7 +31,7 @@ def run(args: list[str]) -> int:
         "Usage: meshnode connect connections [options]",
         "Lists the connections that go through the proxies of the agent's node: who with whom, allowed by what. With "
         "-closed those that have ended, and why; with -refused those that were not let through, and why. "
-        "'meshnode intention explain -connection ID' tells all about one.",
+        "'meshnode intention explain -connection ID -proxy PROXY' tells all about one.",
     )
     service = flags.string("service", "Only proxies of this service.", placeholder="name")
     proxy = flags.string("proxy", "Only the proxy with this ID.", placeholder="id")
@@ -55,16 +56,20 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def explain_connection(client: ApiClient, connection: int, *, as_json: bool) -> int:
-    """Print what the node's proxies know of a connection: allowed or refused, by what. 1 when nothing is known."""
-    answer = _asked(client, {"id": str(connection)})
+def explain_connection(client: ApiClient, connection: int, proxy: str, *, as_json: bool) -> int:
+    """Print what the node's proxies, or the one named, know of a connection: allowed or refused, by what.
+
+    Raises :class:`MeshError` when nothing is known.
+    """
+    answer = _asked(client, {"id": str(connection)} | ({"proxy": proxy} if proxy else {}))
     found = {
-        name: [row for row in answer[name] if row.get("ID") == connection]
+        name: [row for row in answer[name] if connection in (row.get("ID"), row.get("Connection"))]
         for name in ("Connections", "Closed", "Refused")
     }
     if not any(found.values()):
+        whose = f"Proxy {proxy} does not know" if proxy else "No proxy of this node knows"
         raise MeshError(
-            f"No proxy of this node knows connection {connection}: ids are those of 'meshnode connect connections' "
+            f"{whose} connection {connection}: ids are those of 'meshnode connect connections' "
             "and of the proxy's log. The latest 256 that have ended, and as many refused ones, are kept."
         )
     if as_json:
@@ -75,8 +80,44 @@ def explain_connection(client: ApiClient, connection: int, *, as_json: bool) -> 
         *(_closed_text(row) for row in found["Closed"]),
         *(_refused_text(row) for row in found["Refused"]),
     ]
+    outbound = [
+        row for row in (*found["Connections"], *found["Closed"]) if row.get("Direction") == "outbound"
+    ]
+    pairs = dict.fromkeys((_name(row.get("Source")), _name(row.get("Destination"))) for row in outbound)
+    told += [_intentions_text(client, *pair) for pair in pairs]
     print("\n\n".join(told))
     return 0
+
+
+def _intentions_text(client: ApiClient, source: str, destination: str) -> str:
+    """Who decides about what goes out is the other side; what it goes by is the same for all."""
+    try:
+        answer = client.get_json(EXPLAIN, pair_query(source, destination))
+    except ApiError as error:
+        return f"The other side decides. What intentions say can't be read here: {error.body.strip() or error.status}"
+    return "\n".join(["The other side decides. Now it goes by:", *answer["Text"]])
+
+
+def cached_decisions(client: ApiClient, source: str, destination: str) -> list[Row]:
+    """What the node's proxies of ``destination`` remember of ``source``; nothing where the agent can't tell."""
+    # As people write them, ``default/web`` too; what proxies tell has one namespace.
+    source, destination = (name.rpartition("/")[2] for name in (source, destination))
+    try:
+        found = client.get_json(PATH, {"service": destination}).get("Decisions") or []
+    except ApiError:
+        return []
+    return [row for row in found if _name(row.get("Source")) == source]
+
+
+def cached_text(rows: Sequence[Row]) -> list[str]:
+    """A line for each: what is remembered, since when, and whether it is used without asking."""
+    lines = []
+    for row in rows:
+        word = "allowed" if row.get("Allowed") is True else "denied"
+        word = "each request by its permissions" if row.get("PerRequest") is True else word
+        use = "used without asking" if row.get("Fresh") is True else "asked again before it is used"
+        lines.append(f"{_text(row, 'ProxyID')} remembers, {_age(row, 'Age')} old: {word}, {use}")
+    return lines
 
 
 def _asked(client: ApiClient, query: dict[str, str]) -> dict[str, list[Row]]:
@@ -109,7 +150,8 @@ def _closed_cells(row: Row) -> tuple[str, ...]:
 
 def _refused_cells(row: Row) -> tuple[str, ...]:
     who = _text(row, "ID"), _text(row, "ProxyID"), _text(row, "Listener"), _name(row.get("Source"))
-    return (*who, _text(row, "Peer"), _age(row, "Ago"), _text(row, "Kind"), _text(row, "Because"))
+    request = _text(row, "Request") if row.get("Request") else "-"
+    return (*who, _text(row, "Peer"), _age(row, "Ago"), _text(row, "Kind"), request, _text(row, "Because"))
 
 
 def _ends(row: Row) -> tuple[str, ...]:
@@ -126,7 +168,7 @@ _TABLES: Final[dict[str, tuple[tuple[str, ...], Callable[[Row], tuple[str, ...]]
         (*_ENDS, "Ended", "Lasted", "In", "Out", "Cause"), _closed_cells, "No connections have ended.",
     ),
     "Refused": (
-        ("ID", "Proxy", "Listener", "Source", "Peer", "Ago", "Kind", "Because"),
+        ("ID", "Proxy", "Listener", "Source", "Peer", "Ago", "Kind", "Request", "Because"),
         _refused_cells, "No connections were refused.",
     ),
 }  # fmt: skip
@@ -145,9 +187,15 @@ def _closed_text(row: Row) -> str:
 
 
 def _refused_text(row: Row) -> str:
+    asked = [_text(row, "Request")] if row.get("Request") else []
+    asked += [f"on connection {_text(row, 'Connection')}"] if row.get("Connection") else []
     return labelled(
         [
-            ("Connection:", f"{row['ID']}, refused {_age(row, 'Ago')} ago ({_text(row, 'Kind')})"),
+            (
+                "Request:" if asked else "Connection:",
+                f"{row['ID']}, refused {_age(row, 'Ago')} ago ({_text(row, 'Kind')})",
+            ),
+            *([("Asked:", ", ".join(asked))] if asked else []),
             ("Proxy:", f"{_text(row, 'ProxyID')}, listener {_text(row, 'Listener')}"),
             ("Source:", _text(row, "Source")),
             ("Peer:", _text(row, "Peer")),
@@ -163,6 +211,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("Source:", _text(row, "Source")),
         ("Destination:", _text(row, "Destination")),
         ("Peer:", f"{_text(row, 'Peer')}, certificate {_text(row, 'Serial')}"),
+        *([("Known there as:", _text(row, "Local"))] if row.get("Local") else []),
         ("Bytes:", f"{row.get('BytesIn', 0)} from the mesh, {row.get('BytesOut', 0)} to it"),
         *([("Rule:", _text(row, "Rule"))] if row.get("Rule") else []),
         ("Allowed because:", _text(row, "Because")),

@@ -9,9 +9,10 @@ from meshnode.base.errors import MeshError
 from meshnode.base.goflags import FlagError, FlagSet, HelpRequested
 from meshnode.cli.api import path_segment
 from meshnode.cli.api_flags import ClientFlags
-from meshnode.cli.connect_connections import explain_connection
+from meshnode.cli.connect_connections import cached_decisions, cached_text, explain_connection
 from meshnode.cli.intention_print import (
     EXACT,
+    EXPLAIN,
     find_exact,
     intention_table,
     intention_text,
@@ -184,11 +185,17 @@ def _explain(args: list[str]) -> int:
         "intention explain",
         "Usage: consul intention explain SRC DST [options]\n       consul intention explain -connection ID [options]",
         "Tells whether connections from the service SRC to the service DST are allowed and why: the intentions that "
-        "fit, in the order they are looked at, the one that decides, and where the default comes from. With -path, "
-        "-method or -header, about that HTTP request. With -connection, why a proxy of this node let a connection "
-        "through, refused it or cut it.",
+        "fit, in the order they are looked at, the one that decides, where the default comes from, the identities, "
+        "and what proxies of this node remember. With -path, -method or -header, about that HTTP request. With "
+        "-connection, why a proxy of this node let a connection through, refused it or cut it, or a request on it; "
+        "on the side that connected, also what intentions say.",
     )
-    connection = flags.integer("connection", "ID of a connection, as in the log of a proxy.", minimum=1)
+    connection = flags.integer(
+        "connection", "ID of a connection, or of a refused request, as in the log of a proxy.", minimum=1
+    )
+    proxy = flags.string(
+        "proxy", "ID of the proxy whose connection it is: each proxy counts its own.", placeholder="id"
+    )
     path = flags.string("path", "Path of an HTTP request.", placeholder="path")
     method = flags.string("method", "Method of an HTTP request.", placeholder="method")
     headers = flags.strings("header", "Header of an HTTP request, as name:value.", placeholder="name:value")
@@ -201,18 +208,20 @@ def _explain(args: list[str]) -> int:
     if parsed.given(connection) and not args[:first]:
         parsed.reject_positionals()
         client = client_flags.client(parsed, "Error explaining the connection")
-        return explain_connection(client, parsed[connection], as_json=as_json)
+        return explain_connection(client, parsed[connection], parsed[proxy], as_json=as_json)
+    if parsed[proxy]:
+        raise FlagError("-proxy belongs to -connection: name the connection")
     source, destination = positionals(parsed, "SRC DST", before=args[:first])
     if any(":" not in header for header in parsed[headers]):
         raise FlagError("-header: write name:value")
     query = [*(pair_query(source, destination) | client_flags.query(parsed)).items()]
     query += [(flag.name, parsed[flag]) for flag in (path, method) if parsed[flag]]
     query += [("header", header) for header in parsed[headers]]
-    answer = client_flags.client(parsed, "Error explaining the connection").get_json(
-        f"{_BASE}/explain", query
-    )
+    client = client_flags.client(parsed, "Error explaining the connection")
+    answer = client.get_json(EXPLAIN, query)
+    cached = cached_decisions(client, source, destination)
     if as_json:
-        print_json({field: value for field, value in answer.items() if field != "Text"})
+        print_json({field: value for field, value in answer.items() if field != "Text"} | {"Cached": cached})
     else:
-        print("\n".join(answer["Text"]))
+        print("\n".join([*answer["Text"], *cached_text(cached)]))
     return 0

@@ -12,13 +12,15 @@ from meshnode.base.goflags import FlagError, Parsed
 from meshnode.cli.api import ApiClient, ApiError
 from meshnode.cli.table import columns
 
-__all__ = ["EXACT", "Row", "find_exact", "intention_table", "intention_text", "not_found", "pair_query",
+__all__ = ["EXACT", "EXPLAIN", "Row", "find_exact", "intention_table", "intention_text", "not_found", "pair_query",
            "positionals", "title"]  # fmt: skip
 
 #: One intention as the API has it.
 Row: TypeAlias = dict[str, Any]
 #: Intentions by name.
 EXACT: Final = "/v1/connect/intentions/exact"
+#: A decision with its reasons.
+EXPLAIN: Final = "/v1/connect/intentions/explain"
 
 
 def title(row: Row) -> str:

@@ -86,7 +86,7 @@ def serialized(body: Mapping[str, Any], most: int = MAX_REPORT_BYTES) -> bytes:
     while True:
         data = json.dumps(body).encode()
         lists: Mapping[str, Sequence[Any]] = {
-            name: body.get(name, ()) for name in ("Connections", "Closed", "Refused")
+            name: body.get(name, ()) for name in ("Connections", "Closed", "Refused", "Decisions")
         }
         if len(data) <= most or not any(lists.values()):
             return data

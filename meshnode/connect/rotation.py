@@ -14,6 +14,7 @@ phase            what is true in it                                         it e
 
 Who is down is not waited for before the switch: it trusts the old root, which signed the new one. A rotation that is
 forced switches without waiting. Before the switch it can be given up; after it the way back is another rotation.
+Where the old root's key is in the wrong hands it is distrusted: it is dropped at once, whoever has a leaf of it.
 
 A pause keeps it in its phase: before the switch the new root signs nothing, after it the old one stays trusted. Agents
 go on by themselves with what the phase asks of them: they take over roots, and renew leaves of an old one.
@@ -38,6 +39,7 @@ __all__ = [
     "abort",
     "advance",
     "begin",
+    "distrust",
     "is_root_due",
     "look",
     "pause",
@@ -137,6 +139,17 @@ def abort(ca: CaState) -> CaState:
         keys=tuple(key for key in ca.keys if key.root_id != rotation.new),
         rotation=None,
     )
+
+
+def distrust(ca: CaState, at: float) -> CaState:
+    """Drop every root but the new one, which signs from now on, paused or not: this ends the rotation.
+
+    Leaves of the others verify nowhere once nodes know of it. Raises :class:`LocalProtocolError` when none is running.
+    """
+    rotation = _running(ca)
+    if rotation.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH):
+        ca = _switched(ca, rotation, at)
+    return replace(ca, roots=tuple(root for root in ca.roots if not root.rotated_out_at), rotation=None)
 
 
 def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at: float) -> Progress:

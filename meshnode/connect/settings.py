@@ -171,7 +171,7 @@ def _shown(given: Mapping[str, Any], leaf: float, period: float) -> dict[str, An
     shown = {name: value for name, value in given.items() if name not in _SECRETS}
     shown.update({name: HIDDEN for name in _SECRETS if given.get(name)})
     for name, seconds in zip(_DURATIONS, (leaf, period), strict=True):
-        if not isinstance(shown.get(name), str):
+        if not isinstance(shown.get(name), str) or not shown[name]:
             shown[name] = _short(seconds)
     return shown
 

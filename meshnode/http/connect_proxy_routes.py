@@ -73,7 +73,10 @@ def report(context: Context, request: Request) -> Steps[Answer]:
 
 
 def connections(context: Context, request: Request) -> Steps[Answer]:
-    """GET /v1/agent/connect/connections, of services that the token may read; ``?proxy=``, ``?service=``, ``?id=``."""
+    """GET /v1/agent/connect/connections, of services that the token may read; ``?proxy=``, ``?service=``, ``?id=``.
+
+    What was refused of a connection's requests has an id of its own, and is among what the connection's id finds.
+    """
     wanted = _wanted(request)
     rights = yield from authorizer_of(context, request)
     reports = yield from ask(GetReports())
@@ -89,6 +92,7 @@ def connections(context: Context, request: Request) -> Steps[Answer]:
         "Connections": [row for one, age in visible for row in _rows(one, one.connections, age, wanted)],
         "Closed": [row for one, age in visible for row in _rows(one, one.closed, age, wanted)],
         "Refused": [row for one, age in visible for row in _rows(one, one.refused, age, wanted)],
+        "Decisions": [row for one, age in visible for row in _rows(one, one.decisions, age, wanted)],
     }
     return context.json(request, body)
 
@@ -133,5 +137,5 @@ def _rows(
     found: ProxyReport, rows: Iterable[Row], age: float, wanted: int | None
 ) -> Iterable[dict[str, Any]]:
     for row in rows:
-        if wanted is None or row["ID"] == wanted:
+        if wanted is None or wanted in (row.get("ID"), row.get("Connection")):
             yield {**aged(row, age), "ProxyID": found.proxy_id, "Service": found.service}

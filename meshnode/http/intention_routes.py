@@ -9,11 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from meshnode.base.errors import RemoteProtocolError
+from meshnode.base.spiffe import DEFAULT_NAMESPACE, ServiceId
 from meshnode.control.endpoints.intention import MATCH_TYPES, MAX_MATCH_ENTRIES
 from meshnode.control.endpoints.intention_fields import intention_of
 from meshnode.http.body import Fields, decode_object
 from meshnode.http.context import Context
 from meshnode.http.errors import HttpError
+from meshnode.http.local_view import view_of
 from meshnode.http.message import Request
 from meshnode.http.router import Outcome
 from meshnode.http.state import or_404, read, write
@@ -98,7 +101,8 @@ def check(context: Context, request: Request) -> Outcome:
 def explain(context: Context, request: Request) -> Outcome:
     """GET /v1/connect/intentions/explain?source=&destination=: a check with its reasons; ours.
 
-    With ``path`` or ``method``, about that HTTP request; ``header=name:value`` may be repeated.
+    With ``path`` or ``method``, about that HTTP request; ``header=name:value`` may be repeated. The identities are
+    those of services in the datacenter that is asked.
     """
     body: dict[str, Any] = {"Check": _ends(request)}
     query = request.query
@@ -109,7 +113,30 @@ def explain(context: Context, request: Request) -> Outcome:
             "Path": query.get("path") or "/",
             "Headers": [{"Name": name, "Value": value} for name, _, value in pairs],
         }
-    return read(context, request, "Intention.Check", body, lambda reply: reply["Explain"])
+    datacenter = query.get("dc") or view_of(context).datacenter
+
+    def shown(reply: Mapping[str, Any]) -> dict[str, Any]:
+        return _with_identities(reply["Explain"], body["Check"], datacenter)
+
+    return read(context, request, "Intention.Check", body, shown)
+
+
+def _with_identities(
+    explained: Mapping[str, Any], ends: Mapping[str, str], datacenter: str
+) -> dict[str, Any]:
+    """With what both would prove to be; a server without Connect, or of an earlier version, names no trust domain."""
+    domain = str(explained.get("TrustDomain") or "")
+    try:
+        source, destination = (
+            str(ServiceId(domain, datacenter, ends[f"{end}Name"], ends[f"{end}NS"] or DEFAULT_NAMESPACE))
+            for end in ("Source", "Destination")
+        )
+    except RemoteProtocolError:
+        # A wildcard, or no trust domain: nobody's identity.
+        source = destination = ""
+    lines = [f"Identities: {source} => {destination}", f"Trust domain: {domain}"] if source else []
+    ids = {"TrustDomain": domain, "SourceID": source, "DestinationID": destination}
+    return {**explained, **ids, "Text": [*explained["Text"], *lines]}
 
 
 def exact_get(context: Context, request: Request) -> Outcome:

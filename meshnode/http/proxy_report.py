@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 MAX_REPORT_BYTES: Final = 8 * 1024 * 1024
 #: Live connections of one proxy that are kept, the first ones.
 MAX_CONNECTIONS: Final = 4096
-#: Closed, and refused, connections: as many as a proxy remembers itself.
+#: Closed, and refused, connections, and decisions: as many as a proxy tells itself.
 MAX_ENDED: Final = 256
 MAX_LISTENERS: Final = 256
 MAX_ROOTS: Final = 32
@@ -62,12 +62,13 @@ class ProxyReport:
     connections: tuple[Row, ...]
     closed: tuple[Row, ...]
     refused: tuple[Row, ...]
+    decisions: tuple[Row, ...] = ()
     omitted: int = 0
 
     @property
     def entries(self) -> int:
         """How many rows it holds, which is what it costs to keep."""
-        return len(self.connections) + len(self.closed) + len(self.refused)
+        return len(self.connections) + len(self.closed) + len(self.refused) + len(self.decisions)
 
 
 def parse_report(proxy_id: str, fields: Fields) -> ProxyReport:
@@ -89,6 +90,7 @@ def parse_report(proxy_id: str, fields: Fields) -> ProxyReport:
         connections=tuple(_connection(row) for row in kept),
         closed=_rows(fields, "Closed", _closed, MAX_ENDED),
         refused=_rows(fields, "Refused", _refused, MAX_ENDED),
+        decisions=_rows(fields, "Decisions", _decision, MAX_ENDED),
         omitted=len(connections) - len(kept),
     )
 
@@ -114,7 +116,7 @@ def _connection(fields: Fields) -> Row:
     direction = fields.text("Direction")
     if direction not in _DIRECTIONS:
         fields.refuse("Direction", f'"{direction[:40]}" can\'t be used: write inbound or outbound')
-    texts = ("Listener", "Source", "Destination", "Serial", "Peer", "Rule", "Because")
+    texts = ("Listener", "Source", "Destination", "Serial", "Peer", "Local", "Rule", "Because")
     return {
         "ID": _count(fields, "ID"),
         "Direction": direction,
@@ -132,9 +134,15 @@ def _closed(fields: Fields) -> Row:
 
 
 def _refused(fields: Fields) -> Row:
-    texts = ("Listener", "Source", "Peer", "Kind", "Because", "Rule")
+    texts = ("Listener", "Source", "Peer", "Kind", "Because", "Rule", "Request")
     row = {"ID": _count(fields, "ID"), **{name: _text(fields, name) for name in texts}}
-    return {**row, "Ago": _seconds(fields, "Ago")}
+    return {**row, "Connection": _count(fields, "Connection"), "Ago": _seconds(fields, "Ago")}
+
+
+def _decision(fields: Fields) -> Row:
+    row = {name: _text(fields, name) for name in ("Source", "Serial", "Rule", "Because")}
+    flags = {name: fields.boolean(name) for name in ("Allowed", "PerRequest", "Fresh")}
+    return {**row, **flags, "Age": _seconds(fields, "Age")}
 
 
 def _counters(fields: Fields) -> dict[str, int]:

@@ -36,6 +36,9 @@ _HOST_NAME: Final = 0
 _SUPPORTED_VERSIONS: Final = 43
 _PRE_SHARED_KEY: Final = 41
 _TLS_1_3: Final = b"\x03\x04"
+#: Type and length of a record, without its version; type and length of the message in it.
+_HEAD: Final = struct.Struct(">BxxHBBH")
+_RECORD_BYTES: Final = 5
 #: Type and length of an extension.
 _EXTENSION: Final = struct.Struct(">HH")
 
@@ -87,13 +90,14 @@ class _Fields:
 
 def read_client_offer(data: bytes) -> ClientOffer | None:
     """The offer in ``data``, the first bytes of a connection. ``None``: they are no ClientHello in one whole record."""
+    if len(data) < _HEAD.size:
+        return None
+    kind, length, message, high, low = _HEAD.unpack_from(data)
+    begin, end = _HEAD.size, _HEAD.size + (high << 16 | low)
+    if kind != TLS_HANDSHAKE or message != _CLIENT_HELLO or not end <= _RECORD_BYTES + length <= len(data):
+        return None
     try:
-        record = _Fields(data)
-        kind, _ = record.number(1), record.take(2)
-        message = _Fields(record.vector(2))
-        if kind != TLS_HANDSHAKE or message.number(1) != _CLIENT_HELLO:
-            return None
-        return _offer(_Fields(message.vector(3)))
+        return _offer(data[begin:end])
     except _ShortError:
         return None
 
@@ -110,7 +114,7 @@ def read_server_name(data: bytes) -> str | None:
             raise RemoteProtocolError(f"its ClientHello is longer than {MAX_CLIENT_HELLO_BYTES} bytes")
         return None
     try:
-        names = [body for kind, body in _extensions(_Fields(message)) if kind == _SERVER_NAME]
+        names = [message[at:end] for kind, at, end in _extensions(message) if kind == _SERVER_NAME]
         return _host_name(_Fields(_Fields(names[0]).vector(2))) if names else ""
     except _ShortError:
         raise RemoteProtocolError("its ClientHello is cut off inside") from None
@@ -146,29 +150,34 @@ def _host_name(names: _Fields) -> str:
     return ""
 
 
-def _extensions(hello: _Fields) -> Iterator[tuple[int, bytes]]:
-    hello.take(2 + 32)  # legacy version, random
-    hello.vector(1)  # legacy session id
-    hello.vector(2)  # cipher suites
-    hello.vector(1)  # compression
-    if hello.left:
-        data, at = hello.vector(2), 0
-        while at < len(data):
-            if len(data) - at < _EXTENSION.size:
-                raise _ShortError
-            kind, length = _EXTENSION.unpack_from(data, at)
-            at += _EXTENSION.size + length
-            if at > len(data):
-                raise _ShortError
-            yield kind, data[at - length : at]
+def _extensions(hello: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each one's type, and where its body begins and ends: this is done for every new connection."""
+    at = 2 + 32  # legacy version, random
+    for size in (1, 2, 1):  # legacy session id, cipher suites, compression
+        at += size + int.from_bytes(hello[at : at + size], "big")
+    if at == len(hello):
+        return
+    end = at + 2 + int.from_bytes(hello[at : at + 2], "big")
+    # A length that was cut off itself is short too: what follows it lies behind the end.
+    if end > len(hello):
+        raise _ShortError
+    at += 2
+    while at < end:
+        if end - at < _EXTENSION.size:
+            raise _ShortError
+        kind, length = _EXTENSION.unpack_from(hello, at)
+        at += _EXTENSION.size + length
+        if at > end:
+            raise _ShortError
+        yield kind, at - length, at
 
 
-def _offer(hello: _Fields) -> ClientOffer:
+def _offer(hello: bytes) -> ClientOffer:
     tls13, ticket_bytes = False, 0
-    for kind, body in _extensions(hello):
+    for kind, begin, end in _extensions(hello):
         if kind == _SUPPORTED_VERSIONS:
-            versions = _Fields(body).vector(1)
-            tls13 = _TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
+            versions = _Fields(hello[begin:end]).vector(1)
+            tls13 = _TLS_1_3 in [versions[at : at + 2] for at in range(0, len(versions), 2)]
         elif kind == _PRE_SHARED_KEY:
-            ticket_bytes = len(_Fields(_Fields(body).vector(2)).vector(2))
+            ticket_bytes = len(_Fields(_Fields(hello[begin:end]).vector(2)).vector(2))
     return ClientOffer(tls13, ticket_bytes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 __all__ = [
@@ -126,6 +127,14 @@ class DecisionCache:
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
         return True
+
+    def known(self, now: float, most: int) -> list[tuple[SourceKey, Decision, float, bool]]:
+        """Source, decision, its age and whether it is used without asking, of those that were used last, at most."""
+        skipped = max(0, len(self._entries) - most)
+        return [
+            (source, decision, now - at, generation == self._generation and now - at < self._refresh_after)
+            for source, (decision, at, generation) in islice(self._entries.items(), skipped, None)
+        ]
 
     def invalidate(self) -> None:
         """Intentions or revocations changed: nothing is fresh any more, but still holds when nobody answers."""

@@ -13,7 +13,16 @@ from typing import Final, Literal, TypeAlias
 
 from meshnode.proxy.decision_cache import Decision, SourceKey
 
-__all__ = ["MAX_CLOSED", "MAX_REFUSED", "Connection", "Direction", "Ledger", "Refused", "Totals"]
+__all__ = [
+    "MAX_CLOSED",
+    "MAX_REFUSED",
+    "Connection",
+    "Direction",
+    "Ledger",
+    "Refused",
+    "Totals",
+    "shown_path",
+]
 
 Direction: TypeAlias = Literal["inbound", "outbound"]
 
@@ -21,6 +30,7 @@ Direction: TypeAlias = Literal["inbound", "outbound"]
 MAX_CLOSED: Final = 256
 #: Refused connections that are remembered.
 MAX_REFUSED: Final = 256
+_MAX_PATH_CHARS: Final = 200
 
 
 @dataclass(slots=True)
@@ -29,7 +39,7 @@ class Connection:
 
     ``serial`` is the peer's certificate's. ``since`` and ``until`` are monotonic seconds; ``until`` and ``close_cause``
     are empty while it lives. ``rule`` and ``because`` say what allowed it; ``audited``: an intention that only audits
-    would have denied it.
+    would have denied it. ``local`` is our own address of an outbound one: the other side has it as ``peer``.
     """
 
     id: int
@@ -47,14 +57,16 @@ class Connection:
     until: float | None = None
     close_cause: str = ""
     audited: bool = False
+    local: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A connection that was not let through; its ``id`` is of the same row as those of connections.
+    """A connection or a request that was not let through; its ``id`` is of the same row as those of connections.
 
     ``source`` is the SPIFFE ID of who asked, empty when that was not known yet; ``rule`` what decided, empty when
-    no rule did. ``kind`` is a word for programs, ``because`` a sentence, ``at`` monotonic seconds.
+    no rule did. ``kind`` is a word for programs, ``because`` a sentence, ``at`` monotonic seconds. Of a request there
+    are method and :func:`shown_path` in ``request``, and the id of its connection, which lives on, if it is known.
     """
 
     id: int
@@ -65,6 +77,8 @@ class Refused:
     rule: str
     because: str
     at: float
+    request: str = ""
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,7 @@ class Ledger:
         peer: str,
         decision: Decision,
         now: float,
+        local: str = "",
     ) -> Connection:
         """Enter a connection that is allowed."""
         entry = Connection(
@@ -118,6 +133,7 @@ class Ledger:
             decision.because,
             now,
             audited=decision.audited,
+            local=local,
         )
         self._live[entry.id] = entry
         self._by_source.setdefault((source, serial), set()).add(entry.id)
@@ -134,9 +150,13 @@ class Ledger:
         now: float,
         source: str = "",
         rule: str = "",
+        request: str = "",
+        connection: int = 0,
     ) -> Refused:
-        """Enter a connection that was not let through."""
-        entry = Refused(self._take_id(), listener, source, peer, kind, rule, because, now)
+        """Enter a connection, or a request of a connection, that was not let through."""
+        entry = Refused(
+            self._take_id(), listener, source, peer, kind, rule, because, now, request, connection
+        )
         self.refused.append(entry)
         return entry
 
@@ -214,3 +234,9 @@ class Ledger:
                 received += entry.received
                 sent += entry.sent
         return Totals(self._opened[direction], closed, received, sent)
+
+
+def shown_path(path: str) -> str:
+    """``path`` as it may be written down: no query, since it holds what is nobody's business, and not too long."""
+    path = path.partition("?")[0]
+    return path if len(path) <= _MAX_PATH_CHARS else f"{path[:_MAX_PATH_CHARS]}..."

@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from meshnode.proxy.authorize import Identity
+from meshnode.proxy.decision_cache import DecisionCache
 from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Direction, Ledger, Refused
 
 __all__ = [
+    "MAX_DECISIONS",
     "MAX_LIVE",
     "closed_body",
     "connection_body",
+    "decisions_body",
     "ledger_body",
     "ledger_counters",
     "merge",
@@ -26,6 +29,8 @@ __all__ = [
 
 #: Live connections in one report, the newest, as many as an agent keeps; the counters know of all.
 MAX_LIVE: Final = 4096
+#: Decisions in one report, those used last.
+MAX_DECISIONS: Final = 256
 #: Words of Consul's metrics.
 _DIRECTIONS: Final[tuple[tuple[str, Direction], ...]] = (("inbound", "inbound"), ("upstream", "outbound"))
 
@@ -40,6 +45,7 @@ def connection_body(entry: Connection, now: float) -> dict[str, Any]:
         "Destination": entry.destination,
         "Serial": entry.serial,
         "Peer": entry.peer,
+        "Local": entry.local,
         "Rule": entry.rule,
         "Because": entry.because,
         "Audited": entry.audited,
@@ -56,7 +62,7 @@ def closed_body(entry: Connection, now: float) -> dict[str, Any]:
 
 
 def refused_body(entry: Refused, now: float) -> dict[str, Any]:
-    """One that was not let through."""
+    """One that was not let through; ``Connection`` is the one that a refused ``Request`` came over, else 0."""
     return {
         "ID": entry.id,
         "Listener": entry.listener,
@@ -65,6 +71,8 @@ def refused_body(entry: Refused, now: float) -> dict[str, Any]:
         "Kind": entry.kind,
         "Rule": entry.rule,
         "Because": entry.because,
+        "Request": entry.request,
+        "Connection": entry.connection,
         "Ago": _seconds(now - entry.at),
     }
 
@@ -76,6 +84,26 @@ def ledger_body(ledger: Ledger, now: float) -> dict[str, Any]:
         "Closed": [closed_body(entry, now) for entry in ledger.closed],
         "Refused": [refused_body(entry, now) for entry in ledger.refused],
     }
+
+
+def decisions_body(cache: DecisionCache, now: float) -> list[dict[str, Any]]:
+    """What is remembered of sources, used longest ago first. ``Fresh``: it is used without asking the agent.
+
+    ``PerRequest``: requests are decided one by one, by the same intention.
+    """
+    return [
+        {
+            "Source": source,
+            "Serial": serial,
+            "Allowed": decision.allowed,
+            "PerRequest": decision.requests is not None,
+            "Rule": decision.rule,
+            "Because": decision.because,
+            "Age": _seconds(age),
+            "Fresh": fresh,
+        }
+        for (source, serial), decision, age, fresh in cache.known(now, MAX_DECISIONS)
+    ]
 
 
 def ledger_counters(ledger: Ledger) -> dict[str, int]:
@@ -102,6 +130,7 @@ def report_body(
     pid: int,
     counters: Mapping[str, int],
     ledger: Ledger,
+    decisions: DecisionCache,
     now: float,
 ) -> dict[str, Any]:
     """The whole report of one process that stands for ``service`` as ``identity``; ``listeners``: name and address."""
@@ -115,6 +144,7 @@ def report_body(
         ],
         "Pid": pid,
         "Counters": dict(counters),
+        "Decisions": decisions_body(decisions, now),
         **ledger_body(ledger, now),
     }
 
@@ -139,6 +169,7 @@ def merge(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "Connections": _latest(reports, "Connections", "Age", MAX_LIVE),
         "Closed": _latest(reports, "Closed", "EndedAgo", MAX_CLOSED),
         "Refused": _latest(reports, "Refused", "Ago", MAX_REFUSED),
+        "Decisions": _latest(reports, "Decisions", "Age", MAX_DECISIONS),
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshnode.base.errors import MeshError
 from meshnode.proxy.authorize import Identity
+from meshnode.proxy.ledger import shown_path
 from meshnode.runtime.proxy.host import peer_name
 from meshnode.sdk.errors import PeerUnknownError
 from meshnode.sdk.live import Live
@@ -65,7 +66,7 @@ class MeshMiddleware:
             raise MeshError(
                 f"MeshMiddleware knows http and websocket, not {kind!r:.40}: nothing says who it is from"
             )
-        answer, peer = _Answer(str(kind), send), _peer(scope)
+        answer, peer = _Answer(str(kind), send, _request(scope)), _peer(scope)
         try:
             identity = self._identity(scope)
         except PeerUnknownError as error:
@@ -125,7 +126,9 @@ class MeshMiddleware:
         self, answer: _Answer, peer: str, because: str, *, kind: str, source: str = "", rule: str = ""
     ) -> None:
         shown = f"{source}: {because}" if source else because
-        self._service.refusals.tell(peer, shown, kind=kind, listener=LISTENER, source=source, rule=rule)
+        self._service.refusals.tell(
+            peer, shown, kind=kind, listener=LISTENER, source=source, rule=rule, request=answer.request
+        )
         await answer.refuse(because)
 
 
@@ -136,10 +139,16 @@ def _peer(scope: Scope) -> str:
     return peer_name(tuple(client)) if known else "a client"  # type: ignore[arg-type]
 
 
-class _Answer:
-    """What has been sent so far, so that a refusal fits in."""
+def _request(scope: Scope) -> str:
+    """Method and path; a websocket has no method, and begins as GET."""
+    return f"{scope.get('method', 'GET')!s:.20} {shown_path(str(scope.get('path', '/')))}"
 
-    def __init__(self, kind: str, send: Send) -> None:
+
+class _Answer:
+    """What has been sent so far, so that a refusal fits in; to ``request``."""
+
+    def __init__(self, kind: str, send: Send, request: str) -> None:
+        self.request = request
         self._websocket = kind == "websocket"
         self._send = send
         self._started = False

@@ -123,7 +123,7 @@ class Dialer:
                 instance.address,
                 instance.port,
                 ssl=self._context(instance.spiffe_id),
-                server_hostname="",
+                server_hostname=instance.server_name,
             )
         try:
             protocol.follow(self._enter(transport, name, f"{instance.address}:{instance.port}"))

@@ -38,19 +38,34 @@ class Refusals:
         listener: str = "native",
         source: str = "",
         rule: str = "",
+        request: str = "",
     ) -> None:
-        """``peer`` is an address, or words for one; ``source`` its SPIFFE ID, if known; ``kind`` is for programs."""
+        """``peer`` is an address, or words for one; ``source`` its SPIFFE ID, if known; ``kind`` is for programs.
+
+        ``request``: method and path, when that was refused.
+        """
         self.total += 1
         self.kinds[kind] += 1
         now = self._clock()
-        self._ledger.refuse(
-            listener=listener, peer=peer, kind=kind, because=because, now=now, source=source, rule=rule
+        entry = self._ledger.refuse(
+            listener=listener,
+            peer=peer,
+            kind=kind,
+            because=because,
+            now=now,
+            source=source,
+            rule=rule,
+            request=request,
         )
         second = int(now)
         if second != self._second:
             self._second, self._lines = second, 0
         self._lines += 1
         if self._lines <= MAX_LINES:
-            _log.warning("%s: %s refused: %s", self._service, peer, because)
+            asked = f", {request}," if request else ""
+            ruled = f" (rule {rule})" if rule and rule not in because else ""
+            _log.warning(
+                "%s #%d from %s%s refused: %s%s", self._service, entry.id, peer, asked, because, ruled
+            )
         elif self._lines == MAX_LINES + 1:
             _log.warning("%s: more are refused in this second", self._service)

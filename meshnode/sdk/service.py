@@ -94,6 +94,7 @@ class Service:
         self._own_discovery: AgentDiscovery | None = None
         self._material: CurrentMaterial | None = None
         self._enforcer: Enforcer | None = None
+        self._decisions = DecisionCache()
         self._dialer: Dialer | None = None
         self._registration: Registration | None = None
         self._servers: list[MeshServer] = []
@@ -145,7 +146,7 @@ class Service:
         self._material = material
         self._enforcer = Enforcer(
             surroundings.authorizer,
-            DecisionCache(),
+            self._decisions,
             self._clock,
             live=self.live.identities,
             enforce=self.live.enforce,
@@ -369,6 +370,7 @@ class Service:
             pid=os.getpid(),
             counters={**ledger_counters(ledger), **{f"refused.{kind}": kinds[kind] for kind in kinds}},
             ledger=ledger,
+            decisions=self._decisions,
             now=self._clock(),
         )
 

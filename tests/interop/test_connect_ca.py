@@ -52,6 +52,12 @@ def saved(agent: MeshAgent, service: str) -> tuple[str, str, str]:
     return str(files[0]), str(files[1]), str(files[2])
 
 
+def kept(agent: MeshAgent, service: str) -> tuple[str, str, str]:
+    """The same under names that the next ones don't overwrite."""
+    chain, key, trusted = (str(Path(file).rename(f"{file}.kept")) for file in saved(agent, service))
+    return chain, key, trusted
+
+
 def verified(agent: MeshAgent, service: str, peer: MeshAgent) -> str:
     """Empty when OpenSSL takes the node's leaf with the roots that ``peer`` trusts, else what it says."""
     # In this order: who trusts the roots of a moment ago has to take the leaf of now, not the other way round.
@@ -189,6 +195,28 @@ def test_a_rotation_can_be_stopped_and_given_up(mesh: Mesh) -> None:
     finally:
         client.signal(signal.SIGCONT)
     mesh.wait_alive("server1", "client1")
+
+
+def test_a_root_that_is_distrusted_opens_nothing_from_then_on(mesh: Mesh) -> None:
+    server, client = mesh["server1"], mesh["client1"]
+    old = {"web": kept(client, "web"), "db": kept(server, "db")}
+    before = server.get("/v1/connect/ca/roots")["ActiveRootID"]
+    assert talk(old["db"], old["web"]) == "olleh"
+    for flags, said in (
+        (("-start", "-force"), "Rotation started.\n"),
+        (("-distrust",), "Old root distrusted: nodes ask for new leaves now.\n"),
+    ):
+        done = server.cli("connect", "ca", "rotation", *flags)
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+    (root,) = server.get("/v1/connect/ca/roots")["Roots"]
+    assert root["ID"] != before
+    for agent in (server, client):
+        wait(lambda agent=agent: [row["ID"] for row in roots(agent)["Roots"]] == [root["ID"]], "it is known")
+    new = {"web": saved(client, "web"), "db": saved(server, "db")}
+    assert talk(new["db"], new["web"]) == "olleh"
+    assert talk(new["db"], old["web"]) == "", "a leaf of the old root gets nobody in"
+    chain, key, _ = old["db"]
+    assert talk((chain, key, new["db"][2]), new["web"]) == "", "and nobody talks to one"
 
 
 def test_a_rotation_is_planned_started_watched_and_paused_by_the_command_line(mesh: Mesh) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +17,7 @@ import pytest
 from meshnode.testing import Mesh, MeshAgent
 from tests.support.mesh_agent import CLEAN, wait
 from tests.support.programs import needs
-from tests.support.proxy_command import ProxyCommand
+from tests.support.proxy_command import ProxyCommand, consul
 from tests.support.wire import free_port
 
 pytestmark = needs("curl")
@@ -153,7 +155,54 @@ def test_what_was_denied_is_shown_with_its_rule(
         return [entry for entry in found if entry["Rule"] == row["ID"] and "/denied" in entry["Because"]]
 
     (entry,) = wait(shown, "the report has arrived")[-1:]
-    assert entry["Kind"] == "denied"
+    assert (entry["Kind"], entry["Request"]) == ("denied", "GET /denied")
+
+
+def test_a_refused_request_can_be_looked_up_on_either_side(
+    agent: MeshAgent, proxies: tuple[int, ProxyCommand, ProxyCommand]
+) -> None:
+    port, api, _ = proxies
+
+    def explain(number: int) -> str:
+        return consul(agent.http, "intention", "explain", "-connection", str(number))
+
+    def rows(kind: str, direction: str) -> list[Any]:
+        found = agent.api("/v1/agent/connect/connections")[kind]
+        return [row for row in found if row["Direction"] == direction]
+
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"GET /looked-up?token=secret HTTP/1.1\r\nHost: api\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
+
+        def reported() -> list[Any]:
+            found = agent.api("/v1/agent/connect/connections")["Refused"]
+            return [row for row in found if row["Request"] == "GET /looked-up"]
+
+        (row,) = wait(reported, "the refusal is reported")
+        (rule,) = agent.api("/v1/connect/intentions")
+        number, connection = row["ID"], row["Connection"]
+        # Where it was refused: by the number in the log, and by that of the connection.
+        assert api.wait_for(
+            f"public #{number} from {row['Peer']}, GET /looked-up on #{connection}, refused: "
+        )
+        assert f"refused as #{number}, rule {rule['ID']}" in api.wait_for("/looked-up HTTP/1.1 -> 403")
+        for asked in (number, connection):
+            assert f"GET /looked-up, on connection {connection}" in explain(asked)
+            assert rule["ID"] in explain(asked)
+        # Where it came from: both sides know one address, and what intentions say.
+        (there,) = [one for one in rows("Connections", "inbound") if one["ID"] == connection]
+        out = wait(
+            lambda: [one for one in rows("Connections", "outbound") if one["Local"] == there["Peer"]],
+            "the connection is reported by its other end",
+        )
+        assert row["Peer"] == there["Peer"]
+        told = consul(agent.http, "intention", "explain", "web", "api", "-path", "/looked-up")
+        assert f"Identities: {row['Source']} => {there['Destination']}\n" in told
+        assert re.search(r"api-sidecar-proxy remembers, \S+ old: each request by its permissions, ", told)
+        told = explain(out[0]["ID"])
+        assert f"Known there as:       {row['Peer']}\n" in told
+        assert rule["ID"] in told.partition("The other side decides.")[2]
+        assert "secret" not in api.output
 
 
 def test_as_tcp_the_same_intention_denies_the_connection(
@@ -164,6 +213,18 @@ def test_as_tcp_the_same_intention_denies_the_connection(
     try:
         agent.api("/v1/agent/service/register", method="PUT", body=service(application, **as_tcp))
         wait(lambda: curl(f"http://127.0.0.1:{port}/v1/a")[0] == 0, "the connection is refused")
+
+        def both_sides() -> list[Any]:
+            found = agent.api("/v1/agent/connect/connections")
+            peers = {row["Peer"]: row for row in found["Refused"] if not row["Request"]}
+            return [(peers[row["Local"]], row) for row in found["Closed"] if row["Local"] in peers]
+
+        refused, ended = wait(both_sides, "both sides report it")[-1]
+        assert (refused["Kind"], refused["Connection"]) == ("denied", 0)
+        flags = ("-connection", str(ended["ID"]), "-proxy", ended["ProxyID"])
+        told = consul(agent.http, "intention", "explain", *flags)
+        assert f"Known there as:       {refused['Peer']}\n" in told
+        assert refused["Rule"] in told.partition("The other side decides.")[2]
     finally:
         agent.api("/v1/agent/service/register", method="PUT", body=service(application))
     wait(lambda: curl(f"http://127.0.0.1:{port}/v1/a")[0] == 200, "requests are looked at again")

@@ -61,6 +61,11 @@ def test_the_explanation_names_the_candidates_and_the_winner(agent: MeshAgent) -
         assert said(agent, f"intention create {command}")[0] == 0
     ids = [row["ID"] for row in agent.get(BASE)]
     code, out, _ = said(agent, "intention explain web socat")
+    domain = agent.get("/v1/connect/ca/roots")["TrustDomain"]
+
+    def identity(name: str) -> str:
+        return f"spiffe://{domain}/ns/default/dc/dc1/svc/{name}"
+
     assert code == 0
     assert out.splitlines() == [
         "web => socat: allowed",
@@ -70,6 +75,8 @@ def test_the_explanation_names_the_candidates_and_the_winner(agent: MeshAgent) -
         f"-> 9  web => socat (allow)  {ids[0]}  decides",
         f"   8  * => socat (deny)  {ids[1]}  not reached",
         "Where none fits: allowed (ACLs disabled, access is allowed by default)",
+        f"Identities: {identity('web')} => {identity('socat')}",
+        f"Trust domain: {domain}",
     ]
 
 

@@ -69,7 +69,8 @@ class FakeView:
     def agent_self(self) -> AgentSelf:
         config = {"Datacenter": "dc1", "NodeName": "node1", "NodeID": "id", "Revision": "", "Server": True,
                   "Version": "1.2.3"}  # fmt: skip
-        mine = {"Version": "0.1.0", "ConfigDigest": "d", "GossipKeyFingerprints": [], "Certificates": []}
+        mine = {"Version": "0.1.0", "ConfigDigest": "d", "GossipKeyFingerprints": [], "WanGossipKeyFingerprints": [],
+                "Certificates": []}  # fmt: skip
         return AgentSelf(config, {"ACLTTL": "30s"}, None, self.lan[0], {"agent": {"checks": "0"}}, {}, mine)
 
 

@@ -78,6 +78,8 @@ def report() -> dict[str, Any]:
         "Source": f"{uri}/db",
         "Peer": "127.0.0.1:5001",
         "Kind": "denied",
+        "Request": "GET /admin",
+        "Connection": 1,
     }
     return {
         "Service": "web",
@@ -103,6 +105,14 @@ def test_every_page_shows_its_data_and_is_for_everybody(look: str, browser: Brow
             expect(visitor.page.locator("[aria-busy]")).to_have_count(0)
             assert faults(visitor.page) == [], f"{place}, {look}"
             visitor.picture(f"{place.replace('/', '-').replace('%2F', '-').strip('-')}-{look}")
+
+
+def test_a_refused_request_is_shown_with_the_number_that_explains_it(visitor: Visitor, mesh: Mesh) -> None:
+    send_report(mesh)
+    visitor.go("connections")
+    row = visitor.page.get_by_role("region", name="Refused connections").locator("tbody tr")
+    expect(row.get_by_role("cell").first).to_have_text("2")
+    expect(row).to_contain_text("GET /admin, on connection 1")
 
 
 def test_the_navigation_leads_to_every_page_by_keyboard(visitor: Visitor) -> None:

@@ -172,7 +172,9 @@ def _check(
     request = request_of(body)
     decision = decide(found, source, destination, default, request)
     explained = _explained(decision, source, destination, default, request)
-    return index, {"Allowed": decision.allowed, "Explain": explained}
+    config = state.connect.ca.config
+    trust_domain = config.trust_domain if config is not None else ""
+    return index, {"Allowed": decision.allowed, "Explain": {**explained, "TrustDomain": trust_domain}}
 
 
 def _explained(

@@ -139,7 +139,8 @@ class Attempt:
         session = contexts.sessions.get(self._session_key(), now)
         self._offered = session is not None
         try:
-            self._end = TlsEnd(sock, contexts.client, server=False, session=session)
+            name = self._instance.server_name
+            self._end = TlsEnd(sock, contexts.client, server=False, session=session, server_name=name)
         except BaseException:
             sock.close()
             raise

@@ -57,7 +57,7 @@ def reset(sock: socket.socket) -> None:
 
 
 class TlsEnd:
-    """A socket and its TLS state, in memory."""
+    """A socket and its TLS state, in memory. A client asks for ``server_name``, unless it is empty."""
 
     __slots__ = ("incoming", "outgoing", "sock", "tls")
 
@@ -68,11 +68,18 @@ class TlsEnd:
         *,
         server: bool,
         session: ssl.SSLSession | None = None,
+        server_name: str = "",
     ) -> None:
         self.sock = sock
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=server, session=session)
+        self.tls = context.wrap_bio(
+            self.incoming,
+            self.outgoing,
+            server_side=server,
+            session=session,
+            server_hostname=server_name or None,
+        )
 
     def shake(self) -> bool:
         """Go on with the handshake; says whether it is done. Raises ``ssl.SSLError`` and ``OSError``.

@@ -156,24 +156,46 @@ class ProxyHost:
         return self._sources.get(source)
 
     def refuse(
-        self, listener: str, peer: str, kind: str, reason: str, *, source: str = "", rule: str = ""
-    ) -> None:
-        """Enter, count and log what was not let through. ``kind`` is for programs and metrics."""
+        self,
+        listener: str,
+        peer: str,
+        kind: str,
+        reason: str,
+        *,
+        source: str = "",
+        rule: str = "",
+        request: str = "",
+        connection: int = 0,
+    ) -> int:
+        """Enter, count and log what was not let through; returns its id, 0 when it has none.
+
+        ``kind`` is for programs and metrics; ``request``, of ``connection``, when only that was refused.
+        """
         self.counters[f"refused.{kind}"] += 1
         if kind == CLOSED_EARLY:
             log.debug("%s from %s: %s", listener, peer, reason)
-            return
+            return 0
         now = self.clock()
         entry = self.ledger.refuse(
-            listener=listener, peer=peer, kind=kind, because=reason, now=now, source=source, rule=rule
+            listener=listener,
+            peer=peer,
+            kind=kind,
+            because=reason,
+            now=now,
+            source=source,
+            rule=rule,
+            request=request,
+            connection=connection,
         )
         lines = self._refusals[1] if self._refusals[0] == int(now) else 0
         self._refusals = (int(now), lines + 1)
         if lines < MAX_REFUSAL_LINES:
             ruled = f" (rule {rule})" if rule and rule not in reason else ""
-            log.warning("%s #%d from %s refused: %s%s", listener, entry.id, peer, reason, ruled)
+            asked = f", {request or 'what it sent'} on #{connection}," if connection else ""
+            log.warning("%s #%d from %s%s refused: %s%s", listener, entry.id, peer, asked, reason, ruled)
         elif lines == MAX_REFUSAL_LINES:
             log.warning("%s: more are refused in this second; the counters have them all", listener)
+        return entry.id
 
     def begin(
         self,
@@ -189,13 +211,23 @@ class ProxyHost:
         on_first_read: Callable[[], None] | None = None,
     ) -> None:
         """Enter the connection and let its bytes flow; ``on_end`` is called when it is over."""
-        entry = self.enter(direction, listener=listener, peer=peer, identity=identity, decision=decision)
+        local = peer_name(end.sock.getsockname()) if direction == "outbound" else ""
+        entry = self.enter(
+            direction, listener=listener, peer=peer, identity=identity, decision=decision, local=local
+        )
         flow = Flow(self.reactor, end, plain, entry, lambda ended: self.ended(ended, on_end), on_first_read)
         self.flows[entry.id] = flow
         flow.start()
 
     def enter(
-        self, direction: Direction, *, listener: str, peer: str, identity: Identity, decision: Decision
+        self,
+        direction: Direction,
+        *,
+        listener: str,
+        peer: str,
+        identity: Identity,
+        decision: Decision,
+        local: str = "",
     ) -> Connection:
         """Enter a connection in the ledger; what it is goes into ``flows``."""
         own = self.contexts.identity.uri
@@ -209,6 +241,7 @@ class ProxyHost:
             peer=peer,
             decision=decision,
             now=self.clock(),
+            local=local,
         )
         if inbound:
             self._sources[entry.source, entry.serial] = identity

@@ -23,12 +23,13 @@ from meshnode.l7.timeouts import Timeouts
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import PublicListener
 from meshnode.proxy.decision_cache import Decision, SourceKey
-from meshnode.proxy.ledger import Connection
+from meshnode.proxy.ledger import Connection, shown_path
 from meshnode.runtime.proxy.flow import TlsEnd, reset
 from meshnode.runtime.proxy.host import ProxyHost, log
 from meshnode.runtime.proxy.http_pool import Target, UpstreamPool
 from meshnode.runtime.proxy.http_relay import Relay
 from meshnode.runtime.proxy.http_server_link import ServerLink
+from meshnode.runtime.proxy.http_stream import ServerStream
 from meshnode.runtime.proxy.http_tls import TlsLayer
 from meshnode.runtime.tasks import spawn
 
@@ -65,9 +66,9 @@ class HttpSession:
         else:
             self.link.end_now("", cause)
 
-    def reconsider(self, decision: Decision) -> int:
-        """End the requests under way that ``decision`` forbids; says how many."""
-        forbidden = 0
+    def reconsider(self, decision: Decision) -> list[tuple[ServerStream, Decision]]:
+        """The requests under way that ``decision`` forbids, and why; what goes on does so under it."""
+        forbidden = []
         for stream in self.link.exchanges:
             if stream.admitted is None:
                 continue
@@ -76,14 +77,7 @@ class HttpSession:
             except RefusalError as refusal:
                 found = Decision(False, str(refusal))
             if not found.allowed:
-                forbidden += 1
-                log.warning(
-                    "%s #%d %s: %s %s is cut: %s",
-                    *(self.entry.listener, self.entry.id, self.entry.source),
-                    *(stream.head.method, stream.head.path.partition("?")[0], found.because),
-                )
-                self.link.give_up(stream)
-                stream.fail(RefusalError(403, f"cut: {found.because}"))
+                forbidden.append((stream, found))
         self.entry.rule, self.entry.because = decision.rule, decision.because
         return forbidden
 
@@ -166,7 +160,28 @@ class HttpPublic:
     def enforce(self, source: SourceKey, decision: Decision) -> tuple[int, set[int]]:
         """As :class:`~meshnode.runtime.proxy.host.Serving`."""
         sessions = [session for session in self._sessions.values() if session.source == source]
-        return sum(each.reconsider(decision) for each in sessions), {each.entry.id for each in sessions}
+        cut = 0
+        for session in sessions:
+            for stream, found in session.reconsider(decision):
+                cut += 1
+                because = f"cut: {found.because}"
+                request = f"{stream.head.method} {shown_path(stream.head.path)}"
+                self._refuse(session.link, "cut", f"{source[0]}: {because}", rule=found.rule, request=request)
+                session.link.give_up(stream)
+                stream.fail(RefusalError(403, because))
+        return cut, {each.entry.id for each in sessions}
+
+    def _refuse(self, link: ServerLink, kind: str, because: str, *, rule: str = "", request: str = "") -> int:
+        return self._host.refuse(
+            self.settings.name,
+            link.peer,
+            kind,
+            because,
+            source=link.source,
+            rule=rule,
+            request=request,
+            connection=link.number,
+        )
 
     # Gatekeeper
 
@@ -188,19 +203,16 @@ class HttpPublic:
         counters[f"inbound.responses.{done.status // 100}xx"] += 1
         if done.audited:
             counters["inbound.audited"] += 1
-        if done.denied:
-            what = f"{done.source}: {done.because}"
-            self._host.refuse(
-                self.settings.name, done.peer, "denied", what, source=done.source, rule=done.rule
-            )
+        if done.refused:
+            what, request = f"{done.source}: {done.because}", f"{done.method} {shown_path(done.path)}"
+            number = self._refuse(link, done.refused, what, rule=done.rule, request=request)
+            done = replace(done, refusal=number)
         if log.isEnabledFor(logging.INFO):
             log.info("%s", access_line(done))
 
     def refused(self, link: ServerLink, refusal: RefusalError) -> None:
         """As :class:`Journal`."""
-        self._host.refuse(
-            self.settings.name, link.peer, f"http.{refusal.status}", str(refusal), source=link.source
-        )
+        self._refuse(link, f"http.{refusal.status}", str(refusal))
 
     def lost(self, link: ServerLink, kind: str, because: str) -> None:
         """As :class:`Journal`."""
@@ -210,5 +222,5 @@ class HttpPublic:
         session.count()
         session.cause = session.cause or because or "the client closed the connection"
         if kind:
-            self._host.refuse(self.settings.name, link.peer, f"http.{kind}", because, source=link.source)
+            self._refuse(link, f"http.{kind}", because)
         self._host.ended(session, self._on_end.pop(link))

@@ -49,7 +49,7 @@ class Journal(Protocol):
     """Where it is written down."""
 
     def exchange(self, link: ServerLink, done: Exchange) -> None:
-        """A request came to its end; with status 403 it was denied."""
+        """A request came to its end; ``refused`` says whether the rules let it."""
         ...
 
     def refused(self, link: ServerLink, refusal: RefusalError) -> None:
@@ -93,7 +93,7 @@ class Relay:
         try:
             await self._serve(link, stream, notes)
         except DeniedError as denied:
-            notes.denied, notes.because = True, denied.detail
+            notes.refused, notes.because = "denied", denied.detail
             stream.answer(denied)
         except RefusalError as refusal:
             notes.because = f"{refusal} ({refusal.detail})" if refusal.detail else str(refusal)
@@ -127,7 +127,11 @@ class Relay:
         if self.gatekeeper is None:
             return stream.head
         decision = await self.gatekeeper.decision(link)
-        head, decision = admit(decision, stream.head)
+        try:
+            head, decision = admit(decision, stream.head)
+        except RefusalError as refusal:
+            notes.refused = f"http.{refusal.status}"
+            raise
         notes.rule = decision.rule
         if not decision.allowed:
             raise DeniedError(decision)
@@ -154,7 +158,7 @@ class Relay:
             request_id=notes.request_id,
             rule=notes.rule,
             because=notes.because,
-            denied=notes.denied,
+            refused=notes.refused,
             audited=notes.audited,
         )
 
@@ -166,7 +170,7 @@ class _Notes:
     request_id: str = ""
     rule: str = ""
     because: str = ""
-    denied: bool = False
+    refused: str = ""
     audited: bool = False
 
 

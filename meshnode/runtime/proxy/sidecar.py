@@ -251,6 +251,7 @@ class Sidecar:
             pid=os.getpid(),
             counters=self.counters(),
             ledger=self.ledger,
+            decisions=self._decisions,
             now=self._clock(),
         )
 

@@ -117,6 +117,7 @@ function service(identity) {
 }
 
 const COMMON = {
+  id: { head: "ID", number: true, wide: true, sort: (row) => row.ID, cell: (row) => shown(row.ID) },
   source: { head: "Source", sort: (row) => serviceOf(row.Source), cell: (row) => service(row.Source) },
   because: {
     head: "Because",
@@ -130,9 +131,11 @@ function liveTable() {
   return table({
     caption: "Open connections",
     key: keyOf,
-    text: (row) => `${row.Source} ${row.Destination} ${row.Because} ${row.Peer} ${row.Serial} ${row.ProxyID}`,
+    text: (row) =>
+      `${row.ID} ${row.Source} ${row.Destination} ${row.Because} ${row.Peer} ${row.Serial} ${row.ProxyID}`,
     empty: () => empty("No connection is open.", "They appear here within two seconds."),
     columns: [
+      COMMON.id,
       COMMON.source,
       {
         head: "Destination",
@@ -164,9 +167,11 @@ function refusedTable() {
   return table({
     caption: "Refused connections",
     key: keyOf,
-    text: (row) => `${row.Source} ${row.Service} ${row.Kind} ${row.Because} ${row.Peer}`,
+    text: (row) =>
+      `${row.ID} ${row.Connection} ${row.Source} ${row.Service} ${row.Kind} ${row.Request} ${row.Because} ${row.Peer}`,
     empty: () => h("p", { class: "state quiet" }, "None was refused lately."),
     columns: [
+      COMMON.id,
       COMMON.source,
       {
         head: "Destination",
@@ -175,6 +180,12 @@ function refusedTable() {
       },
       { head: "Kind", cell: (row) => badge(row.Kind || "refused", "bad") },
       { head: "Ago", number: true, sort: (row) => row.Ago, cell: (row) => duration(row.Ago) },
+      {
+        head: "Request",
+        wide: true,
+        cell: (row) =>
+          name([row.Request, row.Connection && `on connection ${row.Connection}`].filter(Boolean).join(", ")),
+      },
       COMMON.because,
       COMMON.peer,
     ],
@@ -185,9 +196,10 @@ function closedTable() {
   return table({
     caption: "Closed connections",
     key: keyOf,
-    text: (row) => `${row.Source} ${row.Destination} ${row.CloseCause} ${row.Peer}`,
+    text: (row) => `${row.ID} ${row.Source} ${row.Destination} ${row.CloseCause} ${row.Peer}`,
     empty: () => h("p", { class: "state quiet" }, "None was closed lately."),
     columns: [
+      COMMON.id,
       COMMON.source,
       {
         head: "Destination",

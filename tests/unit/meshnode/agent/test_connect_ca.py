@@ -251,8 +251,23 @@ def test_a_node_that_does_not_report_holds_the_switch_until_somebody_decides() -
         assert names(cluster)[-1][1]
         with pytest.raises(RpcError, match="signs already"):
             await cluster.ca.rotate({"Action": "abort"}, "")
-        with pytest.raises(RpcError, match="write start, pause, resume or abort"):
+        with pytest.raises(RpcError, match="write start, pause, resume, abort or distrust"):
             await cluster.ca.rotate({"Action": "stop"}, "")
+
+    led(scenario)
+
+
+def test_a_root_that_is_distrusted_is_gone_whoever_has_not_reported() -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        old = cluster.store.ca.active.id
+        with pytest.raises(RpcError, match="no rotation is running"):
+            await cluster.ca.rotate({"Action": "distrust"}, "")
+        await cluster._submit(ConnectReport(NodeTrust("n1", (old,), (old,))))
+        await cluster.ca.rotate({"Action": "start", "Force": True}, "")
+        assert names(cluster) == [("Consul CA 1", False), ("Consul CA 2", True)]
+        await cluster.ca.rotate({"Action": "distrust"}, "")
+        assert names(cluster) == [("Consul CA 2", True)]
+        assert cluster.store.ca.rotation is None
 
     led(scenario)
 

@@ -110,9 +110,15 @@ def test_rows_of_all_proxies_together_have_a_bound_and_what_does_not_fit_is_coun
     late = next(found for found, _ in store.reports.live() if found.proxy_id == "late")
     assert (late.entries, late.omitted) == (0, 6)
     store.reports.take(report("p0", rows=each - 6))
-    store.reports.take(replace(report("late", rows=5), closed=({"ID": 1}, {"ID": 2}), refused=({"ID": 3},)))
+    ended = {"closed": ({"ID": 1}, {"ID": 2}), "refused": ({"ID": 3},), "decisions": ({"Age": 1.0},)}
+    store.reports.take(replace(report("late", rows=5), **ended))
     late = next(found for found, _ in store.reports.live() if found.proxy_id == "late")
     assert (len(late.connections), late.closed, late.refused, late.omitted) == (5, ({"ID": 2},), (), 0)
+    assert late.decisions == ()
+    store.reports.take(report("p0", rows=each - 10))
+    store.reports.take(replace(report("late", rows=5), **ended, omitted=0))
+    late = next(found for found, _ in store.reports.live() if found.proxy_id == "late")
+    assert (late.entries, late.decisions) == (9, ({"Age": 1.0},))
 
 
 def test_silent_proxies_hold_no_rows() -> None:

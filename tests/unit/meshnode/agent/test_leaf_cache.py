@@ -335,6 +335,25 @@ def test_a_leaf_that_is_revoked_is_handed_out_no_more_and_another_one_is_asked_f
     run(scenario())
 
 
+def test_a_leaf_of_a_root_that_is_distrusted_is_handed_out_no_more() -> None:
+    async def scenario() -> None:
+        cluster = await started()
+        cache = cluster.cache()
+        web, _ = await cache.leaf("web")
+        await cluster.ca.rotate({"Action": "start", "Force": True}, "")
+        await cluster.ca.rotate({"Action": "distrust"}, "")
+        at = cluster.wall()
+        following, _ = await cache.leaf("web", index=web.index, wait=60)
+        assert cluster.wall() - at < 2.0, "not over the minute in which a rotation spreads them"
+        assert following.root_id != web.root_id
+        bundle = cache.bundle
+        assert bundle is not None
+        assert bundle.ids == (following.root_id,)
+        await stop(cluster, cache)
+
+    run(scenario())
+
+
 def test_a_server_that_signs_for_another_key_or_service_is_not_believed() -> None:
     async def scenario() -> None:
         cluster = await started()

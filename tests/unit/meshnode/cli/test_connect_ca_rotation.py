@@ -78,6 +78,11 @@ def test_json_is_what_the_agent_says(agent: StubAgent, run: Any) -> None:
             {"Action": "abort", "Force": False, "Paused": False},
             "Rotation given up: the root stays as it is.\n",
         ),
+        (
+            ("-distrust",),
+            {"Action": "distrust", "Force": False, "Paused": False},
+            "Old root distrusted: nodes ask for new leaves now.\n",
+        ),
     ],
 )
 def test_an_action_is_sent_and_said(

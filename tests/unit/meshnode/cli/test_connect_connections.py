@@ -47,8 +47,8 @@ def test_closed_and_refused_connections_are_tables_of_their_own(agent: StubAgent
     closed, refused = (part.splitlines() for part in done.out.split("\n\n"))
     assert closed[0].split()[-5:] == ["Ended", "Lasted", "In", "Out", "Cause"]
     assert closed[1].endswith("3s     4ms     2.0KiB  12B  cut: DENY")
-    assert refused[1].split(maxsplit=7) == [
-        "9", "db-sidecar-proxy", "public", "-", "10.0.0.3:1", "0s", "plaintext", "it does not speak TLS\\x1b[2J",
+    assert refused[1].split(maxsplit=8) == [
+        "9", "db-sidecar-proxy", "public", "-", "10.0.0.3:1", "0s", "plaintext", "-", "it does not speak TLS\\x1b[2J",
     ]  # fmt: skip
 
 
@@ -109,6 +109,62 @@ def test_an_ended_and_a_refused_one_say_why(
     assert (lines[0], lines[-1][: len(last)]) == (first, last)
 
 
+DENIED = {
+    **REFUSED, "ID": 10, "Source": URI + "web", "Kind": "denied", "Rule": "r-2", "Because": "Permission 1 (deny)",
+    "Request": "GET /admin", "Connection": 7,
+}  # fmt: skip
+OUTBOUND = {**CLOSED, "ID": 11, "Direction": "outbound", "Local": "10.0.0.2:4243"}
+
+
+def test_a_refused_request_is_explained_by_its_own_number_and_with_its_connection(
+    agent: StubAgent, run: Any
+) -> None:
+    agent.answer(PATH, ANSWER | {"Refused": [REFUSED, DENIED]})
+    own = run("intention", "explain", "-connection", "10").out
+    assert own.splitlines()[:2] == [
+        "Request:              10, refused 0s ago (denied)",
+        "Asked:                GET /admin, on connection 7",
+    ]
+    assert own.splitlines()[-2:] == [
+        "Rule:                 r-2",
+        "Refused because:      Permission 1 (deny)",
+    ]
+    both = run("intention", "explain", "-connection", "7").out
+    assert both.startswith("Connection:           7, open for 1m15s\n")
+    assert both.endswith("\n\n" + own)
+    table = run("connect", "connections", "-refused").out.splitlines()
+    assert "denied     GET /admin  Permission 1 (deny)" in table[2]
+    agent.answer(PATH, ANSWER | {"Refused": [{**DENIED, "Request": ""}]})
+    unread = run("intention", "explain", "-connection", "10").out.splitlines()
+    assert unread[1] == "Asked:                on connection 7"
+
+
+EXPLAIN = "GET /v1/connect/intentions/explain"
+
+
+def test_where_it_came_from_a_connection_is_explained_by_what_intentions_say(
+    agent: StubAgent, run: Any
+) -> None:
+    agent.answer(PATH, {"Closed": [OUTBOUND]})
+    agent.answer(EXPLAIN, {"Text": ["web => db: denied", "Reason: Matched intention: DENY"]})
+    out = run("intention", "explain", "-connection", "11").out
+    assert "Known there as:       10.0.0.2:4243\n" in out
+    assert out.endswith(
+        "\n\nThe other side decides. Now it goes by:\nweb => db: denied\nReason: Matched intention: DENY\n"
+    )
+    assert agent.last.query == {"source": "web", "destination": "db"}
+
+
+def test_whoever_may_not_read_intentions_is_told_the_rest(agent: StubAgent, run: Any) -> None:
+    agent.answer(PATH, {"Connections": [OUTBOUND]})
+    agent.answer(EXPLAIN, b"Permission denied", 403)
+    done = run("intention", "explain", "-connection", "11")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(
+        "The other side decides. What intentions say can't be read here: Permission denied\n"
+    )
+
+
 def test_an_explanation_may_be_json(agent: StubAgent, run: Any) -> None:
     agent.answer(PATH, ANSWER)
     found = json.loads(run("intention", "explain", "-connection=8", "-format=json").out)
@@ -120,6 +176,16 @@ def test_a_connection_that_nobody_knows_is_an_error(agent: StubAgent, run: Any) 
     done = run("intention", "explain", "-connection", "1")
     assert done.code == 1
     assert done.err.startswith("No proxy of this node knows connection 1:")
+
+
+def test_of_several_proxies_the_one_named_is_asked_about(agent: StubAgent, run: Any) -> None:
+    agent.answer(PATH, ANSWER)
+    assert run("intention", "explain", "-connection", "7", "-proxy", "db-sidecar-proxy").code == 0
+    assert agent.last.query == {"id": "7", "proxy": "db-sidecar-proxy"}
+    agent.answer(PATH, {})
+    done = run("intention", "explain", "-connection", "7", "-proxy", "db-sidecar-proxy")
+    assert done.err.startswith("Proxy db-sidecar-proxy does not know connection 7: ids are")
+    assert "-proxy belongs to -connection" in run("intention", "explain", "web", "db", "-proxy", "x").err
 
 
 def test_a_connection_is_a_number_and_stands_alone(agent: StubAgent, run: Any) -> None:

@@ -156,7 +156,7 @@ def test_an_explanation_is_what_the_agent_says(
     agent.answer(f"GET {BASE}/explain", EXPLAINED)
     done = run("intention", "explain", *args)
     assert (done.code, done.out, done.err) == (0, "web => db: denied\nReason: r\n", "")
-    assert agent.last.query == {"source": "web", "destination": "db", **query}
+    assert agent.asked[0].query == {"source": "web", "destination": "db", **query}
 
 
 def test_an_explanation_as_json_is_without_the_text(agent: StubAgent, run: Any) -> None:
@@ -164,7 +164,28 @@ def test_an_explanation_as_json_is_without_the_text(agent: StubAgent, run: Any) 
     assert json.loads(run("intention", "explain", "-format=json", "web", "db").out) == {
         "Allowed": False,
         "Reason": "r",
+        "Cached": [],
     }
+
+
+def test_with_it_comes_what_proxies_of_the_node_remember(agent: StubAgent, run: Any) -> None:
+    web, other = ({"Source": f"spiffe://d.consul/ns/default/dc/dc1/svc/{name}"} for name in ("web", "mail"))
+    rows = [
+        {**web, "ProxyID": "p1", "Allowed": True, "PerRequest": False, "Fresh": True, "Age": 3.04},
+        {**web, "ProxyID": "p2", "Allowed": False, "PerRequest": False, "Fresh": False, "Age": 75.2},
+        {**web, "ProxyID": "p3", "Allowed": False, "PerRequest": True, "Fresh": True, "Age": 0.5},
+        {**other, "ProxyID": "p4", "Allowed": True, "PerRequest": False, "Fresh": True, "Age": 1.0},
+    ]
+    agent.answer(f"GET {BASE}/explain", EXPLAINED)
+    agent.answer("GET /v1/agent/connect/connections", {"Decisions": rows})
+    assert run("intention", "explain", "web", "db").out.splitlines()[2:] == [
+        "p1 remembers, 3s old: allowed, used without asking",
+        "p2 remembers, 1m15s old: denied, asked again before it is used",
+        "p3 remembers, 500ms old: each request by its permissions, used without asking",
+    ]
+    assert agent.last.query == {"service": "db"}
+    shown = json.loads(run("intention", "explain", "default/web", "default/db", "-format=json").out)
+    assert shown["Cached"] == rows[:3]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from meshnode.base.errors import LocalProtocolError
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, RootKey
-from meshnode.connect.rotation import Phase, abort, advance, begin, is_root_due, look, pause, plan, retires_by
+from meshnode.connect.rotation import (
+    Phase,
+    abort,
+    advance,
+    begin,
+    distrust,
+    is_root_due,
+    look,
+    pause,
+    plan,
+    retires_by,
+)
 
 TTL = 100.0
 LIFE = 10_000.0
@@ -152,6 +163,29 @@ def test_before_the_switch_it_can_be_given_up_and_after_it_not() -> None:
     for act in (abort, lambda ca: pause(ca, paused=True)):
         with pytest.raises(LocalProtocolError, match="no rotation is running"):
             act(CA)
+
+
+@pytest.mark.parametrize(
+    "running",
+    [
+        started(),
+        pause(started(), paused=True),
+        advance(started(), [node("a", "old")], {"a"}, 1.0).ca,
+        advance(started(forced=True), [node("a", "old", leaves=("old",))], {"a"}, 1.0).ca,
+    ],
+)
+def test_a_distrusted_root_is_gone_in_every_phase_and_the_new_one_signs(running: CaState) -> None:
+    ca = distrust(running, 2.0)
+    assert (ids(ca), ca.rotation) == (["new"], None)
+    assert ca.active is not None
+    assert (ca.active.id, ca.active.rotated_out_at) == ("new", 0.0)
+    assert [key.root_id for key in ca.keys] == ["new"]
+    assert advance(ca, [node("a", "old", leaves=("old",))], {"a"}, 3.0).ca == ca
+
+
+def test_without_a_rotation_there_is_no_root_to_distrust() -> None:
+    with pytest.raises(LocalProtocolError, match="no rotation is running"):
+        distrust(CA, 1.0)
 
 
 def test_the_next_one_may_begin_once_the_last_one_has_switched() -> None:

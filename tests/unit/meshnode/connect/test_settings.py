@@ -27,7 +27,13 @@ def test_nothing_given_is_consuls_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("written", "seconds", "shown"),
-    [("10s", 10.0, "10s"), ("90m", 5400.0, "90m"), (30_000_000_000, 30.0, "30s"), (5_400e9, 5400.0, "1h30m")],
+    [
+        ("10s", 10.0, "10s"),
+        ("90m", 5400.0, "90m"),
+        (30_000_000_000, 30.0, "30s"),
+        (5_400e9, 5400.0, "1h30m"),
+        ("", DEFAULT_LEAF_TTL, "72h"),
+    ],
 )
 def test_durations_are_text_or_nanoseconds(written: Any, seconds: float, shown: str) -> None:
     settings = parse_ca_settings("consul", {"LeafCertTTL": written})

@@ -21,6 +21,7 @@ __all__ = [
     "CLOSED",
     "CONNECTION",
     "CONNECTIONS",
+    "DECISION",
     "REFUSED",
     "REGISTER",
     "REPORT",
@@ -34,19 +35,23 @@ CONNECTIONS = "/v1/agent/connect/connections"
 REGISTER = "/v1/agent/service/register"
 CONNECTION = {
     "ID": 7, "Direction": "inbound", "Listener": "public", "Source": "spiffe://t/ns/default/dc/dc1/svc/web",
-    "Destination": "db", "Serial": "ab:cd", "Peer": "10.0.0.1:5000", "Rule": "r1", "Because": "matched r1", "Age": 1.5,
-    "Audited": True, "BytesIn": 10, "BytesOut": 20, "CloseCause": "",
+    "Destination": "db", "Serial": "ab:cd", "Peer": "10.0.0.1:5000", "Local": "", "Rule": "r1", "Because": "matched r1",
+    "Age": 1.5, "Audited": True, "BytesIn": 10, "BytesOut": 20, "CloseCause": "",
 }  # fmt: skip
 CLOSED = CONNECTION | {"ID": 8, "CloseCause": "denied", "EndedAgo": 2.0}
 REFUSED = {
     "ID": 9, "Listener": "public", "Source": "x", "Peer": "10.0.0.1:51", "Kind": "denied",
-    "Because": "no", "Rule": "r2",
-    "Ago": 3.0,
+    "Because": "no", "Rule": "r2", "Request": "GET /admin", "Connection": 7, "Ago": 3.0,
+}  # fmt: skip
+DECISION = {
+    "Source": "spiffe://t/ns/default/dc/dc1/svc/web", "Serial": "ab:cd", "Rule": "r1", "Because": "matched r1",
+    "Allowed": True, "PerRequest": False, "Fresh": False, "Age": 40.0,
 }  # fmt: skip
 BODY = {
     "Service": "db", "Identity": "spiffe://t/ns/default/dc/dc1/svc/db", "Serial": "12:34", "Roots": ["Consul CA 7"],
     "Listeners": [{"Name": "public", "Address": "0.0.0.0:21000", "Serial": "12:34"}], "Pid": 100,
     "Counters": {"inbound.conns": 3}, "Connections": [CONNECTION], "Closed": [CLOSED], "Refused": [REFUSED],
+    "Decisions": [DECISION],
 }  # fmt: skip
 
 

@@ -26,7 +26,8 @@ def test_self_has_consuls_parts_and_meshnodes() -> None:
     body = json.loads(response.body)
     assert list(body) == ["Config", "DebugConfig", "Coord", "Member", "Stats", "Meta", "Meshnode"]
     assert set(body["Config"]) == {"Datacenter", "NodeName", "NodeID", "Revision", "Server", "Version"}
-    assert set(body["Meshnode"]) == {"Version", "ConfigDigest", "GossipKeyFingerprints", "Certificates"}
+    keys = {"GossipKeyFingerprints", "WanGossipKeyFingerprints"}
+    assert set(body["Meshnode"]) == {"Version", "ConfigDigest", "Certificates"} | keys
     assert response.content_type == "application/json"
 
 

@@ -24,6 +24,7 @@ from tests.unit.meshnode.http.proxy_api import (
     CLOSED,
     CONNECTION,
     CONNECTIONS,
+    DECISION,
     REFUSED,
     REPORT,
     ProxyApi,
@@ -45,11 +46,13 @@ def test_what_a_proxy_reports_is_shown_with_the_proxy_and_older_by_the_time_sinc
         "Connections": [{**CONNECTION, "Age": 4.0, **whose}],
         "Closed": [{**CLOSED, "Age": 4.0, "EndedAgo": 4.5, **whose}],
         "Refused": [{**REFUSED, "Ago": 5.5, **whose}],
+        "Decisions": [{**DECISION, "Age": 42.5, **whose}],
     }  # fmt: skip
 
 
 def test_nothing_reported_is_empty_lists() -> None:
-    assert ProxyApi().json(CONNECTIONS) == {"Proxies": [], "Connections": [], "Closed": [], "Refused": []}
+    kinds = ("Proxies", "Connections", "Closed", "Refused", "Decisions")
+    assert ProxyApi().json(CONNECTIONS) == {kind: [] for kind in kinds}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,8 @@ def test_nothing_reported_is_empty_lists() -> None:
     [
         ("", ([7, 7], [8, 8], [9, 9])), ("proxy=p1", ([7], [8], [9])), ("service=db", ([7], [8], [9])),
         ("proxy=p1&service=web", ([], [], [])), ("id=8", ([], [8, 8], [])), ("id=9&proxy=p2", ([], [], [9])),
+        # With a connection come the requests on it that were refused.
+        ("id=7", ([7, 7], [], [9, 9])),
         ("id=10", ([], [], [])), ("proxy=no", ([], [], [])),
     ],
 )  # fmt: skip
@@ -106,6 +111,10 @@ def test_a_number_of_a_connection_is_a_number(number: str) -> None:
             "Closed[0].EndedAgo: expected a number of seconds, got boolean",
         ),
         ({"Refused": [{**REFUSED, "Because": []}]}, "Refused[0].Because: expected string, got list"),
+        ({"Refused": [{**REFUSED, "Connection": -1}]}, "Refused[0].Connection: can't be negative"),
+        ({"Refused": [{**REFUSED, "Request": 1}]}, "Refused[0].Request: expected string, got number"),
+        ({"Decisions": [{**DECISION, "Allowed": 1}]}, "Decisions[0].Allowed: expected"),
+        ({"Decisions": [{**DECISION, "Age": "1"}]}, "Decisions[0].Age: expected a number of seconds"),
         (
             b'{"Service":"db","Pid":' + b"1" * (MAX_NUMBER_CHARS + 1) + b"}",
             "a number has more than 400 digits",
@@ -137,6 +146,7 @@ def test_lists_and_texts_are_cut_to_their_bounds_and_live_connections_are_counte
         "Service": "db", "Identity": long, "Roots": [long] * (MAX_ROOTS + 1),
         "Listeners": [{}] * (MAX_LISTENERS + 1), "Connections": [row] * (MAX_CONNECTIONS + 2),
         "Closed": [{**ended, "ID": n} for n in range(MAX_ENDED + 1)], "Refused": [{}] * (MAX_ENDED + 1),
+        "Decisions": [{"Age": n} for n in range(MAX_ENDED + 1, 0, -1)],
     })  # fmt: skip
     shown = api.json(CONNECTIONS)
     (proxy,) = shown["Proxies"]
@@ -153,6 +163,7 @@ def test_lists_and_texts_are_cut_to_their_bounds_and_live_connections_are_counte
         1,
         MAX_ENDED,
     )
+    assert [row["Age"] for row in shown["Decisions"]] == list(range(MAX_ENDED, 0, -1))
 
 
 def test_counters_are_so_many_at_most() -> None:

@@ -56,6 +56,29 @@ def test_only_a_server_runs_keyring_operations(method: str) -> None:
     assert response.body == b"keyring operations must run against a server node"
 
 
+@pytest.mark.parametrize(
+    ("query", "wan"), [("pool=wan", True), ("pool=lan", False), ("pool=", None), ("", None)]
+)
+@pytest.mark.parametrize(("method", "verb"), [("GET", KeyVerb.LIST), ("PUT", KeyVerb.USE)])
+def test_one_pool_can_be_meant_and_without_it_both_are(
+    method: str, verb: KeyVerb, query: str, wan: bool | None
+) -> None:
+    body = b"" if method == "GET" else b'{"Key":"k"}'
+    response, effects = run(api_of(), Request(method, PATH, query, body=body), (keyring(wan=bool(wan)),))
+    assert response.status == 200
+    assert effects == [KeyOperation(verb, "" if method == "GET" else "k", 0, wan=wan)]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_a_pool_that_is_none_changes_nothing(method: str) -> None:
+    response, effects = run(api_of(), Request(method, PATH, "pool=dc2", body=b'{"Key":"k"}'))
+    assert (response.status, effects) == (400, [])
+    assert (
+        response.body
+        == b"Invalid pool: 'dc2' is not a gossip pool: write lan or wan, or leave it out for both"
+    )
+
+
 @pytest.mark.parametrize("factor", ["6", "-1", "x", "1.0", "9" * 5000])
 def test_a_relay_factor_is_from_0_to_5(factor: str) -> None:
     response, effects = run(api_of(), Request("GET", PATH, f"relay-factor={factor}"))

@@ -20,6 +20,12 @@ def test_a_line_names_the_rule_and_the_reason() -> None:
     assert access_line(denied).endswith("-> 403; in 1 out 2 bytes, 0.500 s, request r, rule id-1: no")
 
 
+def test_a_line_names_the_entry_of_what_the_rules_refused() -> None:
+    denied = replace(DONE, status=403, rule="id-1", because="no", refused="denied", refusal=8)
+    assert access_line(denied).startswith("public #7 ")
+    assert access_line(denied).endswith("0.500 s, refused as #8, rule id-1: no")
+
+
 def test_a_long_path_is_cut_and_no_answer_is_a_dash() -> None:
     line = access_line(replace(DONE, path="/" + "a" * 500, status=0))
     assert len(line) < 320

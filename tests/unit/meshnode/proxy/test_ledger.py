@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.proxy.decision_cache import Decision
-from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Direction, Ledger, Refused
+from meshnode.proxy.ledger import (
+    MAX_CLOSED,
+    MAX_REFUSED,
+    Connection,
+    Direction,
+    Ledger,
+    Refused,
+    shown_path,
+)
 
 YES = Decision(True, "rule 1 allows it", "1")
 
@@ -36,6 +44,19 @@ def test_a_refused_connection_has_an_id_that_no_other_one_has() -> None:
     ids = [enter(ledger, "web").id, refuse(ledger).id, enter(ledger, "web").id, refuse(ledger).id]
     assert ids == [2, 5, 8, 11]
     assert ledger.refused[0] == Refused(5, "public", "web", "1.2.3.4:5", "denied", "7", "no", 2.0)
+
+
+def test_a_refused_request_names_its_connection_and_no_query() -> None:
+    ledger = Ledger()
+    connection = enter(ledger, "web")
+    entry = ledger.refuse(
+        listener="public", peer="1.2.3.4:5", kind="denied", because="no", now=2.0, request="GET /a",
+        connection=connection.id,
+    )  # fmt: skip
+    assert (entry.id, entry.request, entry.connection) == (2, "GET /a", 1)
+    assert shown_path("/a/b?token=secret") == "/a/b"
+    assert shown_path("/" + "a" * 199) == "/" + "a" * 199
+    assert shown_path("/" + "a" * 200) == "/" + "a" * 199 + "..."
 
 
 def test_only_the_latest_refused_connections_are_remembered() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshnode.proxy.decision_cache import Decision
+from meshnode.proxy.decision_cache import Decision, DecisionCache
 from meshnode.proxy.ledger import MAX_CLOSED, MAX_REFUSED, Connection, Ledger
-from meshnode.proxy.report import MAX_LIVE, ledger_body, merge, substance
+from meshnode.proxy.report import MAX_DECISIONS, MAX_LIVE, decisions_body, ledger_body, merge, substance
 
 YES = Decision(True, "rule 1 allows it", "1")
 
@@ -38,6 +38,7 @@ def report(ledger: Ledger, now: float = 20.0, **changes: Any) -> dict[str, Any]:
         "Listeners": [listener],
         "Pid": 1,
         "Counters": {"a": 1},
+        "Decisions": [],
         **ledger_body(ledger, now),
         **changes,
     }
@@ -51,7 +52,7 @@ def test_a_ledger_is_told_with_ages_and_the_field_names_of_the_api() -> None:
     refuse(ledger, 18.0)
     shared = {
         "Direction": "inbound", "Listener": "public", "Source": "spiffe://web", "Destination": "spiffe://api",
-        "Serial": "0a", "Peer": "1.2.3.4:5", "Rule": "1", "Because": "rule 1 allows it",
+        "Serial": "0a", "Peer": "1.2.3.4:5", "Local": "", "Rule": "1", "Because": "rule 1 allows it",
         "Audited": False,
     }  # fmt: skip
     assert ledger_body(ledger, 20.0) == {
@@ -62,9 +63,32 @@ def test_a_ledger_is_told_with_ages_and_the_field_names_of_the_api() -> None:
         ],
         "Refused": [
             {"ID": 3, "Listener": "public", "Source": "spiffe://web", "Peer": "1.2.3.4:6", "Kind": "denied",
-             "Rule": "2", "Because": "no", "Ago": 2.0},
+             "Rule": "2", "Because": "no", "Request": "", "Connection": 0, "Ago": 2.0},
         ],
     }  # fmt: skip
+
+
+def test_decisions_are_told_with_their_age_and_whether_they_are_used_without_asking() -> None:
+    cache = DecisionCache(refresh_after=30.0)
+    cache.store(("spiffe://web", "0a"), Decision(False, "no", "7"), 1.0, cache.generation)
+    cache.store(("spiffe://db", "0b"), YES, 21.0, cache.generation)
+    told = decisions_body(cache, 41.0)
+    assert told[0] == {
+        "Source": "spiffe://web", "Serial": "0a", "Allowed": False, "PerRequest": False, "Rule": "7",
+        "Because": "no", "Age": 40.0, "Fresh": False,
+    }  # fmt: skip
+    assert (told[1]["Source"], told[1]["Age"], told[1]["Fresh"]) == ("spiffe://db", 20.0, True)
+    cache.invalidate()
+    assert not any(row["Fresh"] for row in decisions_body(cache, 41.0))
+
+
+def test_decisions_in_a_report_are_bounded_and_those_used_last() -> None:
+    cache = DecisionCache()
+    for number in range(MAX_DECISIONS + 1):
+        cache.store((f"s{number}", "0a"), YES, 1.0, cache.generation)
+    assert cache.fresh(("s0", "0a"), 2.0) == YES
+    sources = [row["Source"] for row in decisions_body(cache, 2.0)]
+    assert (len(sources), sources[0], sources[-1]) == (MAX_DECISIONS, "s2", "s0")
 
 
 def test_live_connections_in_a_report_are_bounded_and_the_newest() -> None:

@@ -121,6 +121,7 @@ async def test_a_request_is_in_the_ledger_while_it_is_under_way_and_a_refusal_wi
             "deny-1",
             "a client",
         )
+        assert refused.request == "GET /"
 
 
 @asynchronous

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.balance import Instance
+from meshnode.proxy.client_hello import read_server_name
 from meshnode.runtime.tasks import spawn
 from meshnode.sdk.errors import DialError, PeerUnknownError
 from meshnode.sdk.service import Service, Surroundings
@@ -213,6 +215,23 @@ async def test_an_instance_that_says_nothing_is_given_up() -> None:
         two.web.instances.known["api"] = [Instance("127.0.0.1", silent.port, spiffe("api"))]
         with pytest.raises(DialError, match=r"not connected within 0\.1 s"):
             await two.web.service.dial("api", timeout=0.1)
+
+
+@asynchronous
+async def test_a_gateway_is_asked_for_the_service_that_it_stands_for() -> None:
+    heard: list[str | None] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(read_server_name(await reader.read(65536)))
+        writer.close()
+
+    async with pair() as two, silent_server(hear) as gateway:
+        asked = Instance("127.0.0.1", gateway.port, spiffe("api"), server_name="api.default.dc1.internal.x")
+        for one in (asked, replace(asked, server_name="")):
+            two.web.instances.known["api"] = [one]
+            with pytest.raises(DialError):
+                await two.web.service.dial("api")
+    assert heard == ["api.default.dc1.internal.x", ""]
 
 
 # Who we are

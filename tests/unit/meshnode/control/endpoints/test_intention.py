@@ -265,6 +265,7 @@ def test_a_check_tells_the_candidates_the_winner_and_the_default() -> None:
         "Reason": "Matched intention: DENY default/web => default/db (ID: id-2, Precedence: 9)",
         "IntentionID": "id-2", "Permission": None,
         "Default": {"Allowed": False, "Reason": "Default behavior configured by default_intention_policy"},
+        "TrustDomain": "",
     }  # fmt: skip
     assert server.check("api", "db")["Allowed"] is True
     none = server.check("web", "api")

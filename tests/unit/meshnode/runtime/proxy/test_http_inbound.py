@@ -142,9 +142,58 @@ async def test_each_request_of_a_connection_is_decided_about(caplog: pytest.LogC
         writer.write(GET % b"/admin")
         assert await answer(reader) == (403, "RBAC: access denied")
         assert rig.api.counters()["refused.denied"] == 4
-        refused = rig.api.ledger.refused[0]
-        assert (refused.kind, refused.rule, refused.source) == ("denied", "rule-7", spiffe("web"))
-        assert "rule rule-7" in caplog.text
+        assert rig.api.counters()["refused.http.400"] == 1
+        (connection,) = rig.api.ledger.live()
+        found_rows = [(row.kind, row.request, row.rule) for row in rig.api.ledger.refused]
+        assert found_rows == [
+            ("denied", "GET /admin", "rule-7"), ("denied", "GET /v1/../admin", "rule-7"),
+            ("denied", "GET /v1/%2e%2e/admin", "rule-7"), ("http.400", "GET /v1/..%2fadmin", ""),
+            ("denied", "GET /admin", "rule-7"),
+        ]  # fmt: skip
+        assert {(row.connection, row.source) for row in rig.api.ledger.refused} == {
+            (connection.id, spiffe("web"))
+        }
+        writer.close()
+
+
+@on_uvloop
+async def test_the_log_leads_from_a_refused_request_to_its_entry_and_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "meshnode.proxy")
+    async with show_app() as app, sidecar(app) as rig:
+        rig.rules.permissions["web"] = ONLY_V1
+        reader, writer = await rig.client()
+        writer.write(GET % b"/admin?token=secret")
+        assert (await answer(reader))[0] == 403
+        await until(lambda: "-> 403" in caplog.text, "it is in the log")
+        ((row,), (connection,)) = rig.api.ledger.refused, rig.api.ledger.live()
+        warned, access = (line for line in caplog.messages if "/admin" in line)
+        assert warned.startswith(
+            f"public #{row.id} from {row.peer}, GET /admin on #{connection.id}, refused: {spiffe('web')}: "
+        )
+        assert warned.endswith("(rule rule-7)") or "rule-7" in warned
+        assert access.startswith(f"public #{connection.id} {spiffe('web')} from {row.peer}: GET api/admin ")
+        assert f"refused as #{row.id}, rule rule-7" in access
+        assert "secret" not in caplog.text
+        writer.close()
+
+
+@on_uvloop
+async def test_what_is_no_request_is_refused_with_the_number_of_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with show_app() as app, sidecar(app) as rig:
+        reader, writer = await rig.client()
+        writer.write(b"GET / HTTP/1.1\r\nHost: api\r\n folded: field\r\n\r\n")
+        assert (await answer(reader))[0] == 400
+        (row,) = rig.api.ledger.refused
+        assert (row.kind, row.request, row.source) == ("http.400", "", spiffe("web"))
+        assert (
+            f"public #{row.id} from {row.peer}, what it sent on #{row.connection}, refused: " in caplog.text
+        )
+        await until(lambda: rig.api.ledger.closed, "its connection has ended")
+        assert rig.api.ledger.closed[0].id == row.connection
         writer.close()
 
 
@@ -198,6 +247,10 @@ async def test_a_changed_permission_ends_the_request_that_it_forbids_and_no_othe
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(clients[1][0].read(), 10) == b""
         assert len(rig.api.ledger.live()) == 2
+        (row,) = rig.api.ledger.refused
+        assert (row.kind, row.request, row.rule) == ("cut", "GET /b", "rule-7")
+        assert row.because.startswith(f"{spiffe('web')}: cut: ")
+        assert row.connection not in {entry.id for entry in rig.api.ledger.live()}
         for reader, writer in (clients[0], other):
             assert not reader.at_eof()
             writer.close()
