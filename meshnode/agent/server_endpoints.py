@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
@@ -68,7 +68,7 @@ class ServerEndpoints:
         """Answer a request that came over the network."""
         del peer
         if request.method in self._gateway:
-            return await self.call(request.method, from_wire(request.body))
+            return await self.call(request.method, _argument(request))
         return await self.call(request.method, request.body)
 
     def begin(self, method: str, body: Body) -> Begun | None:
@@ -155,3 +155,13 @@ def bytes_field(body: Any, name: str) -> bytes:
     if not isinstance(value, bytes):
         raise RpcError(f"{name} is not a byte string")
     return value
+
+
+def _argument(request: Request) -> Body:
+    """The argument of a call of the state; none stands for one without fields. Raises :class:`RpcError`."""
+    body = from_wire(request.body)
+    if body is None:
+        return {}
+    if not isinstance(body, Mapping):
+        raise RpcError(f"{request.method}: its argument must be a struct, not {type(body).__name__}")
+    return body

@@ -18,6 +18,7 @@ from meshnode import CONSUL_API_VERSION
 from meshnode.agent.agent import Agent
 from meshnode.agent.config.load import Loaded, load
 from meshnode.agent.config.model import AgentConfig
+from meshnode.agent.data_dir import hold_data_dir
 from meshnode.agent.node_id import load_node_id
 from meshnode.agent.state_file import RunningState, files_digest, package_digest, remove_state, write_state
 from meshnode.base.errors import ConfigError, MeshError
@@ -48,7 +49,8 @@ def run(args: list[str]) -> int:
         print(f"==> {warning}", flush=True)
     logs.hold_lines()
     try:
-        return _new_runner().run(_Command(args, loaded, logs).main())
+        with hold_data_dir(loaded.config.identity.data_dir):
+            return _new_runner().run(_Command(args, loaded, logs).main())
     except MeshError as error:
         logs.release_lines()
         print(f"==> Error starting agent: {error}", file=sys.stderr, flush=True)

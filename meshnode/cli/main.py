@@ -151,6 +151,9 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             raise
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            # Ctrl-C in the middle of a class that was being made: Python wraps it.
+            return INTERRUPTED
         text = f"{type(error).__name__}: {error}".replace("\n", " ")
         print(f"internal error: {text} (set {TRACEBACK_VARIABLE}=1 for details)", file=sys.stderr)
         return 1

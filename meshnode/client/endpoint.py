@@ -95,12 +95,31 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
         if files.certificate:
             context.load_cert_chain(files.certificate, files.key or None, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or error
-        raise ConfigError(f"can't load the TLS files {files.names}: {reason}") from None
+        raise ConfigError(f"can't load the TLS files {files.names}: {_fault(files, error)}") from None
     if not files.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _fault(files: TlsFiles, error: OSError) -> str:
+    """Which of ``files`` made OpenSSL fail with ``error``, and what to do."""
+    for path in filter(None, (files.ca_file, files.certificate, files.key)):
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as unreadable:
+            return f"{path}: {unreadable.strerror}"
+    reason = getattr(error, "reason", None) or error.strerror or str(error)
+    if reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+        return f"{files.ca_file} holds no certificate in PEM form"
+    if reason == "KEY_VALUES_MISMATCH":
+        return f"{files.key or files.certificate} is not the key of {files.certificate}: give the two of one pair"
+    if "PEM lib" in reason and files.certificate:
+        if not files.key:
+            return f"{files.certificate} has no key with it: set -client-key or CONSUL_CLIENT_KEY to its file"
+        return f"{files.certificate} is no certificate, or {files.key} no key, in PEM form"
+    return reason
 
 
 def unreachable(endpoint: Endpoint, error: Exception, *, connected: bool) -> AgentUnreachable:
@@ -121,7 +140,8 @@ def unreachable(endpoint: Endpoint, error: Exception, *, connected: bool) -> Age
             f"can't reach the agent at {where}: {reason}. "
             "Is it running there? Set -http-addr or CONSUL_HTTP_ADDR to its address."
         )
-    return AgentUnreachable(f"TLS with the agent at {where} failed: {reason}. {_tls_advice(str(reason))}")
+    text = str(reason).rstrip(".")
+    return AgentUnreachable(f"TLS with the agent at {where} failed: {text}. {_tls_advice(text)}")
 
 
 def not_an_agent(endpoint: Endpoint, error: MalformedAnswer) -> AgentUnreachable:

@@ -6,6 +6,7 @@
 ``rpc_server``, ``rpc_client``   the server port, both ends; ``rpc_wire`` is what they share
 ``http_server``     the API's listeners; ``http_connection`` orders requests and answers
 ``tls``             contexts from files, reloaded while running; ``tls_explain`` says why a handshake failed
+``envoy_version``   which Envoy a program is
 ``file_marks``      whether files are still those that were read
 ``tasks``, ``logs``, ``notify``, ``interfaces``   named tasks, the log, systemd, the machine's addresses
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,10 @@ from meshnode.runtime.private_file import write_private
 
 __all__ = ["MAX_KEYRING_FILE_BYTES", "load_keyring", "open_keyring", "save_keyring"]
 
+_log = logging.getLogger("meshnode.agent")
 #: A ring of thousands of keys; anything larger is another file.
 MAX_KEYRING_FILE_BYTES = 1 << 20
+_RESTORE = "restore it, or delete it to begin with the key in `encrypt`"
 
 
 def open_keyring(
@@ -29,17 +32,21 @@ def open_keyring(
 ) -> Keyring | None:
     """The ring to start with: the file's if there is one, else one made of ``encrypt`` (and saved to ``path``).
 
-    ``None`` means gossip in clear: neither is given. Raises :class:`ConfigError` when the file can't be used, or when
-    it does not contain ``encrypt``: the two would put this node into different clusters.
+    ``None`` means gossip in clear: neither is given. An ``encrypt`` that the file doesn't hold is passed over with a
+    warning, as in Consul: after a rotation that is the usual case, and a restart must not fail of it. Raises
+    :class:`ConfigError` when the file can't be used.
     """
     keys = load_keyring(path) if path is not None else []
     if keys and encrypt is not None and encrypt not in keys:
         known = ", ".join(map(gossip_key_fingerprint, keys))
-        raise ConfigError(
-            f"{encrypt_from} is key {gossip_key_fingerprint(encrypt)} but the keyring file {path} holds {known} "
-            f"(primary {gossip_key_fingerprint(keys[0])}): the file counts once it exists. Remove `encrypt` or set it "
-            f"to a key of the file; or, to start over with the configured key, delete {path}",
-            key="encrypt",
+        _log.warning(
+            "%s is key %s and is not used: the keyring file %s counts once it exists, and holds %s (primary %s). Set "
+            "`encrypt` to a key of the file; or, to start over with the configured key, delete the file",
+            encrypt_from,
+            gossip_key_fingerprint(encrypt),
+            path,
+            known,
+            gossip_key_fingerprint(keys[0]),
         )
     if keys:
         return Keyring(keys)
@@ -68,9 +75,9 @@ def load_keyring(path: Path) -> list[bytes]:
         items = json.loads(text)
     except ValueError as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise _unusable(path, f"is not JSON{where}") from None
+        raise _unusable(path, f"is not JSON{where}: {_RESTORE}") from None
     if not isinstance(items, list) or not items:
-        raise _unusable(path, "is not a JSON list with at least one key")
+        raise _unusable(path, f"is not a JSON list with at least one key: {_RESTORE}")
     return [_key(path, index, item) for index, item in enumerate(items)]
 
 
@@ -80,7 +87,7 @@ def _key(path: Path, index: int, item: object) -> bytes:
             raise TypeError
         key = base64.b64decode(item, validate=True)
     except (TypeError, binascii.Error, ValueError):
-        raise _unusable(path, f"has an entry {index} that is not a base64 key") from None
+        raise _unusable(path, f"has an entry {index} that is not a base64 key: {_RESTORE}") from None
     try:
         Keyring([key])
     except MeshError as error:
@@ -89,7 +96,7 @@ def _key(path: Path, index: int, item: object) -> bytes:
 
 
 def _unusable(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"keyring file {path} {why}", key="keyring_file", where=str(path))
+    return ConfigError(f"keyring file {path} {why}", key="keyring_file")
 
 
 def save_keyring(path: Path, keys: Sequence[bytes]) -> None:

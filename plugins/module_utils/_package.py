@@ -62,7 +62,7 @@ try:
 except OSError:
     pass
 
-from meshnode.cli.main import main
+from meshnode.__main__ import main
 
 sys.exit(main())
 """

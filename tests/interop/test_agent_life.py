@@ -172,18 +172,30 @@ def test_retry_join_finds_who_starts_later(agents: Agents) -> None:
     wait(lambda: early.statuses() == {"node1": "alive", "node2": "alive"}, "both met")
 
 
-def test_a_keyring_file_that_contradicts_encrypt_is_refused_without_showing_a_key(agents: Agents) -> None:
+def test_a_keyring_file_counts_and_is_told_from_encrypt_without_showing_a_key(agents: Agents) -> None:
     ours, theirs = (base64.b64encode(os.urandom(16)).decode() for _ in range(2))
     agent = agents.new(encrypt=ours)
     (agent.data_dir / "serf").mkdir(parents=True)
     keyring = agent.data_dir / "serf" / "local.keyring"
     keyring.touch(mode=0o600)
     keyring.write_text(json.dumps([theirs]))
-    code, output = agent.run_to_end()
+    agent.start()
+    assert f"is not used: the keyring file {keyring} counts once it exists" in agent.log
+    assert ours not in agent.log
+    assert theirs not in agent.log
+    assert json.loads(keyring.read_text()) == [theirs]
+
+
+def test_a_second_agent_in_a_data_directory_is_refused_and_the_first_is_none_the_worse(
+    agents: Agents,
+) -> None:
+    first = agents.new()
+    first.start()
+    code, output = agents.new(data_dir=str(first.data_dir)).run_to_end()
     assert code == 1
-    assert str(keyring) in output
-    assert ours not in output
-    assert theirs not in output
+    assert f"data_dir: another agent runs in {first.data_dir}: stop it, or give" in output
+    first.kill()
+    first.start()
 
 
 @pytest.mark.parametrize(

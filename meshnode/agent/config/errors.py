@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from meshnode.base.errors import ConfigError
 
-__all__ = ["ConfigErrors", "raise_all"]
+__all__ = ["ConfigErrors", "problems_of", "raise_all"]
 
 
 class ConfigErrors(ConfigError):  # noqa: N818 - several errors
@@ -24,3 +24,8 @@ def raise_all(problems: Sequence[ConfigError]) -> None:
         raise problems[0]
     if problems:
         raise ConfigErrors(problems)
+
+
+def problems_of(error: ConfigError) -> tuple[ConfigError, ...]:
+    """The mistakes that ``error`` tells of, one or several."""
+    return error.problems if isinstance(error, ConfigErrors) else (error,)

@@ -17,7 +17,7 @@ from typing import Final
 from meshnode.agent.config.addresses import derive_addresses
 from meshnode.agent.config.assemble import assemble
 from meshnode.agent.config.checks import Findings, settle
-from meshnode.agent.config.errors import raise_all
+from meshnode.agent.config.errors import problems_of, raise_all
 from meshnode.agent.config.flags import AgentFlags, parse_agent_flags
 from meshnode.agent.config.keys import defaults
 from meshnode.agent.config.listeners import check_listeners
@@ -121,8 +121,14 @@ def _load(flags: AgentFlags, environ: Mapping[str, str], machine: Machine) -> Lo
         add(Source(f"flag -hcl[{number}]", text, "hcl"))
 
     settings = merge(fragments)
-    raise_all([*problems, *settings.refusals()])
-    config, warnings = _check(settings, machine, dev=flags.dev)
+    try:
+        raise_all([*problems, *settings.refusals()])
+        config, warnings = _check(settings, machine, dev=flags.dev)
+    except ConfigError as error:
+        # A file that was left out is often why something is missing.
+        left_out = [ConfigError(text) for text in skipped]
+        raise_all([*left_out, *problems_of(error)] if left_out else [])
+        raise
     return Loaded(config, (*skipped, *settings.notes(), *warnings), tuple(files))
 
 

@@ -189,7 +189,7 @@ class Exchange:
         """The connection failed (``error``) or the peer closed it (``None``)."""
         session = self._forget(stream)
         if session is not None:
-            self._fail(session, error or "closed the connection before it answered")
+            self._fail(session, error or "closed the connection before it answered: is that its gossip port?")
 
     def timed_out(self, timer: StreamTimeout) -> None:
         """The stream had its time."""

@@ -69,6 +69,8 @@ Waiting = Generator[None, None, T]
 """A generator that yields while it needs more bytes."""
 
 _SINGLE = frozenset((MessageType.PING, MessageType.ACK, MessageType.ERROR))
+#: What an HTTP answer begins with, in the place of a type.
+_HTTP = ord("H")
 
 
 class StreamParser:
@@ -169,6 +171,8 @@ class StreamParser:
             message = parse_message(kind, fields)
             assert isinstance(message, Ping | Ack | ErrorReply)
             return message
+        if kind == _HTTP:
+            raise RemoteProtocolError("it speaks HTTP: name the gossip port, 8301 by default")
         raise RemoteProtocolError(f"message type {kind} does not belong on a stream")
 
 

@@ -37,6 +37,9 @@ def error_words(error: OSError) -> str:
     """The reason as Go writes it: the system's words in lower case."""
     if isinstance(error, TimeoutError):
         return "i/o timeout"
+    if isinstance(error, ConnectionResetError):
+        # asyncio raises it without the system's number.
+        return "connection reset by peer"
     return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__
 
 

@@ -25,7 +25,7 @@ from meshnode.local.check_status import (
 from meshnode.local.check_type import HttpCheck, effective_timeout
 from meshnode.runtime.checks.dial import DialTimeoutError, error_words, open_stream
 from meshnode.runtime.checks.http_client import AnswerHead, CheckAnswer, close, request_bytes
-from meshnode.runtime.checks.tls_words import CheckContexts, new_context, tls_failure
+from meshnode.runtime.checks.tls_words import HUNG_UP, CheckContexts, new_context, tls_failure
 
 __all__ = ["MAX_REQUESTS", "USER_AGENT", "check_http"]
 
@@ -77,7 +77,7 @@ async def check_http(check: HttpCheck, contexts: CheckContexts) -> Result:
             return run.failed(str(error))
     except OSError as error:
         if run.head is None:
-            return run.failed(f"read: {error_words(error)}")
+            return run.failed(f"read: {error_words(error)}" if run.connected else HUNG_UP)
     return run.result()
 
 

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-__all__ = ["CheckContexts", "new_context", "tls_failure"]
+__all__ = ["HUNG_UP", "CheckContexts", "new_context", "tls_failure"]
 
 #: Makes a client context, given whether verification is skipped: ``TlsContexts.checks_client``, bound to the settings.
 CheckContexts: TypeAlias = Callable[[bool], ssl.SSLContext]
@@ -18,6 +18,8 @@ _PLAIN: Final = frozenset(
     {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 )
 _SKIP: Final = "or set tls_skip_verify"
+#: The connection ended in the middle of the handshake, without a word of TLS.
+HUNG_UP: Final = "tls: the connection was closed in the handshake: does the server speak TLS there?"
 
 
 async def new_context(contexts: CheckContexts, *, skip_verify: bool) -> ssl.SSLContext:

@@ -22,6 +22,27 @@ def test_the_configuration_is_plain_data_without_the_key(config: Any) -> None:
     assert shown["join"]["retry_lan"] == ["10.0.0.1"]
 
 
+def test_secrets_of_definitions_are_hidden_wherever_they_are(config: Any) -> None:
+    shown = public_config(
+        config(
+            services=[{
+                "name": "web", "token": "of-the-service",
+                "check": {"http": "http://127.0.0.1/", "interval": "1s",
+                          "header": {"Authorization": ["Bearer of-the-check"], "Accept": ["text/plain"]}},
+            }],
+            watches=[{"type": "key", "key": "app/x", "token": "of-the-watch", "handler_type": "http",
+                      "http_handler_config": {"path": "http://127.0.0.1/",
+                                              "header": {"X-Consul-Token": ["of-its-call"]}}}],
+        )
+    )  # fmt: skip
+    text = json.dumps(shown)
+    for secret in ("of-the-service", "of-the-check", "of-the-watch", "of-its-call"):
+        assert secret not in text
+    assert "app/x" in text
+    assert "text/plain" in text
+    assert text.count('"hidden"') >= 4
+
+
 def test_a_key_that_is_not_set_is_shown_as_that(config: Any) -> None:
     assert public_config(config())["gossip"]["encrypt"] is None
 
@@ -64,3 +85,13 @@ def test_what_moves_by_itself_is_looked_at_each_time(config: Any) -> None:
     assert parts.stats["serf_lan"] == {"members": "2"}
     assert parts.member == "the member with another tag"
     assert parts.meshnode["GossipKeyFingerprints"] == ["ab:cd"]
+    assert parts.meshnode["WanGossipKeyFingerprints"] == []
+
+
+def test_a_server_names_the_keys_of_the_wan_beside_those_of_its_lan(config: Any) -> None:
+    agent = agent_of(config())
+    agent.lan.shell.serf.keyring = SimpleNamespace(fingerprints=("lan",))
+    wan = SimpleNamespace(stats=dict, keyring=SimpleNamespace(fingerprints=("new", "old")))
+    agent.wan = SimpleNamespace(shell=SimpleNamespace(serf=wan), servers=())
+    shown = Description(agent).parts().meshnode
+    assert (shown["GossipKeyFingerprints"], shown["WanGossipKeyFingerprints"]) == (["lan"], ["new", "old"])

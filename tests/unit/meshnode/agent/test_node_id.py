@@ -40,3 +40,15 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="data_dir: can't write"):
         load_node_id("", str(tmp_path / "file" / "data"))
+
+
+def test_a_node_id_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "node-id").mkdir()
+    with pytest.raises(ConfigError, match="node-id can't be read: Is a directory"):
+        load_node_id("", str(tmp_path))
+
+
+def test_a_file_that_is_no_text_holds_no_id(tmp_path: Path) -> None:
+    (tmp_path / "node-id").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="node-id holds no node id: delete it"):
+        load_node_id("", str(tmp_path))

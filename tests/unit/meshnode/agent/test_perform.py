@@ -33,11 +33,12 @@ class Shell:
         return self.results.pop(0) if len(self.results) > 1 else self.results[0]
 
 
-def perform(shell: Any, effect: Effect[Any], **parts: Any) -> Any:
+def perform(shell: Any, effect: Effect[Any], *, wan_shell: Any = None) -> Any:
     unused: Any = None
     lan: Any = SimpleNamespace(shell=shell, wan=False)
+    wan: Any = SimpleNamespace(shell=wan_shell, wan=True) if wan_shell else None
     performer = Performer(
-        datacenter="dc1", lan=lan, wan=None, endpoints=None, calls=unused, events=unused, logs=unused,
+        datacenter="dc1", lan=lan, wan=wan, endpoints=None, calls=unused, events=unused, logs=unused,
         access=unused, local=unused, connect=unused, leave=unused, reload=unused,
     )  # fmt: skip
     return asyncio.run(performer.perform(effect))
@@ -78,6 +79,25 @@ def test_a_removal_and_an_operation_that_failed_are_not_repeated(
     shell = Shell(result)
     (status,) = perform(shell, KeyOperation(verb, KEY, 0))
     assert (len(shell.asked), status.error) == (1, error)
+
+
+@pytest.mark.parametrize(("wan", "asked"), [(None, (1, 1)), (False, (1, 0)), (True, (0, 1))])
+def test_a_key_goes_to_the_pool_that_is_meant_and_to_no_other(
+    wan: bool | None, asked: tuple[int, int]
+) -> None:
+    shells = Shell(KeyResult(num_nodes=5, num_responses=5)), Shell(KeyResult(num_nodes=2, num_responses=2))
+    found = perform(shells[0], KeyOperation(KeyVerb.INSTALL, KEY, 0, wan=wan), wan_shell=shells[1])
+    assert tuple(len(shell.asked) for shell in shells) == asked
+    assert [status.wan for status in found] == ([True] if wan is not False else []) + (
+        [False] if not wan else []
+    )
+
+
+def test_a_server_without_a_wan_says_so_and_changes_nothing() -> None:
+    shell = Shell(KeyResult(1))
+    with pytest.raises(MeshError, match="no WAN pool"):
+        perform(shell, KeyOperation(KeyVerb.INSTALL, KEY, 0, wan=True))
+    assert shell.asked == []
 
 
 def test_gossip_in_clear_has_no_keys() -> None:

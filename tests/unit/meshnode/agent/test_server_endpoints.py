@@ -9,6 +9,7 @@ from meshnode.acl.authorizer import ALLOW_ALL
 from meshnode.agent.server_endpoints import ServerEndpoints, bytes_field, text_field
 from meshnode.base.errors import MeshError
 from meshnode.control.status import ClusterView
+from meshnode.rpc.codec import Request
 from meshnode.rpc.method import RpcError
 
 
@@ -146,6 +147,22 @@ def test_two_datacenters_that_name_each_other_as_primary_do_not_pass_a_call_to_a
     # Asked for by name in another one, it is not taken for the primary.
     answer(federated(others), "Intention.Apply", {"Datacenter": "dc2"})
     assert len(others.asked) == 1
+
+
+def over_the_network(method: str, body: Any) -> Any:
+    peer: Any = None
+    return asyncio.run(federated(Elsewhere()).handle(Request(method, 1, body), peer))
+
+
+@pytest.mark.parametrize("body", [[], 1, "x", b"\xff", True])
+def test_an_argument_that_is_no_struct_is_refused(body: Any) -> None:
+    with pytest.raises(RpcError, match=r"^KVS\.Apply: its argument must be a struct, not "):
+        over_the_network("KVS.Apply", body)
+
+
+def test_no_argument_is_one_without_fields() -> None:
+    assert over_the_network("KVS.Get", None) == ("KVS.Get", {})
+    assert over_the_network("KVS.Get", {b"Key": b"x"}) == ("KVS.Get", {"Key": "x"})
 
 
 @pytest.mark.parametrize(

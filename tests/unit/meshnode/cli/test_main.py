@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,39 @@ def test_a_command_that_asks_an_agent_loads_no_more_than_it_needs() -> None:
     )
     assert done.stdout == "[]\n"
     assert "can't reach the agent at http://127.0.0.1:1" in done.stderr
+
+
+#: Presses Ctrl-C in the middle of the import of the command line.
+INTERRUPTED_LOADING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "meshnode.base.goflags":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from meshnode.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_modules_are_loaded_ends_the_process_in_silence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_LOADING, "version"], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_ctrl_c_that_python_wrapped_in_another_error_is_still_ctrl_c(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dispatch(args: list[str]) -> int:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(module, "_dispatch", dispatch)
+    done = run("version")
+    assert (done.code, done.out, done.err) == (module.INTERRUPTED, "", "")
+
+
+def test_the_installed_programs_are_the_one_that_minds_ctrl_c() -> None:
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == dict.fromkeys(("meshnode", "consul"), "meshnode.__main__:main")

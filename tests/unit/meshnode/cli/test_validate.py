@@ -70,3 +70,14 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
         run(["-config-format=yaml", "x"])
     with pytest.raises(HelpRequested, match="Usage: meshnode validate"):
         run(["-h"])
+
+
+def test_a_file_that_was_left_out_is_told_with_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "agent.yml"
+    path.write_text("data_dir: /x")
+    assert run([str(path)]) == 1
+    err = capsys.readouterr().err
+    assert f"* skipping file {path}, extension must be .hcl or .json" in err
+    assert "* data_dir cannot be empty" in err

@@ -35,6 +35,7 @@ def make_project(root: Path, body: str = "x = 1\n", dependencies: str = "[]") ->
     (root / "meshnode" / "cli" / "main.py").write_text(
         body + "def main():\n    print('hello', x)\n    return 3\n"
     )
+    (root / "meshnode" / "__main__.py").write_text("from meshnode.cli.main import main")
     (root / "meshnode" / "cli" / "__pycache__").mkdir(exist_ok=True)
     (root / "meshnode" / "cli" / "__pycache__" / "main.cpython-311.pyc").write_bytes(b"stale")
     (root / "meshnode" / ".hidden").write_text("not packed")

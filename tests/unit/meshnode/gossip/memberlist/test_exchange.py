@@ -85,6 +85,7 @@ def test_our_own_address_counts_as_joined_and_is_not_dialled() -> None:
         (encode_message(ErrorReply("go away")), "go away"),
         (encode_message(Ack(1)), "something else"),
         (b"\x06\xc1", "not msgpack"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "it speaks HTTP: name the gossip port"),
         (encode_push_pull(True, [replace(THEIRS, versions=(1, 5, 6, 2, 5, 5))], b""), "speaks protocol 6"),
     ],
 )
@@ -118,7 +119,7 @@ def test_a_peer_that_hangs_up_fails_the_join() -> None:
     node = Node()
     (stream,) = dial(node, PEER)
     (finished,) = results(node.machine.handle_stream_closed(stream, None, 1.0))
-    assert "closed the connection" in finished.failures[0][1]
+    assert "closed the connection before it answered: is that its gossip port?" in finished.failures[0][1]
     assert node.machine.handle_stream_closed(stream, None, 1.0) == []
 
 

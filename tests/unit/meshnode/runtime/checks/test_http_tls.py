@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from ssl import CERT_REQUIRED
@@ -60,6 +62,25 @@ def test_an_expired_certificate_is_named_as_such(tmp_path: Path) -> None:
     with web(server_context(old, tmp_path)) as server:
         output = ask(server.base + "/", client_contexts(CA)).output
         assert "x509: certificate has expired or is not yet valid" in output
+
+
+@loops
+def test_a_server_that_hangs_up_on_the_handshake_is_asked_whether_it_speaks_tls(loop: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+
+        def hang_up() -> None:
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        result = ask(url, client_contexts(CA), loop)
+        thread.join()
+    assert result.output == (
+        f"Get {url}: tls: the connection was closed in the handshake: does the server speak TLS there?"
+    )
 
 
 def test_plain_and_tls_mixed_up_say_so(tmp_path: Path) -> None:
