@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 
 log=/var/log/meshnode-dockerd.log
 wait_timeout=60
+# Systemd in a container takes five, each Envoy some more, all of them from root's share: 128, the kernel's own, is 20 containers.
+inotify=fs.inotify.max_user_instances
+inotify_least=1024
 
 running() {
     docker info >/dev/null 2>&1
@@ -46,6 +49,22 @@ wait_for_engine() {
     done
 }
 
+# Another user is told by the lab itself, when it has more nodes than that is enough for.
+raise_inotify() {
+    if [ -n "${DOCKER_HOST:-}" ] || ! have sysctl || [ "$(id -u)" -ne 0 ]; then
+        return
+    fi
+    found=$(sysctl -n "$inotify" 2>/dev/null) || return 0
+    if [ "$found" -ge "$inotify_least" ]; then
+        return
+    fi
+    if sysctl -qw "$inotify=$inotify_least" >/dev/null 2>&1; then
+        say "$inotify was $found, which is little for many containers: it is $inotify_least until this machine starts again"
+    else
+        say "$inotify is $found, little for many containers, and can't be set here: run 'sysctl -w $inotify=$inotify_least' on the machine below"
+    fi
+}
+
 if ! running; then
     if [ -n "${DOCKER_HOST:-}" ]; then
         die "the engine at DOCKER_HOST=$DOCKER_HOST does not answer: start it, or unset DOCKER_HOST"
@@ -67,5 +86,6 @@ if ! running; then
     say "the engine runs: $(docker version --format '{{.Server.Version}}')"
 fi
 
+raise_inotify
 install_programs 'ssh-keygen openssh-client'
 [ -n "${MESH_BASE_IMAGE:-}" ] || install_programs 'mmdebstrap mmdebstrap'

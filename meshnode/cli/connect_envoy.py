@@ -88,6 +88,8 @@ def run(args: list[str]) -> int:
         admin=_admin(parsed[admin]),
         token=settings.token,
         ca_pem=_ca(settings.ca_file) if tls else "",
+        client_cert=os.path.abspath(settings.client_cert) if tls and settings.client_cert else "",
+        client_key=os.path.abspath(settings.client_key) if tls and settings.client_cert else "",
         server_name=settings.tls_server_name if tls else "",
         delta=not parsed[world],
         ready=found.ready,

@@ -31,6 +31,8 @@ MAX_REGEXP_PROGRAM: Final = 1_048_576
 class Bootstrap:
     """``agent`` is the xDS port, with TLS when ``ca_pem`` is there; ``admin`` is Envoy's own API, ``None``: off.
 
+    ``client_cert`` and ``client_key``: files that Envoy reads when it starts, and shows to an agent that asks for them.
+
     ``delta``: the incremental protocol, which sends what has changed, and not everything of its kind. Without TLS and
     for everybody, of the admin API: ``ready`` serves ``/ready``, ``prometheus`` ``/metrics``, ``stats`` ``/stats``.
     """
@@ -41,6 +43,8 @@ class Bootstrap:
     admin: Endpoint | None = None
     token: str = field(default="", repr=False)
     ca_pem: str = ""
+    client_cert: str = ""
+    client_key: str = ""
     server_name: str = ""
     delta: bool = True
     ready: Endpoint | None = None
@@ -165,6 +169,11 @@ def _agent(settings: Bootstrap) -> Any:
             san = {"san_type": "DNS", "matcher": {"exact": settings.server_name}}
             validation = context.common_tls_context.validation_context
             validation.match_typed_subject_alt_names.add(**san)
+        if settings.client_cert:
+            context.common_tls_context.tls_certificates.add(
+                certificate_chain={"filename": settings.client_cert},
+                private_key={"filename": settings.client_key},
+            )
         cluster.transport_socket.name = "envoy.transport_sockets.tls"
         cluster.transport_socket.typed_config.CopyFrom(packed(context))
     return cluster

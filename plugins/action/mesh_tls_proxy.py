@@ -9,7 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.meshnode.lab.plugins.module_utils._tls_proxy import ARGUMENT_SPEC, PACKAGE, digest_of
+from ansible_collections.meshnode.lab.plugins.module_utils._program import digest_of
+from ansible_collections.meshnode.lab.plugins.module_utils._tls_proxy import ARGUMENT_SPEC, PACKAGE
 from ansible_collections.meshnode.lab.plugins.plugin_utils._transfer import sent
 
 MODULE = "meshnode.lab.mesh_tls_proxy"

@@ -10,13 +10,17 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import load_json
 from ansible_collections.meshnode.lab.plugins.module_utils._node_spec import render_unit
 
 #: Keys of a service in the inventory that are about its processes; all others are the agent's definition of it.
-OWN_KEYS = ("command", "environment", "files", "unit_settings")
+OWN_KEYS = ("command", "data_plane", "environment", "files", "unit_settings")
+BUILTIN, ENVOY = "builtin", "envoy"
+#: Who carries the bytes of a sidecar.
+DATA_PLANES = (BUILTIN, ENVOY)
 MAX_SERVICES = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -54,11 +58,15 @@ User={user}
 Group={user}
 EnvironmentFile={environment}
 {credentials}ExecStart={command}
-# The first signal lets what is open end, for ten seconds.
-KillMode=mixed
-TimeoutStopSec=20
+{stopping}TimeoutStopSec=20
 LimitNOFILE=65536
 """
+BUILTIN_STOPPING = """\
+# The first signal lets what is open end, for ten seconds.
+KillMode=mixed
+"""
+#: It makes machine code of what it is told, where the built-in proxy is not let.
+ENVOY_SETTINGS = "MemoryDenyWriteExecute=no\n"
 #: Of both: they speak to strangers, so they may write nothing, and gain nothing.
 HARDENED = """\
 Restart=always
@@ -117,6 +125,13 @@ class Places:
     key_file: str | None = None
     token: str | None = None
     package: str = ""
+    #: Packages of before, whose sidecars may run on; none where each sidecar is to run C(package).
+    kept_packages: tuple[str, ...] = ()
+    #: Of the sidecars whose service says nothing about it.
+    data_plane: str = BUILTIN
+    #: Envoy's program with its digest; where there is no digest the node has one of its own on C(PATH).
+    envoy: str = "/usr/local/lib/meshnode/envoy"
+    envoy_digest: str = ""
 
     def definition(self, service_id: str) -> str:
         """The file that the agent reads."""
@@ -139,6 +154,12 @@ class Places:
         return f"{self.environment_dir}/{unit.removesuffix('.service')}.env"
 
 
+def packages_in_use(places: Places) -> list[str]:
+    """Packages of before that sidecars run on with, as the last run has noted: they stay on disk."""
+    found = load_json(places.manifest).get("packages")
+    return sorted(str(one) for one in found) if isinstance(found, list) else []
+
+
 @dataclass(frozen=True)
 class Unit:
     """A unit, with the text of its environment file. ``digest`` is of all that it is started with."""
@@ -147,6 +168,8 @@ class Unit:
     text: str
     environment: str
     digest: str
+    #: What processes carry that may run on, though a start would be with something else: digest -> their package.
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,6 +182,19 @@ class Service:
     units: tuple[Unit, ...]
     #: Ids that the agent is to know afterwards: the service's, and its sidecar's.
     registered: tuple[str, ...]
+    #: Who carries the bytes of its sidecar; empty without one.
+    data_plane: str = ""
+
+
+def wants_envoy(rows: Any, default: str) -> bool:
+    """Whether a sidecar of C(services) is to be Envoy, as far as they are well-formed; services_from judges them."""
+    rows = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    return any(
+        str(row.get("data_plane") or default) == ENVOY
+        and isinstance(row.get("connect"), Mapping)
+        and row["connect"].get("sidecar_service") is not None
+        for row in rows
+    )
 
 
 def services_from(rows: Iterable[Mapping[str, Any]], places: Places) -> list[Service]:
@@ -194,11 +230,26 @@ def _service(row: Mapping[str, Any], where: str, places: Places) -> Service:
     registered = [service_id]
     connect = definition.get("connect")
     sidecar = connect.get("sidecar_service") if isinstance(connect, Mapping) else None
-    if sidecar is not None:
-        units.append(_sidecar(service_id, definition, where, places))
+    plane = _data_plane(row, sidecar is not None, where, places)
+    if plane:
+        units.append(_sidecar(service_id, definition, plane, where, places))
         registered.append(str((sidecar or {}).get("id") or f"{service_id}-sidecar-proxy"))
     text = json.dumps({"service": definition}, indent=4, sort_keys=True) + "\n"
-    return Service(service_id, text, files, tuple(units), tuple(registered))
+    return Service(service_id, text, files, tuple(units), tuple(registered), plane)
+
+
+def _data_plane(row: Mapping[str, Any], has_sidecar: bool, where: str, places: Places) -> str:
+    said = row.get("data_plane")
+    if said is not None and said not in DATA_PLANES:
+        raise ServicesError(
+            f"{where}.data_plane: {str(said)[:80]!r} is none: write {' or '.join(DATA_PLANES)}"
+        )
+    if said == ENVOY and not has_sidecar:
+        raise ServicesError(
+            f"{where}.data_plane: the service has no sidecar that could be Envoy: add connect.sidecar_service, "
+            "or leave data_plane out"
+        )
+    return str(said or places.data_plane) if has_sidecar else ""
 
 
 def _mapping(row: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
@@ -224,7 +275,7 @@ def _application(
     return unit_from(name, text, environment, *(f"{key}\0{files[key]}" for key in sorted(files)))
 
 
-def _sidecar(service_id: str, definition: Mapping[str, Any], where: str, places: Places) -> Unit:
+def _sidecar(service_id: str, definition: Mapping[str, Any], plane: str, where: str, places: Places) -> Unit:
     name = places.sidecar_unit(service_id)
     variables = {"CONSUL_HTTP_ADDR": places.address}
     credentials = ""
@@ -250,10 +301,24 @@ def _sidecar(service_id: str, definition: Mapping[str, Any], where: str, places:
         user=places.sidecar_user,
         environment=places.environment(name),
         credentials=credentials,
-        command=_command([places.program, "connect", "proxy", "-sidecar-for", service_id], where),
+        command=_command(_sidecar_words(service_id, plane, places), where),
+        stopping="" if plane == ENVOY else BUILTIN_STOPPING,
     )
-    text += HARDENED.format(settings="")
-    return unit_from(name, text, render_environment(variables, where), places.package)
+    text += HARDENED.format(settings=ENVOY_SETTINGS if plane == ENVOY else "")
+    environment = render_environment(variables, where)
+    if plane == ENVOY:  # meshnode starts it, and is not in the process then: a new package is no reason
+        return unit_from(name, text, environment, places.envoy_digest)
+    kept = {unit_from(name, text, environment, one).digest: one for one in places.kept_packages}
+    return replace(unit_from(name, text, environment, places.package), kept=kept)
+
+
+def _sidecar_words(service_id: str, plane: str, places: Places) -> list[str]:
+    if plane == BUILTIN:
+        return [places.program, "connect", "proxy", "-sidecar-for", service_id]
+    words = [places.program, "connect", "envoy", "-sidecar-for", service_id]
+    # Two Envoys of a node would be in each other's way, and whoever asks its administration may stop it.
+    words.append("-admin-bind=")
+    return words + (["-envoy-binary", places.envoy] if places.envoy_digest else [])
 
 
 def unit_from(name: str, text: str, environment: str, *inputs: str) -> Unit:

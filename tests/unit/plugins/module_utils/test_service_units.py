@@ -13,6 +13,7 @@ from ansible_collections.meshnode.lab.plugins.module_utils._service_units import
     Service,
     ServicesError,
     services_from,
+    wants_envoy,
 )
 
 SOCAT: dict[str, Any] = {
@@ -104,6 +105,60 @@ def test_with_https_root_copies_the_agents_files_for_the_sidecar_alone() -> None
     ]
 
 
+def test_a_sidecar_is_envoy_where_its_service_or_all_of_the_node_say_so() -> None:
+    for row, places, plane in (
+        ({}, {}, "builtin"),
+        ({"data_plane": "envoy"}, {}, "envoy"),
+        ({}, {"data_plane": "envoy"}, "envoy"),
+        ({"data_plane": "builtin"}, {"data_plane": "envoy"}, "builtin"),
+    ):
+        service = one({**SOCAT, **row}, **places)
+        words = line(service.units[1].text, "ExecStart").split()[1:]
+        assert words[:4] == [
+            "connect",
+            {"builtin": "proxy", "envoy": "envoy"}[plane],
+            "-sidecar-for",
+            "socat",
+        ]
+        assert service.data_plane == plane
+        assert "data_plane" not in service.definition
+        assert wants_envoy([{**SOCAT, **row}], places.get("data_plane", "builtin")) is (plane == "envoy")
+    assert one({"name": "web"}, data_plane="envoy").data_plane == ""
+    assert not wants_envoy([{"name": "web"}, {"connect": 5}, {"connect": {}}, 5], "envoy")
+    assert not wants_envoy("nonsense", "envoy")
+
+
+def test_envoy_gets_what_the_built_in_proxy_gets_and_may_make_code_besides() -> None:
+    tls = {"ca_file": "/ssl/ca", "cert_file": "/ssl/cert", "key_file": "/ssl/key"}
+    given = {"address": "https://127.0.0.1:10443", "token": "4f0c1f5e-0000-4000-8000-aaaaaaaaaaaa", **tls}
+    builtin = one(SOCAT, **given).units[1]
+    envoy = one({**SOCAT, "data_plane": "envoy"}, **given).units[1]
+    assert envoy.environment == builtin.environment
+    differs = {"MemoryDenyWriteExecute", "ExecStart", "KillMode", "Environment"}
+    for text in builtin.text.splitlines():
+        assert text in envoy.text or text.startswith("#") or text.partition("=")[0] in differs
+    *_, last = re.findall("^MemoryDenyWriteExecute=(.*)$", envoy.text, re.MULTILINE)
+    assert last == "no"
+
+
+def test_an_envoy_that_was_brought_is_the_one_that_is_run() -> None:
+    row = {**SOCAT, "data_plane": "envoy"}
+    assert line(one(row).units[1].text, "ExecStart").endswith("-sidecar-for socat -admin-bind=")
+    brought = line(one(row, envoy="/opt/envoy", envoy_digest="d1").units[1].text, "ExecStart")
+    assert brought.endswith("-sidecar-for socat -admin-bind= -envoy-binary /opt/envoy")
+
+
+def test_another_envoy_is_a_reason_to_restart_it_and_a_new_package_is_none() -> None:
+    row = {**SOCAT, "data_plane": "envoy"}
+    (_, first), (_, package), (_, envoy) = (
+        digests(row, envoy_digest="d1"),
+        digests(row, envoy_digest="d1", package="new", kept_packages=("old",)),
+        digests(row, envoy_digest="d2"),
+    )
+    assert first == package != envoy
+    assert digests(row, envoy_digest="d1")[0] == digests(SOCAT)[0]
+
+
 def digests(row: dict[str, Any], **places: Any) -> list[str]:
     return [unit.digest for unit in one(row, **places).units]
 
@@ -146,6 +201,12 @@ def test_the_digest_is_in_the_unit_as_a_process_carries_it() -> None:
         ({"name": "web", "files": {"a": 5}}, "services[0].files.a: write a file name"),
         ({"name": "web", "command": "a", "environment": {"A B": 1}}, "services[0].environment.A B"),
         ({"name": "web", "command": "a", "environment": {"A": "x\ny"}}, "one line of text"),
+        (
+            {"name": "web", "data_plane": "nginx"},
+            "services[0].data_plane: 'nginx' is none: write builtin or envoy",
+        ),
+        ({"name": "web", "data_plane": ["envoy"]}, "services[0].data_plane: \"['envoy']\" is none"),
+        ({"name": "web", "data_plane": "envoy"}, "services[0].data_plane: the service has no sidecar"),
         ({"name": "web", "command": "a", "unit_settings": {"Nice": "1\nUser=root"}}, "has a line break"),
     ],
 )

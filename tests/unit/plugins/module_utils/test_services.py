@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.meshnode.lab.plugins.module_utils import _services
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import Layout
 from ansible_collections.meshnode.lab.plugins.module_utils._service_units import (
     Places,
     ServicesError,
+    packages_in_use,
     services_from,
 )
 from ansible_collections.meshnode.lab.plugins.module_utils._services import Report, Services
@@ -103,7 +106,9 @@ class Node:
         self.started: dict[str, str] = {}
         self.moment = 0.0
 
-    def run(self, *rows: dict[str, Any], check: bool = False, **places: Any) -> Report:
+    needed_envoy: bool
+
+    def run(self, *rows: dict[str, Any], check: bool = False, sent_envoy: str = "", **places: Any) -> Report:
         self.host.check_mode = check
         self.host.ran = []
         wanted = services_from(rows, replace(self.places, **places))
@@ -116,9 +121,16 @@ class Node:
         self.stub.answer("GET /v1/catalog/node/n", entry)
         self.prepare()
         subject = Subject(
-            self.host, replace(self.places, **places), layout, wanted, clock=self.clock, sleep=self.sleep
+            self.host,
+            replace(self.places, **places),
+            layout,
+            wanted,
+            sent_envoy=sent_envoy,
+            clock=self.clock,
+            sleep=self.sleep,
         )
         subject.started = self.started
+        self.needed_envoy = subject.needs_envoy()
         return subject.run()
 
     def prepare(self) -> None:
@@ -173,6 +185,83 @@ def test_only_what_changed_is_restarted(node: Node) -> None:
     assert [word for word in node.host.ran if "start" in word] == ["restart mesh-sidecar-web.service"]
     node.run({**WEB, "environment": {"A": "b"}, "port": 82}, package="another")
     assert [word for word in node.host.ran if "start" in word] == []
+
+
+def test_a_sidecar_that_may_runs_on_with_its_package_until_that_is_gone_or_all_are_restarted(
+    node: Node,
+) -> None:
+    def starts() -> list[str]:
+        return [word for word in node.host.ran if "start" in word]
+
+    sidecar = "mesh-sidecar-web.service"
+    node.run(WEB, package="one")
+    for package in ("two", "three"):
+        assert node.run(WEB, package=package, kept_packages=("one", "two")).kept == {sidecar: "one"}
+        assert (starts(), packages_in_use(node.places)) == ([], ["one"])
+    assert node.run(WEB, package="three", kept_packages=("two", "three")).kept == {}
+    assert (starts(), packages_in_use(node.places)) == ([f"restart {sidecar}"], [])
+    node.run(WEB, package="four", kept_packages=("three",))
+    assert starts() == []
+    node.run(WEB, package="four")
+    assert (starts(), packages_in_use(node.places)) == ([f"restart {sidecar}"], [])
+
+
+def test_a_sidecar_that_may_run_on_is_restarted_when_more_than_its_package_changed(node: Node) -> None:
+    node.run(WEB, package="one")
+    node.run(WEB, package="two", kept_packages=("one",), token="another")
+    assert [word for word in node.host.ran if "start" in word] == ["restart mesh-sidecar-web.service"]
+
+
+def starts(node: Node) -> list[str]:
+    return [word for word in node.host.ran if "start" in word]
+
+
+def test_envoy_is_put_where_a_sidecar_needs_it_and_a_change_swaps_that_sidecar_alone(node: Node) -> None:
+    program = node.folder / "opt" / "envoy"
+    arrived = node.folder / "arrived"
+    arrived.write_bytes(b"\x7fELF envoy")
+    places = {"envoy": str(program), "envoy_digest": hashlib.sha256(b"\x7fELF envoy").hexdigest()}
+    rows = [{**WEB, "data_plane": "envoy"}, {**WEB, "name": "shop"}]
+    node.run(WEB, rows[1], **places)
+    assert not program.exists()
+    assert node.run(*rows, check=True, **places).changes
+    assert node.needed_envoy
+    node.run(*rows, sent_envoy=str(arrived), **places)
+    assert program.read_bytes() == b"\x7fELF envoy"
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert starts(node) == ["restart mesh-sidecar-web.service"]
+    assert node.run(*rows, **places).changes == []
+    assert not node.needed_envoy
+    node.run(WEB, rows[1], **places)
+    assert starts(node) == ["restart mesh-sidecar-web.service"]
+    program.write_bytes(b"damaged")
+    assert node.run(*rows, check=True, **places).changes
+    assert node.needed_envoy
+
+
+def test_an_envoy_that_arrived_damaged_is_not_put(node: Node) -> None:
+    program, arrived = node.folder / "envoy", node.folder / "arrived"
+    arrived.write_bytes(b"half of it")
+    places = {"envoy": str(program), "envoy_digest": hashlib.sha256(b"all of it").hexdigest()}
+    with pytest.raises(ServicesError, match="it arrived damaged"):
+        node.run({**WEB, "data_plane": "envoy"}, sent_envoy=str(arrived), **places)
+    assert not program.exists()
+    assert starts(node) == []
+
+
+def test_a_node_without_an_envoy_of_its_own_is_told_the_ways_to_one(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_services, "PATH", str(node.folder))
+    with pytest.raises(
+        ServicesError, match="data_plane of web: there is no Envoy on this node: let mesh_serv"
+    ):
+        node.run({**WEB, "data_plane": "envoy"})
+    assert node.files() == set()
+    (node.folder / "envoy").write_text("")
+    (node.folder / "envoy").chmod(0o755)
+    node.run({**WEB, "data_plane": "envoy"})
+    assert "start mesh-sidecar-web.service" in starts(node)
 
 
 def test_what_is_no_longer_wanted_goes_with_all_its_files(node: Node) -> None:
