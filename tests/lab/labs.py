@@ -133,7 +133,7 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        return environment(config=self.checkout / "ansible.cfg")
+        return environment(config=self.checkout / "ansible.cfg") | {"PWD": str(self.checkout)}
 
     def play(self, *words: str, playbook: str = "site.yml", fails: bool = False, seconds: float = 250) -> Run:
         done = subprocess.run(
