@@ -22,7 +22,7 @@ from meshnode.cli.api import ApiClient, ApiError
 from meshnode.cli.api_flags import ClientFlags
 from meshnode.cli.connect_envoy_gateway import GatewayFlags, GatewayWish
 from meshnode.client.endpoint import parse_endpoint
-from meshnode.client.settings import path_segment
+from meshnode.client.settings import ApiSettings, path_segment
 from meshnode.proxy.config import Endpoint
 from meshnode.proxy.definition import one_sidecar, parse_service
 from meshnode.runtime.envoy_version import envoy_version
@@ -87,10 +87,7 @@ def run(args: list[str]) -> int:
         agent=agent,
         admin=_admin(parsed[admin]),
         token=settings.token,
-        ca_pem=_ca(settings.ca_file) if tls else "",
-        client_cert=os.path.abspath(settings.client_cert) if tls and settings.client_cert else "",
-        client_key=os.path.abspath(settings.client_key) if tls and settings.client_cert else "",
-        server_name=settings.tls_server_name if tls else "",
+        **(_trust(settings) if tls else {}),
         delta=not parsed[world],
         ready=found.ready,
         prometheus=found.settings.prometheus,
@@ -216,6 +213,16 @@ def _endpoint(flag: str, text: str) -> Endpoint:
         return Endpoint(host, int(port), named=not (":" in host or host.replace(".", "").isdigit()))
     except ConfigError as error:
         raise ConfigError(f"{flag}: {error}") from None
+
+
+def _trust(settings: ApiSettings) -> dict[str, str]:
+    """What Envoy believes the agent by, and shows it: fields of the bootstrap."""
+    shown = {"client_cert": settings.client_cert, "client_key": settings.client_key}
+    return {
+        "ca_pem": _ca(settings.ca_file),
+        "server_name": settings.tls_server_name,
+        **{name: os.path.abspath(file) for name, file in shown.items() if settings.client_cert and file},
+    }
 
 
 def _ca(file: str) -> str:
