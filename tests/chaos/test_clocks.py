@@ -44,7 +44,10 @@ def wall_clock(lab: Lab, name: str) -> float:
 
 @dataclass
 class Contenders:
-    """Sessions that are renewed and all want ``key`` all the time; ``got`` is who was told that it has it, and when."""
+    """Sessions that are renewed and all want ``key`` all the time; ``got`` is who was told that it has it, and when.
+
+    The first one, which gets it, is the client's: that of a server ends with the server.
+    """
 
     hosts: list[str]
     key: str
@@ -57,7 +60,7 @@ class Contenders:
         self._ends = threading.Event()
         for number in range(self.count):
             body = json.dumps({"TTL": f"{TTL}s", "LockDelay": self.lock_delay, "Name": f"contender {number}"})
-            answer = ask(self.hosts[number % len(self.hosts)], "/v1/session/create", "PUT", body.encode())
+            answer = ask(self.host(number), "/v1/session/create", "PUT", body.encode())
             assert answer.status == 200, answer
             self.sessions.append(json.loads(answer.body)["ID"])
         self.holder = self.sessions[0]
@@ -72,10 +75,14 @@ class Contenders:
         for thread in self._threads:
             thread.join()
         for session in self.sessions:
-            ask(self.hosts[0], f"/v1/session/destroy/{session}", "PUT")
+            ask(self.hosts[-1], f"/v1/session/destroy/{session}", "PUT")
+
+    def host(self, number: int) -> str:
+        """Whom this contender asks."""
+        return self.hosts[number % len(self.hosts) - 1]
 
     def acquire(self, number: int) -> None:
-        host, session = self.hosts[number % len(self.hosts)], self.sessions[number]
+        host, session = self.host(number), self.sessions[number]
         answer = ask(host, f"/v1/kv/{self.key}?acquire={session}", "PUT", session.encode())
         if answer.status == 200 and answer.body.strip() == b"true":
             self.got.append((time.monotonic(), session))
@@ -86,7 +93,7 @@ class Contenders:
 
     def _contend(self, number: int) -> None:
         while not self._ends.wait(0.2):
-            ask(self.hosts[number % len(self.hosts)], f"/v1/session/renew/{self.sessions[number]}", "PUT")
+            ask(self.host(number), f"/v1/session/renew/{self.sessions[number]}", "PUT")
             if number:
                 self.acquire(number)
 

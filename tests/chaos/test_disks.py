@@ -43,7 +43,10 @@ def test_etcd_reaches_its_quota(tmp_path: Path) -> None:
             f"\netcd's quota: {len(written)} keys of 100 kB, then: {refusal.status} {refusal.body.decode()}"
         )
         assert b"space" in refusal.body
-        assert kept(host, "big") == written
+        # Etcd keeps the write that finds the quota passed, and answers it with this error nonetheless.
+        found = kept(host, "big")
+        assert found.items() >= written.items()
+        assert set(found) - set(written) <= {f"big/{len(written):05d}"}
         assert ask(host, "/v1/kv/big/00000?stale").status == 200
         assert "NOSPACE" in lab.etcd.etcdctl("alarm", "list")
         # What an operator does: more room, then the alarm off.
