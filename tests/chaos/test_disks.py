@@ -60,7 +60,7 @@ def test_etcd_reaches_its_quota(tmp_path: Path) -> None:
         lab.wait_leader()
         wait(lambda: ask(host, "/v1/kv/after", "PUT", b"x").status == 200, "it writes again", 30)
         for each in lab.hosts:
-            assert kept(each, "big") == written
+            assert kept(each, "big") == found
 
 
 def test_the_disk_of_one_member_of_etcd_and_then_all_are_full(tmp_path: Path) -> None:
