@@ -14,7 +14,7 @@ from tests.support.browser import Visitor, visit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 
 def token_with(agent: MeshAgent, name: str, rules: str) -> dict[str, Any]:
@@ -88,6 +88,34 @@ def test_an_intention_to_a_closed_service_is_refused_in_the_form_and_one_to_an_o
     expect(page.get_by_role("dialog")).to_have_count(0)
     (made,) = agent.api("/v1/connect/intentions")
     assert (made["SourceName"], made["DestinationName"]) == ("web", "mine")
+
+
+def test_what_is_opened_right_after_a_sign_in_belongs_to_the_page_that_stays(
+    stranger: Visitor, guarded: Mesh
+) -> None:
+    page = stranger.page
+    stranger.go("intentions/list")
+    expect(page.get_by_text("no intentions that you may see")).to_be_visible()
+    unanswered: list[Route] = []
+    # A function of its own: Playwright leaves a mark on it, which a method of a list can't have.
+    page.route("**/v1/agent/self", lambda route: unanswered.append(route))  # noqa: PLW0108
+    stranger.sign_in(guarded.token)
+    page.get_by_role("button", name="New intention").click()
+    page.get_by_label("Source").fill("early")
+    page.get_by_label("Destination").fill("bird")
+    for route in unanswered:
+        route.continue_()
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("link", name="early")).to_be_visible()
+    assert unanswered != []
+
+
+def test_the_page_of_the_agents_own_node_shows_its_certificates_when_it_is_opened_first(
+    browser: Browser, mesh: Mesh
+) -> None:
+    with visit(browser, mesh["server1"].http) as visitor:
+        visitor.go("nodes/server1")
+        expect(visitor.page.get_by_text("this agent speaks without TLS")).to_be_visible()
 
 
 @pytest.fixture

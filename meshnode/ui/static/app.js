@@ -40,6 +40,7 @@ const main = document.getElementById("main");
 let current = null;
 let shownPlace = null;
 let agent = {};
+let described = null;
 
 function start() {
   document.querySelector(".skip").addEventListener("click", (event) => {
@@ -63,7 +64,7 @@ function start() {
   });
   watchConnection(connectionChanged);
   fromOldPlace();
-  describe();
+  described = describe();
   go();
 }
 
@@ -94,7 +95,7 @@ function go({ again = false } = {}) {
   shownPlace = location.hash;
   const { word, names } = places(location.hash);
   current?.end();
-  current = new View(main, { askToken: openToken, agent });
+  current = new View(main, { askToken: openToken, agent: () => agent, described });
   mark(word);
   const page = Object.hasOwn(PAGES, word) && PAGES[word];
   const draw = page && (names.length ? page.one : page.all);
@@ -140,7 +141,8 @@ function lost(view) {
 
 async function openToken() {
   if (await askToken()) {
-    await describe();
+    // Not awaited: what is clicked until the agent has told who it is must belong to the new page.
+    described = describe();
     // What was typed and not saved stays; the page asks again by itself.
     if (current.unsaved()) retryNow();
     else go({ again: true });
@@ -168,7 +170,7 @@ function connectionChanged(error) {
     banner.hidden = true;
     fill(banner);
     current?.announce("The agent answers again.");
-    if (!agent.Config) describe();
+    if (!agent.Config) described = describe();
     return;
   }
   const text = error.status

@@ -5,17 +5,24 @@ import { fill, h, shown } from "./dom.js";
 import { follow, repeat } from "./live.js";
 import { failure, loading } from "../parts/states.js";
 
-/** One visit of a page. `redo` draws the page anew; `edit` is a function that opens the dialog for the token. */
+/** One visit of a page. `askToken` opens the dialog for the token; `agent()` is what is known of the agent. */
 export class View {
   #ended = new AbortController();
+  #agent;
 
-  constructor(root, { askToken, agent }) {
+  constructor(root, { askToken, agent, described }) {
     this.root = root;
     this.askToken = askToken;
-    /** What `/v1/agent/self` says; empty while it is unknown. */
-    this.agent = agent;
+    /** Resolves once the agent was asked who it is, whether it told or not. */
+    this.described = described;
+    this.#agent = agent;
     /** Asked before the page is left; a text is a reason to stay. */
     this.unsaved = () => "";
+  }
+
+  /** What `/v1/agent/self` says; empty while it is unknown. */
+  get agent() {
+    return this.#agent();
   }
 
   /** Aborted when the page is left. */

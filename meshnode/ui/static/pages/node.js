@@ -1,7 +1,7 @@
 /** One node: its services, its checks, its part in gossip, and its certificates where it is this agent's. */
 
 import { path } from "../core/api.js";
-import { h, link, name, shown } from "../core/dom.js";
+import { fill, h, link, name, shown } from "../core/dom.js";
 import { badge, empty, pairs, panel } from "../parts/states.js";
 import { table, tags } from "../parts/table.js";
 import { STATES } from "./nodes.js";
@@ -32,7 +32,8 @@ export function node(view, wanted) {
       { head: "Tags", wide: true, cell: (row) => tags(row.service.Tags) },
     ],
   });
-  const own = () => view.agent.Config?.NodeName === wanted;
+  const certificatesHere = h("div");
+  view.described.then(() => fill(certificatesHere, ownCertificates(view, wanted)));
   view.page(
     wanted,
     { about: link(["nodes"], "All nodes") },
@@ -45,18 +46,20 @@ export function node(view, wanted) {
       "Gossip",
       view.polled("/v1/agent/members", 10, (members) => gossip(members, wanted), { label: "gossip" }),
     ),
-    panel(
-      "Certificates",
-      own()
-        ? view.polled("/v1/agent/certs", 60, certificates, { label: "certificates" })
-        : h(
-            "p",
-            { class: "quiet" },
-            "A node shows its certificates itself: open the page of its own agent, or run ",
-            h("code", {}, "meshnode certs"),
-            " there.",
-          ),
-    ),
+    panel("Certificates", certificatesHere),
+  );
+}
+
+function ownCertificates(view, wanted) {
+  if (view.agent.Config?.NodeName === wanted) {
+    return view.polled("/v1/agent/certs", 60, certificates, { label: "certificates" });
+  }
+  return h(
+    "p",
+    { class: "quiet" },
+    "A node shows its certificates itself: open the page of its own agent, or run ",
+    h("code", {}, "meshnode certs"),
+    " there.",
   );
 }
 

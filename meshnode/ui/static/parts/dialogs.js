@@ -34,6 +34,8 @@ export function form({ title, content, action, submit, danger = false }) {
       done = true;
       dialog.close();
     } catch (error) {
+      // The page that it was about was left while it asked.
+      if (error.name === "AbortError") return dialog.close();
       if (!(error instanceof ApiError)) throw error;
       fill(trouble, problem(error));
     } finally {
