@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from meshnode.proxy.ledger import Ledger
+from meshnode.runtime.proxy.refusal_log import RefusalLog
 
-__all__ = ["MAX_LINES", "Refusals"]
-
-#: Lines in one second; whoever knocks on a port can't fill a disk.
-MAX_LINES: Final = 50
+__all__ = ["Refusals"]
 
 _log: Final = logging.getLogger("meshnode.sdk")
 
@@ -25,8 +23,7 @@ class Refusals:
         self._clock = clock
         self._ledger = ledger
         self.kinds: Counter[str] = Counter()
-        self._second = -1
-        self._lines = 0
+        self._lines = RefusalLog(_log)
         self.total = 0
 
     def tell(
@@ -46,26 +43,14 @@ class Refusals:
         """
         self.total += 1
         self.kinds[kind] += 1
-        now = self._clock()
         entry = self._ledger.refuse(
             listener=listener,
             peer=peer,
             kind=kind,
             because=because,
-            now=now,
+            now=self._clock(),
             source=source,
             rule=rule,
             request=request,
         )
-        second = int(now)
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines <= MAX_LINES:
-            asked = f", {request}," if request else ""
-            ruled = f" (rule {rule})" if rule and rule not in because else ""
-            _log.warning(
-                "%s #%d from %s%s refused: %s%s", self._service, entry.id, peer, asked, because, ruled
-            )
-        elif self._lines == MAX_LINES + 1:
-            _log.warning("%s: more are refused in this second", self._service)
+        self._lines.tell(self._service, entry)

@@ -20,6 +20,7 @@ from meshnode.runtime.proxy.decider import Decider
 from meshnode.runtime.proxy.flow import Flow, TlsEnd
 from meshnode.runtime.proxy.interfaces import Discovery
 from meshnode.runtime.proxy.reactor import Faulty, Reactor
+from meshnode.runtime.proxy.refusal_log import RefusalLog
 
 __all__ = [
     "CLOSED_EARLY",
@@ -42,8 +43,6 @@ _MAX_PEERS: Final = 1024
 
 #: ``kind`` of who connects and leaves without a word, as TCP checks do all day: only counted.
 CLOSED_EARLY: Final = "closed_early"
-#: Refusals logged in one second.
-MAX_REFUSAL_LINES: Final = 50
 
 _REASONS: Final[dict[str, str]] = {
     "HTTP_REQUEST": "it speaks plain HTTP, not TLS",
@@ -133,8 +132,7 @@ class ProxyHost:
     on_flow_end: Callable[[Live], None] = lambda flow: None
     _peers: OrderedDict[bytes, Identity | Refusal] = field(default_factory=OrderedDict)
     _sources: dict[SourceKey, Identity] = field(default_factory=dict)
-    #: Second of the clock, and lines about refusals in it.
-    _refusals: tuple[int, int] = (0, 0)
+    _refusals: RefusalLog = field(default_factory=lambda: RefusalLog(log))
 
     def identify(
         self, end: TlsEnd, *, uris: frozenset[str], datacenters: frozenset[str]
@@ -175,26 +173,18 @@ class ProxyHost:
         if kind == CLOSED_EARLY:
             log.debug("%s from %s: %s", listener, peer, reason)
             return 0
-        now = self.clock()
         entry = self.ledger.refuse(
             listener=listener,
             peer=peer,
             kind=kind,
             because=reason,
-            now=now,
+            now=self.clock(),
             source=source,
             rule=rule,
             request=request,
             connection=connection,
         )
-        lines = self._refusals[1] if self._refusals[0] == int(now) else 0
-        self._refusals = (int(now), lines + 1)
-        if lines < MAX_REFUSAL_LINES:
-            ruled = f" (rule {rule})" if rule and rule not in reason else ""
-            asked = f", {request or 'what it sent'} on #{connection}," if connection else ""
-            log.warning("%s #%d from %s%s refused: %s%s", listener, entry.id, peer, asked, reason, ruled)
-        elif lines == MAX_REFUSAL_LINES:
-            log.warning("%s: more are refused in this second; the counters have them all", listener)
+        self._refusals.tell(listener, entry)
         return entry.id
 
     def begin(

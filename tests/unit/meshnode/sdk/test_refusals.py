@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from meshnode.proxy.ledger import Ledger
-from meshnode.sdk.refusals import MAX_LINES, Refusals
+from meshnode.runtime.proxy.refusal_log import MAX_LINES
+from meshnode.sdk.refusals import Refusals
 
 
 def test_refusals_are_all_counted_and_not_all_logged(caplog: pytest.LogCaptureFixture) -> None:
