@@ -30,8 +30,8 @@ __all__ = [
 
 #: Seconds. Consul demands an hour; a leaf of seconds makes a drill of days a matter of minutes.
 MIN_LEAF_TTL: Final = 1.0
-#: Seconds: a year.
-MAX_LEAF_TTL: Final = 31_536_000.0
+#: Seconds: five years. Half of a root's life, when it is replaced: a leaf is never cut short by its root.
+MAX_LEAF_TTL: Final = 157_680_000.0
 MAX_SETTINGS: Final = 64
 #: Two PEM blocks of the largest keys fit in a fraction of it.
 MAX_TEXT_CHARS: Final = 65_536

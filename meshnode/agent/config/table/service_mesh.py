@@ -32,7 +32,7 @@ MESH: Final = (
     Key("connect.ca_provider", _S, "consul", "Who signs the certificates of services.",
         choices=("consul", "vault")),
     Key("connect.ca_config", Kind.OPEN, {}, "Settings of the CA when there is none yet: `leaf_cert_ttl` (`72h`; 1s to "
-        "8760h), `rotation_period`, `private_key` and `root_cert` (PEM; made when left out), `private_key_type` and "
+        "43800h), `rotation_period`, `private_key` and `root_cert` (PEM; made when left out), `private_key_type` and "
         "`private_key_bits`; with `vault`: `address`, `token`, `root_pki_path`, `intermediate_pki_path`, `namespace`, "
         "`ca_file`, `ca_path`, `cert_file`, `key_file`, `tls_server_name`. Later they are changed through the API.",
         secret=True),

@@ -48,7 +48,8 @@ def test_names_are_those_of_files_and_of_the_api(name: str) -> None:
 
 def test_the_shortest_and_the_longest_leaf_are_taken() -> None:
     for seconds in (MIN_LEAF_TTL, MAX_LEAF_TTL):
-        assert parse_ca_settings("", {"LeafCertTTL": f"{seconds}s"}).leaf_cert_ttl == seconds
+        assert parse_ca_settings("", {"LeafCertTTL": f"{seconds:.0f}s"}).leaf_cert_ttl == seconds
+    assert parse_ca_settings("", {"LeafCertTTL": "43800h"}).leaf_cert_ttl == MAX_LEAF_TTL
 
 
 def test_secrets_are_never_shown() -> None:
@@ -75,7 +76,7 @@ def test_the_kind_of_key_is_chosen(kind: str, bits: int | None, key_type: str) -
     [
         ("vault", {}, "Address is needed with the provider vault"),
         ("", {"LeafCertTTL": "0.9s"}, "LeafCertTTL: 900ms can't be used"),
-        ("", {"LeafCertTTL": "8761h"}, "LeafCertTTL: 8761h0m0s can't be used"),
+        ("", {"LeafCertTTL": "43801h"}, "LeafCertTTL: 43801h0m0s can't be used"),
         ("", {"LeafCertTTL": "soon"}, 'LeafCertTTL: "soon" is not a duration'),
         ("", {"LeafCertTTL": True}, "LeafCertTTL must be a duration"),
         ("", {"RotationPeriod": "0s"}, "RotationPeriod must be more"),
