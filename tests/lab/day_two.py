@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.labs import Lab, Run, private_copy
+from tests.lab.quickstart import NODES
 
 __all__ = [
     "BACK",
@@ -29,7 +30,6 @@ __all__ = [
     "trusted",
 ]
 
-NODES = ("server1", "client1", "client2")
 ROTATE, ENCRYPT, CA = (f"playbooks/{name}.yml" for name in ("gossip_rotate", "gossip_encrypt", "ca_rotate"))
 BACK = ("-e", "gossip_encrypt_state=absent")
 PROBES = re.compile(r"^\s+([\w-]+)\s+(http|tcp|new tcp|kv) .*?\s+(\d+)\s+(\d+) failed\s", re.MULTILINE)

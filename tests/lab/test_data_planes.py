@@ -12,15 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy, until
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, private_copy, until
+from tests.lab.quickstart import CALLS_WHEN_CONVERGED, NOTHING, calls, changed_processes, processes
 from tests.support.programs import needs
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), needs("envoy")]
 
-NODES = ("server1", "client1", "client2")
-NOTHING = dict.fromkeys(NODES, 0)
-#: As without Envoy: nothing is asked twice when it is there.
-CALLS_WHEN_CONVERGED = {"server1": 3, "client1": 5, "client2": 4}
 SOCAT, FRONTEND = "client2 mesh-sidecar-socat.service", "client2 mesh-sidecar-frontend.service"
 
 
@@ -49,26 +46,6 @@ def choose(lab: Lab, service: str, plane: str) -> None:
         "client2",
         mesh_services=[{**row, "data_plane": plane} if row["name"] == service else row for row in rows],
     )
-
-
-def calls(lab: Lab, run: Run) -> dict[str, int]:
-    return {name: run.remote_calls(f"{lab.name}-{name}") for name in NODES}
-
-
-def processes(lab: Lab) -> dict[str, tuple[str, str]]:
-    """PIDs of the units of services and of the agents, with the program that each of them is."""
-    found = {}
-    for node in ("client1", "client2"):
-        listed = lab.on(node, "sh", "-c", "systemctl list-units --plain --no-legend 'mesh-*' | cut -d' ' -f1")
-        for unit in [*listed.split(), "consul.service"]:
-            pid = lab.on(node, "systemctl", "show", unit, "-P", "MainPID").strip()
-            found[f"{node} {unit}"] = pid, lab.on(node, "cat", f"/proc/{pid}/comm").strip()
-    return found
-
-
-def changed_processes(lab: Lab, before: dict[str, tuple[str, str]]) -> set[str]:
-    after = processes(lab)
-    return {name for name in before | after if before.get(name) != after.get(name)}
 
 
 def echoed(lab: Lab) -> str:

@@ -13,14 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, until
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, until
+from tests.lab.quickstart import CALLS_WHEN_CONVERGED, NODES, NOTHING, calls, changed_processes, processes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
-NODES = ("server1", "client1", "client2")
-NOTHING = dict.fromkeys(NODES, 0)
-#: The request of mesh_pki, the state and the agent; for services one more, and for the intentions one on one node.
-CALLS_WHEN_CONVERGED = {"server1": 3, "client1": 5, "client2": 4}
 #: A client that says a line, and tells what comes back and that it was cut.
 HOLD = """import socket
 with socket.create_connection(("127.0.0.1", 9191), timeout=60) as connection:
@@ -47,25 +44,6 @@ def lab(small_lab: Lab) -> Iterator[Lab]:
 def echoed(lab: Lab, node: str, port: int, line: str = "hello") -> str:
     """What nc gets back for a line, as in the documents; it ends when the other end does."""
     return lab.said(node, "sh", "-c", f"echo {line} | timeout 20 nc -N localhost {port}").strip()
-
-
-def calls(lab: Lab, run: Run) -> dict[str, int]:
-    return {name: run.remote_calls(f"{lab.name}-{name}") for name in NODES}
-
-
-def processes(lab: Lab) -> dict[str, str]:
-    """PIDs of the units of services, and of the agents."""
-    found = {}
-    for node in ("client1", "client2"):
-        listed = lab.on(node, "sh", "-c", "systemctl list-units --plain --no-legend 'mesh-*' | cut -d' ' -f1")
-        for unit in [*listed.split(), "consul.service"]:
-            found[f"{node} {unit}"] = lab.on(node, "systemctl", "show", unit, "-P", "MainPID").strip()
-    return found
-
-
-def changed_processes(lab: Lab, before: dict[str, str]) -> set[str]:
-    after = processes(lab)
-    return {name for name in before | after if before.get(name) != after.get(name)}
 
 
 def services_of(lab: Lab, node: str) -> list[dict[str, Any]]:

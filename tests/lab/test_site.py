@@ -15,12 +15,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.labs import CONFIG, MAX_REMOTE_CALLS, Lab
+from tests.lab.quickstart import CALLS_WHEN_CONVERGED, NODES, NOTHING, calls
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-NODES = ("server1", "client1", "client2")
-#: With package and files in place: the request, the state, the agent; services of a node, and on one the intentions.
-CALLS_WHEN_CONVERGED = {"server1": 3, "client1": 5, "client2": 4}
 DEBUG = ("-e", json.dumps({"mesh_node_extra_config": {"log_level": "DEBUG"}}))
 
 
@@ -35,7 +33,7 @@ def lab(small_lab: Lab) -> Iterator[Lab]:
 
 
 def converged(lab: Lab) -> None:
-    assert lab.play().changed == dict.fromkeys(NODES, 0)
+    assert lab.play().changed == NOTHING
 
 
 def test_a_check_of_fresh_nodes_promises_changes_and_makes_none(lab: Lab) -> None:
@@ -53,20 +51,19 @@ def test_the_first_run_makes_a_healthy_mesh_in_eight_calls_per_node(lab: Lab) ->
     assert all(run.changed[name] > 0 for name in NODES)
     for name in NODES:
         assert lab.alive(name) == set(NODES)
-    calls = {name: run.remote_calls(f"{lab.name}-{name}") for name in NODES}
-    assert all(CALLS_WHEN_CONVERGED[name] < calls[name] <= MAX_REMOTE_CALLS for name in NODES), calls
+    made = calls(lab, run)
+    assert all(CALLS_WHEN_CONVERGED[name] < made[name] <= MAX_REMOTE_CALLS for name in NODES), made
     assert lab.printed_secrets(run) == []
 
 
 def test_the_second_run_changes_nothing(lab: Lab) -> None:
     run = lab.play("-vvv")
-    assert run.changed == dict.fromkeys(NODES, 0)
-    calls = {name: run.remote_calls(f"{lab.name}-{name}") for name in NODES}
-    assert calls == CALLS_WHEN_CONVERGED
+    assert run.changed == NOTHING
+    assert calls(lab, run) == CALLS_WHEN_CONVERGED
 
 
 def test_a_check_of_a_converged_mesh_promises_nothing(lab: Lab) -> None:
-    assert lab.play("--check", "--diff").changed == dict.fromkeys(NODES, 0)
+    assert lab.play("--check", "--diff").changed == NOTHING
 
 
 def test_one_node_can_be_run_alone(lab: Lab) -> None:
@@ -108,7 +105,7 @@ def test_a_changed_setting_restarts_in_turns_and_no_run_after_it(lab: Lab) -> No
     )
     assert restarted[0] == "server1"
     assert sorted(restarted) == sorted(NODES)
-    assert lab.play(*DEBUG).changed == dict.fromkeys(NODES, 0)
+    assert lab.play(*DEBUG).changed == NOTHING
 
 
 def test_a_configuration_that_the_agent_refuses_replaces_nothing(lab: Lab) -> None:
@@ -181,7 +178,7 @@ def test_a_node_more_in_the_inventory_changes_nothing_on_the_others(lab: Lab) ->
     lab.write("hosts.yml", inventory)
     changed = lab.play().changed
     assert changed.pop("client3") > 0
-    assert changed == dict.fromkeys(NODES, 0)
+    assert changed == NOTHING
     for name in (*NODES, "client3"):
         assert lab.alive(name) == {*NODES, "client3"}
     assert lab.play().changed == dict.fromkeys((*NODES, "client3"), 0)
