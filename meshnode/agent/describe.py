@@ -11,6 +11,7 @@ from meshnode import CONSUL_API_VERSION, __version__
 from meshnode.agent.stats import agent_stats
 from meshnode.agent.wan_map import coordinate_fields
 from meshnode.http.view import AgentSelf
+from meshnode.local.url import without_password
 
 if TYPE_CHECKING:
     from meshnode.agent.agent import Agent
@@ -95,7 +96,7 @@ def own_certificates(agent: Agent) -> list[dict[str, Any]]:
 
 
 def public_config(config: AgentConfig) -> Mapping[str, Any]:
-    """The effective configuration as plain data; a secret is shown as ``hidden``."""
+    """The effective configuration as plain data; a secret is shown as ``hidden``, a password in a URL as ``xxxxx``."""
     shown: dict[str, Any] = _plain(config)
     return shown
 
@@ -127,4 +128,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         # The gossip key is the only one; nothing else in a configuration is bytes.
         return _HIDDEN
+    if isinstance(value, str):
+        return without_password(value) if "@" in value else value
     return str(value) if isinstance(value, Path) else value

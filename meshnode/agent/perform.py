@@ -34,6 +34,7 @@ from meshnode.http.effects import (
     KeyringStatus,
     KeyVerb,
     Leave,
+    Pieces,
     ReadServer,
     Reload,
     ResolveToken,
@@ -47,6 +48,7 @@ from meshnode.http.user_events import parse_filter
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.http_host import NotDoneError, Pending
 from meshnode.runtime.logs import LogHub
+from meshnode.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from meshnode.agent.server_endpoints import ServerEndpoints
@@ -88,6 +90,7 @@ class Performer:
         self._access = access
         self._local = local
         self._connect = connect
+        self._turns = Turns()
         self._leave = leave
         self._reload = reload
 
@@ -124,6 +127,8 @@ class Performer:
                 return await self._events.wait(generation, timeout)
             case StreamLog(level):
                 return log_lines(self._logs, level)
+            case Pieces(pieces):
+                return self._turns.each(pieces)
         raise MeshError(f"this agent can't perform {type(effect).__name__}")
 
     def begin(self, effect: Effect[Any]) -> Pending | None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlencode
 from meshnode.agent.watch_handler import WatchDefinition, run_handler
 from meshnode.base.errors import MeshError
 from meshnode.http.api import Api, failure
-from meshnode.http.effects import Effect, Steps
+from meshnode.http.effects import Effect, Pieces, Steps
 from meshnode.http.message import Request, Response, StreamResponse
 from meshnode.http.router import Answer as HttpAnswer
 from meshnode.runtime.tasks import cancel_and_wait, spawn
@@ -48,12 +48,18 @@ class InProcessApi:
         path = unquote(question.path, errors="surrogateescape")
         outcome = self._api.handle(Request("GET", path, urlencode(question.query), headers, remote="watch"))
         answer = outcome if isinstance(outcome, Response | StreamResponse) else await self._drive(outcome)
-        if isinstance(answer, StreamResponse):
-            raise MeshError(f"{question.path} answers with a stream, which can't be watched")
+        body = await self._body(answer, question.path)
         found = {name.lower(): value for name, value in answer.headers}
         return Answer(
-            answer.status, found.get("x-consul-index", ""), found.get("x-consul-contenthash", ""), answer.body
+            answer.status, found.get("x-consul-index", ""), found.get("x-consul-contenthash", ""), body
         )
+
+    async def _body(self, answer: HttpAnswer, path: str) -> bytes:
+        if isinstance(answer, Response):
+            return answer.body
+        if not isinstance(answer.source, Pieces):
+            raise MeshError(f"{path} answers with a stream, which can't be watched")
+        return b"".join([piece async for piece in await self._perform(answer.source)])
 
     async def _drive(self, steps: Steps[HttpAnswer]) -> HttpAnswer:
         outcome: Any = None

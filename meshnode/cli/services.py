@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshnode.base.errors import ConfigError, MeshError
@@ -42,22 +43,25 @@ def _register(args: list[str]) -> None:
     if parsed.positionals and parsed.given_names() & {"name", "id", "address", "port", "tag", "meta"}:
         raise FlagError("Service registration requires arguments or -id, not both.")
     if parsed.positionals:
-        services = _from_files(parsed.positionals)
+        services = _checked(parsed.positionals)
     else:
         tag_list: tuple[str, ...] = parsed[tags]
         service: dict[str, Any] = {"Name": parsed[name], "ID": parsed[service_id], "Port": parsed[port]}
         service |= {"Address": parsed[address], "Tags": list(tag_list), "Meta": _pairs(parsed[meta])}
         services = [{key: value for key, value in service.items() if value}]
-    for service in services:
-        shown = service.get("name") or service.get("Name") or service.get("id")
-        client = client_flags.client(parsed, f'Error registering service "{shown}"')
-        client.call(
-            "PUT",
-            "/v1/agent/service/register",
-            client_flags.write_query(parsed),
-            json.dumps(service).encode(),
-        )
-        print(f"Registered service: {shown}")
+    names = [_shown(service) for service in services]
+    for at, service in enumerate(services):
+        client = client_flags.client(parsed, f'Error registering service "{names[at]}"')
+        try:
+            client.call(
+                "PUT",
+                "/v1/agent/service/register",
+                client_flags.write_query(parsed),
+                json.dumps(service).encode(),
+            )
+        except MeshError as error:
+            raise MeshError(f"{error}{_progress(names, at)}") from None
+        print(f"Registered service: {names[at]}")
 
 
 def _deregister(args: list[str]) -> None:
@@ -87,6 +91,35 @@ def _deregister(args: list[str]) -> None:
             client_flags.write_query(parsed),
         )
         print(f"Deregistered service: {found}")
+
+
+def _shown(service: Mapping[str, Any]) -> str:
+    return str(service.get("name") or service.get("Name") or service.get("id"))
+
+
+def _progress(names: Sequence[str], at: int) -> str:
+    """What became of the others when the service at ``at`` was refused; nothing where it is the only one."""
+    done = f"; registered before it: {', '.join(names[:at])}" if at else ""
+    left = f"; not tried: {', '.join(names[at + 1 :])}" if at + 1 < len(names) else ""
+    return done + left
+
+
+def _checked(paths: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The services of the files, each one that an agent would take as far as that can be told without asking one."""
+    from meshnode.local.definitions import definition_fault  # here: flags need none of it
+    from meshnode.local.parse import parse_service
+
+    checked: list[dict[str, Any]] = []
+    for path in paths:
+        for service in _from_files((path,)):
+            try:
+                fault = definition_fault(parse_service(service), "")
+            except MeshError as error:
+                fault = str(error)
+            if fault:
+                raise MeshError(f'Error: {path}: service "{_shown(service)}": {fault}')
+            checked.append(service)
+    return checked
 
 
 def _from_files(paths: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from meshnode.http.context import Context
 from meshnode.http.effects import Steps
 from meshnode.http.errors import HttpError, status_of
 from meshnode.http.message import Request, Response, StreamResponse
-from meshnode.http.render import Heads, compressed
+from meshnode.http.render import Heads, compressed, compressed_pieces
 from meshnode.http.router import MAX_BODY_BYTES, Answer, Outcome, Route, Router
 from meshnode.http.routes import ROUTES
 from meshnode.http.view import AgentView
@@ -79,7 +79,9 @@ class Api:
             return failure(error)
         if type(outcome) is Response:
             return compressed(request, outcome)
-        if isinstance(outcome, Response | StreamResponse):
+        if isinstance(outcome, StreamResponse):
+            return compressed_pieces(request, outcome)
+        if isinstance(outcome, Response):
             return outcome
         return _finished(request, outcome)
 
@@ -106,4 +108,6 @@ def _finished(request: Request, steps: Steps[Answer]) -> Steps[Answer]:
         answer = yield from steps
     except MeshError as error:
         return failure(error)
-    return compressed(request, answer) if isinstance(answer, Response) else answer
+    if isinstance(answer, StreamResponse):
+        return compressed_pieces(request, answer)
+    return compressed(request, answer)

@@ -7,7 +7,7 @@ cancelled when the client goes away; any other is carried to its end, and only i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar
@@ -25,6 +25,7 @@ __all__ = [
     "KeyVerb",
     "KeyringStatus",
     "Leave",
+    "Pieces",
     "ReadServer",
     "Reload",
     "ResolveToken",
@@ -189,3 +190,14 @@ class StreamLog(Effect[AsyncIterator[bytes]]):
 
     abandoned = True
     level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces(Effect[AsyncIterator[bytes]]):
+    """A long answer that is rendered while it is sent: the next of ``pieces`` only when the client took the last one.
+
+    Rendering one takes a few milliseconds at most; between two, all else has its turn. It is never abandoned: an
+    answer that was cut could be taken for a whole one.
+    """
+
+    pieces: Iterator[bytes]

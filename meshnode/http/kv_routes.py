@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from meshnode.http.context import Context
+from meshnode.http.effects import Pieces
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Request, Response
+from meshnode.http.message import JSON, Request, Response, StreamResponse
+from meshnode.http.render import array_json
 from meshnode.http.router import Outcome
 from meshnode.http.state import flag, read, write
 
@@ -17,6 +20,12 @@ __all__ = ["delete", "entry_as_json", "get", "put"]
 _MAX_FLAGS: Final = 2**64 - 1
 #: Type of a raw value, which may be anything.
 _OCTETS: Final = "application/octet-stream"
+#: A list of entries that is longer (about, as JSON) is rendered in slices while it is sent.
+MAX_WHOLE_BYTES: Final = 256 * 1024
+#: About the length of a slice: a millisecond or two of rendering.
+SLICE_BYTES: Final = 128 * 1024
+#: About what an entry takes beside its value.
+_ENTRY_BYTES: Final = 128
 
 
 def entry_as_json(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def get(context: Context, request: Request) -> Outcome:
         body = {"Prefix": key, "Seperator": separator}
         return read(context, request, "KVS.ListKeys", body, lambda reply: reply["Keys"] or Response(404))
     if flag(request, "recurse"):
-        return read(context, request, "KVS.List", {"Key": key}, _entries)
+        return read(context, request, "KVS.List", {"Key": key}, partial(_tree, context, request))
     if not key:
         raise HttpError(400, "Missing key name")
     return read(context, request, "KVS.Get", {"Key": key}, _raw if flag(request, "raw") else _entries)
@@ -86,6 +95,33 @@ def delete(context: Context, request: Request) -> Outcome:
 
 def _entries(reply: Mapping[str, Any]) -> Any:
     return [entry_as_json(entry) for entry in reply["Entries"]] or Response(404)
+
+
+def _tree(context: Context, request: Request, reply: Mapping[str, Any]) -> Any:
+    """As :func:`_entries`, in slices where that would keep every other request waiting."""
+    entries = reply["Entries"]
+    if _slice_end(entries, 0, MAX_WHOLE_BYTES) == len(entries):
+        return _entries(reply)
+    pieces = array_json(_slices(entries), pretty=context.pretty(request))
+    return StreamResponse(Pieces(pieces), content_type=JSON)
+
+
+def _slices(entries: Sequence[Mapping[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    start = 0
+    while start < len(entries):
+        end = _slice_end(entries, start, SLICE_BYTES)
+        yield [entry_as_json(entry) for entry in entries[start:end]]
+        start = end
+
+
+def _slice_end(entries: Sequence[Mapping[str, Any]], start: int, max_bytes: int) -> int:
+    """The end of the slice from ``start`` on: the entry with which it has ``max_bytes`` is its last."""
+    size = 0
+    for at in range(start, len(entries)):
+        size += _ENTRY_BYTES + len(entries[at].get("Value") or b"") * 4 // 3
+        if size >= max_bytes:
+            return at + 1
+    return len(entries)
 
 
 def _raw(reply: Mapping[str, Any]) -> Response:

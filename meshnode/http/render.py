@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from meshnode.base.errors import LocalProtocolError
-from meshnode.http.message import Headers, Request, Response
+from meshnode.http.effects import Pieces
+from meshnode.http.message import Headers, Request, Response, StreamResponse
 
 __all__ = [
     "BODYLESS",
     "MIN_GZIP_BYTES",
     "Heads",
     "accepts_gzip",
+    "array_json",
     "compressed",
+    "compressed_pieces",
     "member_json",
     "object_json",
     "to_json",
@@ -63,6 +66,19 @@ def object_json(members: Iterable[bytes], *, pretty: bool) -> bytes:
     return b"{\n    " + b",\n    ".join(members) + b"\n}\n"
 
 
+def array_json(slices: Iterable[list[Any]], *, pretty: bool) -> Iterator[bytes]:
+    """The array of the values of all slices, slice by slice: joined, to the byte what :func:`to_json` makes of it.
+
+    There is at least one slice, and no slice is empty.
+    """
+    start, comma, end = (b"[\n", b",\n", b"\n]\n") if pretty else (b"[", b",", b"]")
+    before = start
+    for values in slices:
+        yield before + to_json(values, pretty=pretty)[len(start) : -len(end)]
+        before = comma
+    yield end
+
+
 def accepts_gzip(request: Request) -> bool:
     """Whether ``Accept-Encoding`` names gzip with a weight other than 0 (RFC 9110 12.5.3)."""
     for coding in request.header(b"accept-encoding").lower().split(","):
@@ -87,6 +103,24 @@ def compressed(request: Request, response: Response) -> Response:
         headers = (*response.headers, ("Content-Encoding", "gzip"))
         response.gzipped = Response(response.status, body, response.content_type, headers)
     return response.gzipped
+
+
+def compressed_pieces(request: Request, response: StreamResponse) -> StreamResponse:
+    """``response``, gzipped piece by piece when it is :class:`Pieces` and the client takes it."""
+    source = response.source
+    if isinstance(source, Pieces):
+        response.headers = (*response.headers, _VARY)
+        if accepts_gzip(request):
+            response.headers = (*response.headers, ("Content-Encoding", "gzip"))
+            response.source = Pieces(_gzipped(source.pieces))
+    return response
+
+
+def _gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW_BITS)
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
 
 
 class Heads:

@@ -23,13 +23,13 @@ from meshnode.http.blocking import index_headers, parse_blocking, refuse_conflic
 from meshnode.http.context import Context
 from meshnode.http.effects import CallServer, ReadServer, Steps, ask
 from meshnode.http.errors import HttpError
-from meshnode.http.message import Headers, Request, Response
+from meshnode.http.message import Headers, Request, Response, StreamResponse
 from meshnode.http.router import Answer, Outcome, recovered
 from meshnode.http.translate import TRANSLATED
 
 __all__ = ["Render", "flag", "node_meta", "or_404", "read", "write"]
 
-#: Reply in, JSON value out; or a whole ``Response``, to which the headers of the read are added.
+#: Reply in, JSON value out; or a ``Response`` or ``StreamResponse``, to which the headers of the read are added.
 Render = Callable[[Mapping[str, Any]], Any]
 
 #: What an answer doesn't depend on.
@@ -147,7 +147,7 @@ def _answer(
     render: Render,
     consistency: _Consistency,
     key: object,
-) -> Response:
+) -> Answer:
     cache = context.view.answers
     headers = _headers(reply, consistency)
     if context.view.settings.translate_wan_addrs:
@@ -158,6 +158,9 @@ def _answer(
         if kept is not None and kept.headers[: len(headers)] == headers:
             return kept
     value = render(reply)
+    if isinstance(value, StreamResponse):
+        value.headers = (*headers, *value.headers)
+        return value
     if isinstance(value, Response):
         value.headers = (*headers, *value.headers)
         answer = value

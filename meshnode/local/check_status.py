@@ -7,14 +7,13 @@ those of Consul 1.7 (``StatusHandler``), with ``failures_before_warning`` of 1.1
 from __future__ import annotations
 
 import random
-import re
 from collections import deque
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from typing import NamedTuple
 
 from meshnode.base.duration import format_duration
 from meshnode.catalog.model import CRITICAL, PASSING, WARNING
 from meshnode.local.check_type import Thresholds
+from meshnode.local.url import without_password
 
 __all__ = [
     "CRITICAL",
@@ -34,13 +33,7 @@ __all__ = [
     "timeout_output",
     "ttl_expired_output",
     "udp_output",
-    "without_password",
 ]
-
-#: Go's text for a password that it doesn't show (``url.URL.Redacted``).
-_HIDDEN: Final = "xxxxx"
-#: Credentials in what urlsplit refuses, too.
-_USERINFO: Final = re.compile(r"(//[^/?#@:]*):[^/?#@]*@")
 
 
 class Result(NamedTuple):
@@ -182,15 +175,3 @@ def udp_output(address: str) -> str:
 def grpc_output(target: str) -> str:
     """Of a service that says it is serving."""
     return f"gRPC check {target}: success"
-
-
-def without_password(url: str) -> str:
-    """``url`` as it may be shown: a password in it is replaced."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return _USERINFO.sub(rf"\1:{_HIDDEN}@", url)
-    user, at, place = parts.netloc.rpartition("@")
-    if not at or ":" not in user:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{_HIDDEN}@{place}"))

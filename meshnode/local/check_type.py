@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from meshnode.local.url import without_password
+
 __all__ = [
     "DEFAULT_CONNECT_TIMEOUT",
     "DEFAULT_OUTPUT_BYTES",
@@ -296,7 +298,7 @@ def _args_fault(args: tuple[str, ...]) -> str:
 
 
 def _http_fault(check: HttpCheck) -> str:
-    shown = check.url[:200]
+    shown = without_password(check.url)[:200]
     if _CONTROL.search(check.url):
         return f"HTTP: {shown!r} holds a space or a control character: escape it as %20 and the like"
     try:

@@ -320,15 +320,17 @@ class HttpConnection(asyncio.Protocol):
         if not self._ended:
             self._respond(parsed, answer, started)
 
-    def send_head(self, parsed: Parsed, answer: StreamResponse) -> bool:
+    def send_head(self, parsed: Parsed, answer: StreamResponse, started: float) -> bool:
         """Send the head of a stream; whether its pieces must be framed as chunks."""
         if self._ended:
             return False
         chunked = not parsed.http10
-        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
+        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        if not (chunked and parsed.keep_alive):
+            framing += b"Connection: close\r\n"
         head = self._host.api.heads.render(answer.status, answer.content_type, answer.headers)
         self._transport.write(b"%b%b%b\r\n" % (head, self._host.date, framing))
-        self._record(parsed.request, answer.status, 0.0)
+        self._record(parsed.request, answer.status, perf_counter() - started)
         return chunked
 
     async def send_piece(self, piece: bytes) -> None:

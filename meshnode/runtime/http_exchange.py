@@ -39,7 +39,7 @@ class Sender(Protocol):
     def send_answer(self, parsed: Parsed, answer: Response, started: float) -> None:
         """Send a complete answer."""
 
-    def send_head(self, parsed: Parsed, answer: StreamResponse) -> bool:
+    def send_head(self, parsed: Parsed, answer: StreamResponse, started: float) -> bool:
         """Send the head of a stream; whether its pieces must be framed as chunks."""
 
     async def send_piece(self, piece: bytes) -> None:
@@ -226,9 +226,9 @@ class Exchange:
             return True
         self._effect = answer.source
         try:
-            framed = self._sender.send_head(self._parsed, answer)
+            framed = self._sender.send_head(self._parsed, answer, self._started)
             if self._parsed.request.method == "HEAD":
-                return False
+                return framed and self._parsed.keep_alive
             async for piece in source:
                 if piece:
                     await self._sender.send_piece(b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece)
@@ -241,7 +241,7 @@ class Exchange:
                 await aclose()
         if framed:
             await self._sender.send_piece(b"0\r\n\r\n")
-        return framed
+        return framed and self._parsed.keep_alive
 
 
 def _ended(answer: Answer) -> Steps[Answer]:

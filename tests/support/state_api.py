@@ -26,7 +26,7 @@ from meshnode.control.watch import WatchKey, WatchTable
 from meshnode.control.wire import from_wire
 from meshnode.http.answer_cache import AnswerCache
 from meshnode.http.api import Api
-from meshnode.http.effects import CallServer, Effect, ReadServer
+from meshnode.http.effects import CallServer, Effect, Pieces, ReadServer
 from meshnode.http.errors import ServerCallError
 from meshnode.http.message import Request, Response, StreamResponse
 from meshnode.rpc.method import RpcError
@@ -103,7 +103,7 @@ class Blocked:
         try:
             self.steps.send(reply)
         except StopIteration as end:
-            self.answer = end.value
+            self.answer = _joined(end.value)
         assert self.answer is not None, "a read asks once"
 
 
@@ -175,7 +175,8 @@ class StateApi:
         outcome = self.api.handle(Request(method, plain, query, headers, data, remote="127.0.0.1:40000"))
         if isinstance(outcome, Response):
             return outcome
-        assert not isinstance(outcome, StreamResponse), "the routes on the state don't stream"
+        if isinstance(outcome, StreamResponse):
+            return _joined(outcome)
         try:
             effect: Effect[Any] = next(outcome)
             while True:
@@ -188,8 +189,7 @@ class StateApi:
                     return self._wait(outcome, effect)
                 effect = outcome.send(reply)
         except StopIteration as end:
-            answer: Response = end.value
-            return answer
+            return _joined(end.value)
 
     def _wait(self, steps: Any, query: ReadServer) -> Blocked:
         blocked = Blocked(self, steps, query, 0)
@@ -287,6 +287,14 @@ def json_of(response: Response) -> Any:
     """The body as a value; the keys of its objects keep their order."""
     assert response.content_type == "application/json", (response.status, response.body)
     return json.loads(response.body)
+
+
+def _joined(answer: Response | StreamResponse) -> Response:
+    """A long answer as a whole."""
+    if isinstance(answer, Response):
+        return answer
+    assert isinstance(answer.source, Pieces), "the routes on the state don't stream"
+    return Response(answer.status, b"".join(answer.source.pieces), answer.content_type, answer.headers)
 
 
 def _travelled(value: Any) -> Any:

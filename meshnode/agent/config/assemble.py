@@ -38,6 +38,8 @@ def compare(old: AgentConfig, new: AgentConfig) -> Changes:
     """What changed from ``old`` to ``new``, by key, in the order of the table."""
     before, after = dict(_values(old)), dict(_values(new))
     changed = {path for path in before if before[path] != after[path]}
+    if all(side["server_name"] == side["node_name"] for side in (before, after)):
+        changed.discard("server_name")  # it follows the other: nobody has set it
     ordered = [path for path in KEYS if path in changed] + (["-dev"] if old.dev != new.dev else [])
     reloadable = tuple(path for path in ordered if path in KEYS and KEYS[path].reload)
     return Changes(reloadable, tuple(path for path in ordered if path not in reloadable))

@@ -22,6 +22,20 @@ def test_the_configuration_is_plain_data_without_the_key(config: Any) -> None:
     assert shown["join"]["retry_lan"] == ["10.0.0.1"]
 
 
+def test_a_password_in_the_url_of_a_check_is_not_shown(config: Any) -> None:
+    checks = [
+        {"name": "web", "http": "http://me:pass@word@127.0.0.1/health?a=b", "interval": "10s"},
+        {"name": "own", "args": ["sh", "-c", "curl https://me:password@127.0.0.1/"], "interval": "10s"},
+    ]
+    service = {"name": "api", "check": {"http": "https://me:password@127.0.0.1/", "interval": "10s"}}
+    text = json.dumps(
+        public_config(config(checks=checks, services=[service], enable_local_script_checks=True))
+    )
+    assert "word@" not in text
+    assert "http://me:xxxxx@127.0.0.1/health?a=b" in text
+    assert text.count("https://me:xxxxx@127.0.0.1/") == 2
+
+
 def test_secrets_of_definitions_are_hidden_wherever_they_are(config: Any) -> None:
     shown = public_config(
         config(

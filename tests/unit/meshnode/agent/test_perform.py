@@ -12,7 +12,7 @@ from meshnode.agent.perform import MAX_KEY_ATTEMPTS, Performer
 from meshnode.base.errors import MeshError
 from meshnode.control.log import LogUnavailableError, NotLeaderError, StaleEpochError
 from meshnode.gossip.serf.events import KeyResult
-from meshnode.http.effects import CallServer, Effect, KeyOperation, KeyringStatus, KeyVerb, ReadServer
+from meshnode.http.effects import CallServer, Effect, KeyOperation, KeyringStatus, KeyVerb, Pieces, ReadServer
 from meshnode.http.errors import ServerCallError
 from meshnode.rpc.method import RpcError
 from meshnode.runtime.http_host import NotDoneError
@@ -33,15 +33,25 @@ class Shell:
         return self.results.pop(0) if len(self.results) > 1 else self.results[0]
 
 
-def perform(shell: Any, effect: Effect[Any], *, wan_shell: Any = None) -> Any:
+def performer_of(shell: Any, wan_shell: Any = None) -> Performer:
     unused: Any = None
     lan: Any = SimpleNamespace(shell=shell, wan=False)
     wan: Any = SimpleNamespace(shell=wan_shell, wan=True) if wan_shell else None
-    performer = Performer(
+    return Performer(
         datacenter="dc1", lan=lan, wan=wan, endpoints=None, calls=unused, events=unused, logs=unused,
         access=unused, local=unused, connect=unused, leave=unused, reload=unused,
     )  # fmt: skip
-    return asyncio.run(performer.perform(effect))
+
+
+def perform(shell: Any, effect: Effect[Any], *, wan_shell: Any = None) -> Any:
+    return asyncio.run(performer_of(shell, wan_shell).perform(effect))
+
+
+def test_a_long_answer_is_given_piece_by_piece() -> None:
+    async def main() -> list[bytes]:
+        return [piece async for piece in await performer_of(None).perform(Pieces(iter((b"a", b"b"))))]
+
+    assert asyncio.run(main()) == [b"a", b"b"]
 
 
 def test_the_key_is_decoded_and_the_answer_is_the_pools() -> None:

@@ -43,6 +43,15 @@ def test_of_a_change_exactly_the_reloadable_part_is_in_force(config: Any, change
     assert bool(said.needs_restart) == (change in FIXED)
 
 
+def test_a_server_name_that_nobody_set_is_not_said_to_need_a_restart(config: Any) -> None:
+    old = config(node_name="one")
+    assert compare(old, config(node_name="two")).needs_restart == ("node_name",)
+    assert compare(old, config(node_name="one", server_name="two")).needs_restart == ("server_name",)
+    named = config(node_name="two", server_name="one")
+    assert compare(old, named).needs_restart == ("node_name",)
+    assert compare(named, config(node_name="two")).needs_restart == ("server_name",)
+
+
 def test_a_gossip_key_is_in_force_when_the_keyring_has_it(config: Any) -> None:
     first, second, other = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2, 3))
     old, rotated, strange = (config(encrypt=key) for key in (first, second, other))

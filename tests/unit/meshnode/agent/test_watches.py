@@ -13,10 +13,11 @@ from meshnode.agent.watches import InProcessApi, Watches
 from meshnode.base.errors import MeshError
 from meshnode.http.api import Api
 from meshnode.http.context import Context
-from meshnode.http.effects import ReadServer, Steps, StreamLog, ask
+from meshnode.http.effects import Pieces, ReadServer, Steps, StreamLog, ask
 from meshnode.http.message import Request, Response, StreamResponse
 from meshnode.http.router import Answer as HttpAnswer
 from meshnode.http.router import Route
+from meshnode.runtime.turns import Turns
 from meshnode.watch.machine import Answer, Ask
 from tests.support.asynchronous import asynchronous
 from tests.support.http_agent import FakeView
@@ -147,6 +148,21 @@ def in_steps(context: Context, request: Request) -> Steps[HttpAnswer]:
 
 def streamed(context: Context, request: Request) -> StreamResponse:
     return StreamResponse(StreamLog("INFO"))
+
+
+def in_pieces(context: Context, request: Request) -> StreamResponse:
+    return StreamResponse(Pieces(iter((b"[1,", b"2]"))), headers=(("X-Consul-Index", "9"),))
+
+
+@asynchronous
+async def test_a_long_answer_is_watched_as_a_whole() -> None:
+    async def perform(effect: Any) -> Any:
+        return Turns().each(effect.pieces)
+
+    routes = [Route("/v1/kv/:key", {"GET": in_pieces})]
+    questions = InProcessApi(Api(FakeView(), random.Random(1), routes), perform)  # type: ignore[arg-type]
+    answer = await questions.ask(Ask("/v1/kv/a", (("recurse", ""),)), "")
+    assert (answer.status, answer.index, answer.body) == (200, "9", b"[1,2]")
 
 
 @asynchronous

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meshnode.cli.services import _progress
 from tests.support.http_stub import StubAgent
 
 REGISTER = "PUT /v1/agent/service/register"
@@ -17,7 +18,7 @@ service {
   port = "8080"
   enable_tag_override = true
   meta { Some_Key = "v" }
-  check { http = "http://localhost/", tls_skip_verify = true, header { X_a = ["b"] } }
+  check { http = "http://localhost/", interval = "10s", tls_skip_verify = true, header { X_a = ["b"] } }
 }
 services = [{ name = "db", checks = [{ ttl = "10s" }, { args = ["/bin/check", "-v"], interval = "5s" }] }]
 """
@@ -38,7 +39,7 @@ def test_services_of_hcl_files_are_registered_in_order(agent: StubAgent, run: An
     assert [lowered(asked.body) for asked in agent.asked] == [
         {
             "id": "web1", "name": "web", "port": 8080, "enabletagoverride": True, "meta": {"Some_Key": "v"},
-            "check": {"http": "http://localhost/", "tlsskipverify": True, "header": {"X_a": ["b"]}},
+            "check": {"http": "http://localhost/", "interval": "10s", "tlsskipverify": True, "header": {"X_a": ["b"]}},
         },
         {"name": "db", "checks": [{"ttl": "10s"}, {"args": ["/bin/check", "-v"], "interval": "5s"}]},
         {"name": "cache", "weights": {"passing": 2}},
@@ -104,6 +105,44 @@ def test_nothing_is_registered_when_the_last_file_is_wrong(
     assert (done.code, agent.asked) == (1, [])
     assert done.err == f"Error: {tmp_path / 'b.hcl'}: it is not UTF-8 text\n"
     assert "Failed to read file: '/no/such'" in run("services", "register", "/no/such").err
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        ({"name": "b", "port": "x"}, "Port"),
+        ({"name": "b", "port": 70000}, "Port"),
+        ({"name": "b", "check": {"http": "ftp://a", "interval": "1s"}}, "ftp"),
+        ({"name": "b", "checks": [{"tcp": "a:1"}]}, "Interval"),
+        ({"name": "b", "address": "0.0.0.0"}, "Invalid service address"),
+        ({"id": "b"}, "Missing service name"),
+    ],
+)
+def test_nothing_is_registered_when_an_agent_would_refuse_the_last_one(
+    agent: StubAgent, run: Any, tmp_path: Path, service: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "a.hcl").write_text(HCL)
+    (tmp_path / "b.json").write_text(json.dumps({"services": [{"name": "c"}, service]}))
+    done = run("services", "register", str(tmp_path / "a.hcl"), str(tmp_path / "b.json"))
+    assert (done.code, done.out, agent.asked) == (1, "", [])
+    assert done.err.startswith(f'Error: {tmp_path / "b.json"}: service "b": ')
+    assert words in done.err
+
+
+def test_when_the_agent_refuses_one_it_is_said_what_became_of_the_others(
+    agent: StubAgent, run: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.hcl").write_text(HCL)
+    (tmp_path / "b.json").write_text('{"services": [{"name": "c"}, {"name": "d"}]}')
+    files = [str(tmp_path / "a.hcl"), str(tmp_path / "b.json")]
+    agent.answer(REGISTER, b"Permission denied", status=403)
+    refused = "Unexpected response code: 403 (Permission denied)"
+    done = run("services", "register", *files)
+    assert (done.out, len(agent.asked)) == ("", 1)
+    assert done.err == f'Error registering service "web": {refused}; not tried: db, c, d\n'
+    assert _progress(["web", "db", "c"], 1) == "; registered before it: web; not tried: c"
+    assert _progress(["web", "db"], 1) == "; registered before it: web"
+    assert _progress(["web"], 0) == ""
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError, LocalProtocolError
-from meshnode.http.message import JSON, Request, Response
+from meshnode.http.effects import Pieces, StreamLog
+from meshnode.http.message import JSON, Request, Response, StreamResponse
 from meshnode.http.render import (
     MIN_GZIP_BYTES,
     Heads,
     accepts_gzip,
+    array_json,
     compressed,
+    compressed_pieces,
     member_json,
     object_json,
     to_json,
 )
 from meshnode.http.view import HttpSettings
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+)
 
 
 def asking(encoding: bytes) -> Request:
@@ -55,6 +63,40 @@ def test_short_bodies_are_left_alone_and_a_kept_answer_is_compressed_once() -> N
     assert compressed(asking(b"gzip"), kept) is compressed(asking(b"gzip"), kept)
     assert compressed(asking(b""), kept).body == b"x" * 5000
     assert compressed(asking(b""), kept).headers.count(("Vary", "Accept-Encoding")) == 1
+
+
+@given(st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
+def test_an_array_in_slices_is_to_the_byte_what_it_is_in_one_piece(slices: list[Any], pretty: bool) -> None:
+    whole = to_json([value for values in slices for value in values], pretty=pretty)
+    pieces = [*array_json(iter(slices), pretty=pretty)]
+    assert (b"".join(pieces), len(pieces)) == (whole, len(slices) + 1)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_pieces_are_compressed_as_they_come(taken: bool) -> None:
+    made = []
+
+    def pieces() -> Any:
+        for number in range(3):
+            made.append(number)
+            yield b"x" * 200_000
+
+    answer = compressed_pieces(
+        asking(b"gzip" if taken else b""), StreamResponse(Pieces(pieces()), headers=(("A", "b"),))
+    )
+    coding = (("Content-Encoding", "gzip"),) if taken else ()
+    assert answer.headers == (("A", "b"), ("Vary", "Accept-Encoding"), *coding)
+    assert made == []
+    assert isinstance(answer.source, Pieces)
+    first = next(answer.source.pieces)
+    assert made == [0]
+    whole = first + b"".join(answer.source.pieces)
+    assert (gzip.decompress(whole) if taken else whole) == b"x" * 600_000
+
+
+def test_a_stream_without_an_end_is_not_compressed() -> None:
+    answer = compressed_pieces(asking(b"gzip"), StreamResponse(StreamLog("INFO")))
+    assert (answer.headers, answer.source) == ((), StreamLog("INFO"))
 
 
 def test_a_head_has_the_status_the_type_and_the_configured_headers() -> None:

@@ -22,7 +22,6 @@ from meshnode.local.check_status import (
     tcp_output,
     timeout_output,
     ttl_expired_output,
-    without_password,
 )
 from meshnode.local.check_type import Thresholds
 
@@ -164,16 +163,3 @@ def test_the_first_run_comes_after_a_random_part_of_the_interval() -> None:
     delays = [first_delay(10, rng) for _ in range(1000)]
     assert all(0 <= delay < 10 for delay in delays)
     assert min(delays) < 1 < 9 < max(delays)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://a/b", "http://a/b"),
-        ("http://me@a/b", "http://me@a/b"),
-        ("http://me:pw@a:1/b?c=d", "http://me:xxxxx@a:1/b?c=d"),
-        ("http://me:pw@[::1/b", "http://me:xxxxx@[::1/b"),
-    ],
-)
-def test_a_password_in_a_url_is_never_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown

@@ -39,8 +39,12 @@ def test_a_stream_that_ends_is_closed_with_an_empty_chunk_and_the_connection_goe
             assert await http.curl("/v1/agent/monitor") == "one\ntwo\n"
             data = await http.raw(get("/v1/agent/monitor") + get("/", "Connection: close\r\n"))
             assert b"0\r\n\r\nHTTP/1.1 200 OK" in data
-            head = await http.raw(b"HEAD /v1/agent/monitor HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert head.endswith(b"chunked\r\n\r\n")
+            head = b"HEAD /v1/agent/monitor HTTP/1.1\r\nHost: a\r\n\r\n"
+            data = await http.raw(head + get("/", "Connection: close\r\n"))
+            assert b"chunked\r\n\r\nHTTP/1.1 200 OK" in data
+            data = await http.raw(get("/v1/agent/monitor", "Connection: close\r\n"))
+            assert b"Connection: close\r\n" in data
+            assert data.endswith(b"\r\n0\r\n\r\n")
 
     on_loop(main)
 
