@@ -15,6 +15,7 @@ from meshnode.agent.primary_follow import AskPrimary, answer_of, blocking, next_
 from meshnode.base.errors import MeshError, RemoteProtocolError
 from meshnode.base.spiffe import trust_domain_of
 from meshnode.connect.model import CaRoot, CaState, NodeTrust, Revoked, RootKey
+from meshnode.connect.rotation import MAX_DISTRUSTED
 from meshnode.connect.secondary import Told, followed, report_of
 from meshnode.connect.settings import parse_ca_settings
 from meshnode.connect.store import CONNECT_ROOTS, CONNECT_TRUST
@@ -146,6 +147,7 @@ def parse_told(reply: Body, shown: Body) -> Told:
             text(reply, "ActiveRootID"),
             tuple(_root(row) for row in rows(reply, "Roots")),
             texts(reply, "Revoked"),
+            texts(reply, "Distrusted")[:MAX_DISTRUSTED],
         )
     except RemoteProtocolError:
         raise

@@ -26,7 +26,7 @@ _ACTIONS: Final = {
     "pause": "Stop the rotation in its phase.",
     "resume": "Let it go on.",
     "abort": "Give it up, with the new root. Not possible once that signs.",
-    "distrust": "Trust the old root no more, at once. Who has a leaf of it is refused until it has a new one.",
+    "distrust": "Trust the old root no more, at once. Who has a leaf of it is cut, and refused until it has a new one.",
 }
 _DONE: Final = {
     "start": "Rotation started.",

@@ -252,17 +252,22 @@ def _material(leaf: Any, roots: Any) -> TlsMaterial:
     rows = _mapping(roots, "the roots").get("Roots")
     if not isinstance(rows, list) or not rows:
         raise MeshError("the agent trusts no root: is Connect enabled on the servers (connect.enabled)?")
-    # Agents of Consul's don't tell them.
-    revoked = roots.get("RevokedSerialNumbers") or []
-    if not isinstance(revoked, list) or not all(isinstance(serial, str) for serial in revoked):
-        raise MeshError("the roots: RevokedSerialNumbers of the agent's answer is not a list of texts")
     return TlsMaterial(
         _field(leaf, "CertPEM", "the leaf"),
         _field(leaf, "PrivateKeyPEM", "the leaf"),
         "".join(_field(row, "RootCert", "a root").rstrip() + "\n" for row in rows),
         tuple(row["Name"] for row in rows if isinstance(row.get("Name"), str)),
-        frozenset(serial.lower() for serial in revoked),
+        _lowered(roots, "RevokedSerialNumbers"),
+        _lowered(roots, "DistrustedRootIDs"),
     )
+
+
+def _lowered(roots: Mapping[str, Any], name: str) -> frozenset[str]:
+    # Agents of Consul's don't tell it.
+    told = roots.get(name) or []
+    if not isinstance(told, list) or not all(isinstance(text, str) for text in told):
+        raise MeshError(f"the roots: {name} of the agent's answer is not a list of texts")
+    return frozenset(text.lower() for text in told)
 
 
 def _mapping(answer: Any, what: str) -> Mapping[str, Any]:

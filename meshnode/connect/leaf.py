@@ -46,13 +46,17 @@ class TrustedRoot:
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """Every root that is trusted now, and the serial numbers of leaves that are not although their time isn't over."""
+    """Every root that is trusted now, and the serial numbers of leaves that are not although their time isn't over.
+
+    ``distrusted`` are ids of roots that were trusted and whose leaves nobody is to talk to any more.
+    """
 
     trust_domain: str
     active_id: str
     roots: tuple[TrustedRoot, ...]
     revoked: frozenset[str] = frozenset()
     index: int = 0
+    distrusted: frozenset[str] = frozenset()
 
     @property
     def pem(self) -> str:
@@ -69,14 +73,14 @@ def parse_trust_bundle(reply: Any) -> TrustBundle:
     """Read the reply of ``ConnectCA.Roots``; raises :class:`RemoteProtocolError`."""
     rows = _field(reply, "Roots", list)
     roots = tuple(TrustedRoot(_field(row, "ID", str), _field(row, "RootCert", str), row) for row in rows)
-    revoked = reply.get("Revoked") or []
     index = reply.get("Index", 0)
     return TrustBundle(
         trust_domain=_field(reply, "TrustDomain", str),
         active_id=_field(reply, "ActiveRootID", str),
         roots=roots,
-        revoked=frozenset(str(serial) for serial in revoked),
+        revoked=_texts(reply, "Revoked"),
         index=index if isinstance(index, int) else 0,
+        distrusted=_texts(reply, "Distrusted"),
     )
 
 
@@ -102,6 +106,14 @@ def _time(reply: Any, name: str) -> float:
     except ValueError:
         raise RemoteProtocolError(f"{name} of a server is {text[:40]!r}, which is no time") from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _texts(reply: Any, name: str) -> frozenset[str]:
+    # Servers of an earlier version may not tell it.
+    value = reply.get(name) or []
+    if not isinstance(value, list):
+        raise RemoteProtocolError(f"{name} of a server is no list: is it of another version?")
+    return frozenset(str(text) for text in value)
 
 
 def _field(reply: Any, name: str, of: type) -> Any:

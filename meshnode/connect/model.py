@@ -117,12 +117,16 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class CaState:
-    """All of the CA that changes together."""
+    """All of the CA that changes together.
+
+    ``distrusted`` are the ids of roots that went because their key is in the wrong hands, the last one last.
+    """
 
     config: CaConfig | None = None
     roots: tuple[CaRoot, ...] = ()
     keys: tuple[RootKey, ...] = ()
     rotation: Rotation | None = None
+    distrusted: tuple[str, ...] = ()
 
     @property
     def active(self) -> CaRoot | None:

@@ -14,7 +14,8 @@ phase            what is true in it                                         it e
 
 Who is down is not waited for before the switch: it trusts the old root, which signed the new one. A rotation that is
 forced switches without waiting. Before the switch it can be given up; after it the way back is another rotation.
-Where the old root's key is in the wrong hands it is distrusted: it is dropped at once, whoever has a leaf of it.
+Where the old root's key is in the wrong hands it is distrusted: it is dropped at once, whoever has a leaf of it, and
+proxies cut what they have open with a leaf of it. A root that is retired ends nothing.
 
 A pause keeps it in its phase: before the switch the new root signs nothing, after it the old one stays trusted. Agents
 go on by themselves with what the phase asks of them: they take over roots, and renew leaves of an old one.
@@ -34,6 +35,7 @@ from meshnode.base.errors import LocalProtocolError
 from meshnode.connect.model import DEFAULT_LEAF_TTL, CaConfig, CaRoot, CaState, NodeTrust, RootKey, Rotation
 
 __all__ = [
+    "MAX_DISTRUSTED",
     "Phase",
     "Progress",
     "abort",
@@ -53,6 +55,8 @@ RETIRE_LIFETIMES: Final = 2.0
 #: A root is replaced when this part of its life is left, or ``RENEW_LIFETIMES`` of a leaf's life if that is more.
 RENEW_FRACTION: Final = 0.1
 RENEW_LIFETIMES: Final = 4.0
+#: Roots that are remembered as distrusted.
+MAX_DISTRUSTED: Final = 32
 #: But never in the first half of its life, whatever the leaves' lifetime is.
 MAX_RENEW_FRACTION: Final = 0.5
 
@@ -118,6 +122,8 @@ def begin(
         ca,
         roots=(*kept, replace(root, active=False, rotated_out_at=0.0)),
         keys=(*(kept for kept in ca.keys if kept.root_id == old.id), key),
+        # Who takes a root back has found that its key is where it belongs.
+        distrusted=tuple(gone for gone in ca.distrusted if gone != root.id),
         rotation=Rotation(old.id, root.id, Phase.DISTRIBUTE, at, at, paused, forced, before),
     )
 
@@ -144,12 +150,16 @@ def abort(ca: CaState) -> CaState:
 def distrust(ca: CaState, at: float) -> CaState:
     """Drop every root but the new one, which signs from now on, paused or not: this ends the rotation.
 
-    Leaves of the others verify nowhere once nodes know of it. Raises :class:`LocalProtocolError` when none is running.
+    Leaves of the others verify nowhere once nodes know of it, and what is open by them is cut: for that the ids of the
+    last ``MAX_DISTRUSTED`` that went so are remembered. Raises :class:`LocalProtocolError` when none is running.
     """
     rotation = _running(ca)
     if rotation.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH):
         ca = _switched(ca, rotation, at)
-    return replace(ca, roots=tuple(root for root in ca.roots if not root.rotated_out_at), rotation=None)
+    roots = tuple(root for root in ca.roots if not root.rotated_out_at)
+    gone = tuple(root.id for root in ca.roots if root.rotated_out_at and root.id not in ca.distrusted)
+    distrusted = (*ca.distrusted, *gone)[-MAX_DISTRUSTED:]
+    return replace(ca, roots=roots, rotation=None, distrusted=distrusted)
 
 
 def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at: float) -> Progress:

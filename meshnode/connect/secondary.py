@@ -25,6 +25,7 @@ class Told:
     active_id: str
     roots: tuple[CaRoot, ...]
     revoked: tuple[str, ...] = ()
+    distrusted: tuple[str, ...] = ()
 
 
 def datacenter_node(datacenter: str) -> str:
@@ -55,7 +56,8 @@ def followed(ca: CaState, told: Told, key: RootKey | None) -> CaState:
     if ca.config is not None:
         indexes = ca.config.create_index, ca.config.modify_index
         config = replace(config, create_index=indexes[0], modify_index=indexes[1])
-    return CaState(config, tuple(roots), (key,) if key is not None else ())
+    keys = (key,) if key is not None else ()
+    return CaState(config, tuple(roots), keys, distrusted=told.distrusted)
 
 
 def report_of(

@@ -61,7 +61,7 @@ class ConnectStore:
         config, roots = _config(index, self.ca.config, ca.config), _roots(index, self.ca.roots, ca.roots)
         if config != self.ca.config:
             self._touched.add(CONNECT_CONFIG)
-        if roots != self.ca.roots:
+        if (roots, ca.distrusted) != (self.ca.roots, self.ca.distrusted):
             self.roots_index = index
             self._touched.add(CONNECT_ROOTS)
         self.ca, self.index = replace(ca, config=config, roots=roots), index

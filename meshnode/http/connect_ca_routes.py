@@ -118,7 +118,8 @@ def revoke(context: Context, request: Request) -> Outcome:
 def agent_roots(context: Context, request: Request) -> Steps[Answer]:
     """GET /v1/agent/connect/ca/roots: those that this node trusts.
 
-    ``RevokedSerialNumbers`` is ours: leafs that are refused although their time is not over.
+    Ours are ``RevokedSerialNumbers``, leafs that are refused although their time is not over, and
+    ``DistrustedRootIDs``: whoever shows a leaf of one is cut.
     """
     wanted = parse_blocking(request)
     bundle, hit = yield from ask(GetRoots(wanted.index, wanted.timeout(context.rng)))
@@ -127,6 +128,7 @@ def agent_roots(context: Context, request: Request) -> Steps[Answer]:
         "TrustDomain": bundle.trust_domain,
         "Roots": [root.row for root in bundle.roots],
         "RevokedSerialNumbers": sorted(bundle.revoked),
+        "DistrustedRootIDs": sorted(bundle.distrusted),
     }
     return context.json(request, value, _headers(bundle.index, hit=hit))
 

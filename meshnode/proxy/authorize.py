@@ -18,6 +18,7 @@ from cryptography import x509
 from meshnode.base.certificates import BAD_X509, parse_certificate_der
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import ServiceId, parse_spiffe_id
+from meshnode.proxy.issuers import issuer_of
 
 __all__ = [
     "MAX_CERTIFICATE_BYTES",
@@ -52,6 +53,7 @@ class RefusalCode(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
     REVOKED = "revoked"
+    DISTRUSTED = "distrusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,17 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A peer that proved to be ``service``; ``uri`` is its SPIFFE ID, ``serial`` of its certificate ``ab:cd:...``."""
+    """A peer that proved to be ``service``; ``uri`` is its SPIFFE ID, ``serial`` of its certificate ``ab:cd:...``.
+
+    ``issuer`` is the identifier of the key that signed that, ``ab:cd:...``; empty: it names none.
+    """
 
     service: ServiceId
     uri: str
     serial: str
     not_before: datetime
     not_after: datetime
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ def read_peer(der: bytes) -> Identity | Refusal:
         certificate = parse_certificate_der(der)
         authority = _is_authority(certificate)
         names = _uris(certificate)
-        serial = certificate.serial_number
+        serial, issuer = certificate.serial_number, issuer_of(certificate)
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _UNREADABLE as error:
         return Refusal(RefusalCode.UNREADABLE, f"the certificate can't be read: {error!s:.200}")
@@ -130,7 +136,7 @@ def read_peer(der: bytes) -> Identity | Refusal:
         return Refusal(RefusalCode.NOT_A_SERVICE, f"{service} is not the id of a service")
     size = max(1, (serial.bit_length() + 8) // 8) if serial >= 0 else 0
     text = serial.to_bytes(size, "big").lstrip(b"\0").hex(":") if serial > 0 else str(serial)
-    return Identity(service, names[0], text, not_before, not_after)
+    return Identity(service, names[0], text, not_before, not_after, issuer)
 
 
 def judge(found: Identity, expected: Expectation, at: datetime) -> Identity | Refusal:

@@ -37,9 +37,10 @@ _MAX_PATH_CHARS: Final = 200
 class Connection:
     """One proxied connection. ``received`` and ``sent`` are plaintext bytes, seen from the mesh side of this proxy.
 
-    ``serial`` is the peer's certificate's. ``since`` and ``until`` are monotonic seconds; ``until`` and ``close_cause``
-    are empty while it lives. ``rule`` and ``because`` say what allowed it; ``audited``: an intention that only audits
-    would have denied it. ``local`` is our own address of an outbound one: the other side has it as ``peer``.
+    ``serial`` is the peer's certificate's, ``issuer`` the key that signed that. ``since`` and ``until`` are monotonic
+    seconds; ``until`` and ``close_cause`` are empty while it lives. ``rule`` and ``because`` say what allowed it;
+    ``audited``: an intention that only audits would have denied it. ``local`` is our own address of an outbound one:
+    the other side has it as ``peer``.
     """
 
     id: int
@@ -58,6 +59,7 @@ class Connection:
     close_cause: str = ""
     audited: bool = False
     local: str = ""
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Ledger:
         decision: Decision,
         now: float,
         local: str = "",
+        issuer: str = "",
     ) -> Connection:
         """Enter a connection that is allowed."""
         entry = Connection(
@@ -134,6 +137,7 @@ class Ledger:
             now,
             audited=decision.audited,
             local=local,
+            issuer=issuer,
         )
         self._live[entry.id] = entry
         self._by_source.setdefault((source, serial), set()).add(entry.id)

@@ -103,6 +103,7 @@ class LiveConnections:
             peer=peer,
             decision=decision,
             now=self._clock(),
+            issuer=live.identity.issuer,
         )
 
     def identities(self) -> list[Identity]:
@@ -143,6 +144,7 @@ class LiveConnections:
             peer=peer,
             decision=TRUSTED,
             now=self._clock(),
+            issuer=identity.issuer,
         )
         live = self._dialled[entry.id] = Live(identity, cut, entry=entry, meter=meter)
 
@@ -151,6 +153,10 @@ class LiveConnections:
                 self._close(live, _ENDED if error is None else f"the connection failed: {error}")
 
         return ended
+
+    def _cut_dialled(self, live: Live, because: str) -> None:
+        _log.warning("the connection to %s is cut: %s", live.identity.uri, because)
+        _end(live, because)
 
     # Both
 
@@ -163,10 +169,23 @@ class LiveConnections:
             if source[1] in gone
         )
         for live in [one for one in self._dialled.values() if one.identity.serial in gone]:
-            because = f"Certificate {live.identity.serial} is revoked"
-            _log.warning("the connection to %s is cut: %s", live.identity.uri, because)
-            _end(live, because)
+            self._cut_dialled(live, f"Certificate {live.identity.serial} is revoked")
             count += 1
+        return count
+
+    def cut_issuers(self, why: Callable[[str], str]) -> int:
+        """End the connections whose peer has a certificate by a key that ``why`` has a reason against.
+
+        It is asked with the key's identifier; empty: the connection goes on. Returns how many were ended.
+        """
+        count = 0
+        for source, served in list(self._served.items()):
+            if because := why(served[0].identity.issuer):
+                count += self._cut(source, because)
+        for live in list(self._dialled.values()):
+            if because := why(live.identity.issuer):
+                self._cut_dialled(live, because)
+                count += 1
         return count
 
     def measure(self) -> None:

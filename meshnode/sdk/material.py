@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from cryptography import x509
 from meshnode.base.certificates import is_issued_by, parse_certificate_der
 from meshnode.base.errors import ConfigError, RemoteProtocolError
 from meshnode.proxy.authorize import MAX_CERTIFICATE_BYTES, Identity
+from meshnode.proxy.issuers import Issuers
+from meshnode.runtime.proxy.chains import verified_chain
 from meshnode.runtime.proxy.contexts import Contexts, make_contexts
 from meshnode.runtime.proxy.following import follow_certificates
 from meshnode.runtime.proxy.interfaces import CertificateProvider, TlsMaterial
@@ -40,9 +43,16 @@ class CurrentMaterial:
         service: str,
         *,
         on_revoked: Callable[[frozenset[str]], object] = lambda serials: None,
+        on_distrusted: Callable[[Callable[[str], str]], object] = lambda why: None,
     ) -> None:
-        """``on_revoked`` is told the serial numbers of leafs that are revoked now and were not before."""
+        """``on_revoked`` is told the serial numbers of leafs that are revoked now and were not before.
+
+        ``on_distrusted`` is called when a root is, with what says why a peer is to be cut whose leaf a key signed.
+        """
         self._on_revoked = on_revoked
+        self._on_distrusted = on_distrusted
+        #: Who vouches for peers.
+        self.issuers = Issuers()
         self._contexts: Contexts | None = None
         self._provider = provider
         self._service = service
@@ -76,6 +86,19 @@ class CurrentMaterial:
             _log.info("%s is %s, serial %s", self._service, contexts.identity.uri, contexts.identity.serial)
         if gone := material.revoked - (before.material.revoked if before is not None else frozenset()):
             self._on_revoked(gone)
+        if self.issuers.trust(material.roots_pem, contexts.roots, material.distrusted):
+            self._on_distrusted(self.issuers.why_cut)
+
+    def vouched(self, found: Identity, peer: ssl.SSLObject | ssl.SSLSocket) -> Identity:
+        """``found`` itself, who is at the end of ``peer``; its handshake may have been before a root was distrusted.
+
+        Raises :class:`PeerUnknownError` when that root alone stands behind it.
+        """
+        if found.issuer and not self.issuers.vouched(found.issuer):
+            self.issuers.learn(verified_chain(peer))
+        if because := self.issuers.distrust_of(found.issuer):
+            raise PeerUnknownError(f"{found.uri}: {because}")
+        return found
 
     def verify(self, chain: Sequence[bytes]) -> None:
         """Each of ``chain`` (DER, leaf first) is signed by the next, and the last that is needed by a trusted root.
@@ -95,6 +118,8 @@ class CurrentMaterial:
             if place and not _may_sign(certificate):
                 break
             if any(is_issued_by(certificate, root) for root in self._authorities):
+                # What comes after it nobody has verified.
+                self.issuers.learn(chain[: place + 1])
                 return
             if place + 1 < len(certificates) and not is_issued_by(certificate, certificates[place + 1]):
                 break

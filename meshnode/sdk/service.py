@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
@@ -138,8 +138,10 @@ class Service:
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 surroundings = self._given or await self._agent()
-                certificates, revoked = surroundings.certificates, self.live.cut_serials
-                material = CurrentMaterial(certificates, self.name, on_revoked=revoked)
+                certificates, live = surroundings.certificates, self.live
+                material = CurrentMaterial(
+                    certificates, self.name, on_revoked=live.cut_serials, on_distrusted=live.cut_issuers
+                )
                 await material.start()
         except TimeoutError:
             raise MeshError(f"{self.name} got no certificate within {START_TIMEOUT:g} s") from None
@@ -262,7 +264,8 @@ class Service:
                 "the connection was not made with server_context() or client_context() of the service: "
                 f"nothing proves who its peer is ({type(ssl_object).__name__})"
             )
-        return self.identify_certificate(ssl_object.getpeercert(binary_form=True))  # type: ignore[attr-defined]
+        peer = cast(ssl.SSLObject, ssl_object)
+        return self._running.vouched(self.identify_certificate(peer.getpeercert(binary_form=True)), peer)
 
     def identify_certificate(self, der: bytes | None) -> Identity:
         """The identity in a certificate whose chain *you* have verified; raises :class:`PeerUnknownError`."""

@@ -121,6 +121,9 @@ async def test_a_sidecar_cuts_and_refuses_a_server_with_a_revoked_leaf_and_finds
             await until(lambda: refused(made, port, stolen.serial), "new connections are refused")
         await asyncio.to_thread(made.serve, app, agent)
         await answers(port)
+        # The next one wants to be the only instance.
+        gone = "/v1/agent/service/deregister/echo-proxy"
+        await asyncio.to_thread(agent.api, gone, method="PUT")
 
 
 async def refused(made: Lab, port: int, serial: str) -> bool:

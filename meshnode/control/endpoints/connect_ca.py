@@ -73,6 +73,7 @@ def _roots(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int
         "TrustDomain": config.trust_domain,
         "Roots": [root_fields(root) for root in store.ca.roots],
         "Revoked": [row.serial for row in store.revoked()],
+        "Distrusted": list(store.ca.distrusted),
     }
 
 

@@ -155,11 +155,13 @@ class Contexts:
 def make_contexts(material: TlsMaterial, before: Contexts | None = None) -> Contexts:
     """Raises :class:`ConfigError`, which never quotes the key, when the material can't be used.
 
-    When only the revoked leafs are other than those of ``before``, its contexts go on, sessions and all: a resumed
-    session shows the certificate that it began with, so it is judged like any other.
+    When only the revoked leafs or the distrusted roots are other than those of ``before``, its contexts go on, sessions
+    and all: a resumed session shows the certificate that it began with, so it is judged like any other.
     """
-    if before is not None and replace(material, revoked=before.material.revoked) == before.material:
-        return replace(before, material=material)
+    if before is not None:
+        known = before.material
+        if replace(material, revoked=known.revoked, distrusted=known.distrusted) == known:
+            return replace(before, material=material)
     try:
         leaf = x509.load_pem_x509_certificate(material.chain_pem.encode())
         roots = x509.load_pem_x509_certificates(material.roots_pem.encode())

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from meshnode.proxy.authorize import Expectation, Identity, Refusal, judge, read_peer
+from meshnode.proxy.authorize import Expectation, Identity, Refusal, RefusalCode, judge, read_peer
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
+from meshnode.proxy.issuers import Issuers
 from meshnode.proxy.ledger import Connection, Direction, Ledger
+from meshnode.runtime.proxy.chains import verified_chain
 from meshnode.runtime.proxy.contexts import Contexts
 from meshnode.runtime.proxy.deadlines import Deadlines
 from meshnode.runtime.proxy.decider import Decider
@@ -123,6 +125,7 @@ class ProxyHost:
     contexts: Contexts
     decisions: DecisionCache
     ledger: Ledger
+    issuers: Issuers = field(default_factory=Issuers)
     deadlines: Deadlines = field(default_factory=Deadlines)
     flows: dict[int, Live] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
@@ -146,6 +149,13 @@ class ProxyHost:
                 self._peers.popitem(last=False)
         if isinstance(found, Refusal):
             return found
+        if found.issuer and not self.issuers.vouched(found.issuer):
+            self.issuers.learn(verified_chain(end.tls))
+        # The handshake may have begun when that root was trusted still.
+        if because := self.issuers.distrust_of(found.issuer):
+            return Refusal(
+                RefusalCode.DISTRUSTED, f"{found.uri} has a certificate of another time: {because}"
+            )
         trust_domain, revoked = self.contexts.identity.service.trust_domain, self.contexts.material.revoked
         return judge(found, Expectation(trust_domain, datacenters, uris, revoked), self.wall_clock())
 
@@ -232,6 +242,7 @@ class ProxyHost:
             decision=decision,
             now=self.clock(),
             local=local,
+            issuer=identity.issuer,
         )
         if inbound:
             self._sources[entry.source, entry.serial] = identity

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
-from meshnode.proxy.authorize import Identity, Refusal
+from meshnode.proxy.authorize import Identity, Refusal, RefusalCode
 from meshnode.proxy.client_hello import TLS_ALERT_BYTES, TLS_HANDSHAKE
 from meshnode.proxy.config import Endpoint, PublicListener
 from meshnode.proxy.decision_cache import Decision
@@ -269,6 +269,10 @@ class Inbound:
             app.close()
             self._host.deadlines.add(self, self._timeout, self._host.clock())
             spawn(guarded(self, self._ask(identity)), name=f"proxy decision for {identity.uri}")
+            return
+        if because := self._host.issuers.distrust_of(identity.issuer):
+            app.close()
+            self.drop(f"identity.{RefusalCode.DISTRUSTED}", f"{identity.uri}: {because}")
             return
         self._sock = None
         self._leave()

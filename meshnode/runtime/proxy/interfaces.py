@@ -19,7 +19,8 @@ class TlsMaterial:
     """PEM: a leaf and the intermediates that a peer needs, its key, and every root that is trusted now.
 
     ``root_names`` is what the agent calls those roots, for the log and the report; without it their subjects are used.
-    ``revoked`` are serial numbers (``ab:cd:...``) of leafs that are not to be trusted although their time isn't over.
+    ``revoked`` are serial numbers (``ab:cd:...``) of leafs that are not to be trusted although their time isn't over,
+    ``distrusted`` the ids (SHA-1 of the DER, ``ab:cd:...``) of roots whose leafs are not to be talked to any more.
     """
 
     chain_pem: str
@@ -27,6 +28,7 @@ class TlsMaterial:
     roots_pem: str
     root_names: tuple[str, ...] = ()
     revoked: frozenset[str] = frozenset()
+    distrusted: frozenset[str] = frozenset()
 
 
 class CertificateProvider(Protocol):

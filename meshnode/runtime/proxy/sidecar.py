@@ -21,6 +21,7 @@ from meshnode.base.metrics import Metrics
 from meshnode.proxy.authorize import Identity
 from meshnode.proxy.config import Endpoint, ProxyConfig, PublicListener, Upstream, diff
 from meshnode.proxy.decision_cache import Decision, DecisionCache, SourceKey
+from meshnode.proxy.issuers import Issuers
 from meshnode.proxy.ledger import Ledger
 from meshnode.proxy.report import ledger_counters, report_body
 from meshnode.runtime.proxy.contexts import Contexts, make_contexts
@@ -73,6 +74,7 @@ class Sidecar:
         self.ledger = Ledger(first_id=first_id, id_step=id_step)
         self.config: ProxyConfig | None = None
         self._contexts: Contexts | None = None
+        self._issuers = Issuers()
         self._host: ProxyHost | None = None
         self._listeners: dict[Endpoint, Listener] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +100,7 @@ class Sidecar:
                 contexts,
                 self._decisions,
                 self.ledger,
+                self._issuers,
                 on_flow_end=self._flow_ended,
             )
             self._tasks.append(spawn(self._tick(), name="proxy deadlines"))
@@ -277,6 +280,11 @@ class Sidecar:
         entries = self.ledger.with_serials(serials)
         return sum(self.cut(entry.id, f"Certificate {entry.serial} is revoked") for entry in entries)
 
+    def cut_distrusted(self) -> int:
+        """End the connections whose peer nobody vouches for, now that a root is distrusted. Returns how many."""
+        found = [(entry.id, self._issuers.why_cut(entry.issuer)) for entry in self.ledger.live()]
+        return sum(self.cut(number, because) for number, because in found if because)
+
     async def recheck(self) -> int:
         """Ask again about every source with live connections, and cut what is denied. Returns how many were cut."""
         return await self._enforcer.recheck()
@@ -311,12 +319,15 @@ class Sidecar:
     def _use(self, material: TlsMaterial) -> None:
         before = self._contexts
         self._contexts = contexts = make_contexts(material, before)
+        distrusts = self._issuers.trust(material.roots_pem, contexts.roots, material.distrusted)
         if self._host is None or before is None:
             return
         self._host.contexts = contexts
         if contexts.client is not before.client:
             self._say_identity(contexts)
         self.cut_serials(material.revoked - before.material.revoked)
+        if distrusts:
+            self.cut_distrusted()
 
     def _flow_ended(self, flow: Live) -> None:
         # The last ones may end after the proxy did.

@@ -268,6 +268,7 @@ def test_a_root_that_is_distrusted_is_gone_whoever_has_not_reported() -> None:
         await cluster.ca.rotate({"Action": "distrust"}, "")
         assert names(cluster) == [("Consul CA 2", True)]
         assert cluster.store.ca.rotation is None
+        assert cluster.store.ca.distrusted == (old,)
 
     led(scenario)
 

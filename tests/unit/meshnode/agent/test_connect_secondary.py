@@ -138,6 +138,20 @@ def test_while_it_is_cut_off_the_secondary_signs_on_and_a_rotation_does_not_wait
     pair(scenario)
 
 
+def test_a_root_that_the_primary_distrusts_is_distrusted_here_too() -> None:
+    async def scenario(both: Pair) -> None:
+        cache = both.secondary.cache()
+        old, _ = await cache.leaf("web")
+        await both.primary.ca.rotate({"Action": "start", "Force": True}, "")
+        await both.primary.ca.rotate({"Action": "distrust"}, "")
+        await asyncio.sleep(40)
+        assert both.secondary.store.ca.distrusted == both.primary.store.ca.distrusted == (old.root_id,)
+        assert cache.bundle.distrusted == {old.root_id}
+        await cache.stop()
+
+    pair(scenario)
+
+
 def test_what_the_primary_revokes_and_what_it_says_of_leaves_holds_here_too() -> None:
     async def scenario(both: Pair) -> None:
         await both.primary.call("ConnectCA.Revoke", {"SerialNumber": "AB:01"})

@@ -133,7 +133,7 @@ async def test_the_same_material_is_not_given_twice_and_bad_answers_are_passed_o
 
 
 @asynchronous
-async def test_revoked_leafs_are_part_of_the_material() -> None:
+async def test_revoked_leafs_and_distrusted_roots_are_part_of_the_material() -> None:
     ca = Ca()
     async with running() as (client, agent, _):
         agent.set(LEAF, leaf(ca))
@@ -142,10 +142,13 @@ async def test_revoked_leafs_are_part_of_the_material() -> None:
             assert (await following(materials)).revoked == frozenset(), "an agent of Consul's tells none"
             agent.set(ROOTS, {**roots(ca), "RevokedSerialNumbers": ["1F:02", "03"]})
             assert (await following(materials)).revoked == {"1f:02", "03"}
+            agent.set(ROOTS, {**roots(ca), "DistrustedRootIDs": ["AB:CD"]})
+            assert (await following(materials)).distrusted == {"ab:cd"}
         for wrong in ({"a": 1}, [1], "1f:02"):
-            agent.set(ROOTS, {**roots(ca), "RevokedSerialNumbers": wrong})
-            with pytest.raises(MeshError, match="RevokedSerialNumbers"):
-                await AgentCertificates(client, "web").fetch()
+            for name in ("RevokedSerialNumbers", "DistrustedRootIDs"):
+                agent.set(ROOTS, {**roots(ca), name: wrong})
+                with pytest.raises(MeshError, match=name):
+                    await AgentCertificates(client, "web").fetch()
 
 
 @asynchronous

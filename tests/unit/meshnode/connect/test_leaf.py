@@ -17,6 +17,7 @@ SIGNED = {
 }  # fmt: skip
 ROOTS = {
     "ActiveRootID": "b", "TrustDomain": "x.consul", "Index": 9, "Revoked": ["66"],
+    "Distrusted": ["c"],
     "Roots": [{"ID": "b", "RootCert": "B\n"}, {"ID": "a", "RootCert": "A\n"}],
 }  # fmt: skip
 anything = st.recursive(
@@ -36,7 +37,15 @@ def test_a_leaf_is_valid_from_its_first_second_until_its_end() -> None:
 def test_a_bundle_is_all_roots_and_their_ids_sorted() -> None:
     bundle = parse_trust_bundle(ROOTS)
     assert (bundle.pem, bundle.ids, bundle.active_id, bundle.index) == ("B\nA\n", ("a", "b"), "b", 9)
-    assert bundle.revoked == {"66"}
+    assert (bundle.revoked, bundle.distrusted) == ({"66"}, {"c"})
+
+
+@pytest.mark.parametrize("name", ["Revoked", "Distrusted"])
+def test_what_an_earlier_server_does_not_tell_is_empty_and_anything_else_is_refused(name: str) -> None:
+    bundle = parse_trust_bundle({key: value for key, value in ROOTS.items() if key != name})
+    assert {"Revoked": bundle.revoked, "Distrusted": bundle.distrusted}[name] == frozenset()
+    with pytest.raises(RemoteProtocolError, match=f"{name} of a server is no list"):
+        parse_trust_bundle({**ROOTS, name: 5})
 
 
 @pytest.mark.parametrize("name", ["SerialNumber", "CertPEM", "ServiceURI", "ValidAfter", "ModifyIndex"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from meshnode.base.errors import LocalProtocolError
 from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, RootKey
 from meshnode.connect.rotation import (
+    MAX_DISTRUSTED,
     Phase,
     abort,
     advance,
@@ -181,6 +182,25 @@ def test_a_distrusted_root_is_gone_in_every_phase_and_the_new_one_signs(running:
     assert (ca.active.id, ca.active.rotated_out_at) == ("new", 0.0)
     assert [key.root_id for key in ca.keys] == ["new"]
     assert advance(ca, [node("a", "old", leaves=("old",))], {"a"}, 3.0).ca == ca
+
+
+def test_who_was_distrusted_is_remembered_and_who_was_retired_is_not() -> None:
+    retired = advance(started(), [node("a", "old", "new", leaves=("new",))], {"a"}, 1.0).ca
+    assert (ids(retired), retired.distrusted) == (["new"], ())
+    third = started(retired, root("third"), 2.0)
+    assert distrust(third, 3.0).distrusted == ("new",)
+    again = distrust(started(distrust(third, 3.0), root("fourth"), 4.0), 5.0)
+    assert again.distrusted == ("new", "third")
+    taken_back = started(again, root("new"), 6.0)
+    assert (ids(taken_back), taken_back.distrusted) == (["fourth", "new"], ("third",))
+
+
+def test_only_the_last_that_were_distrusted_are_remembered() -> None:
+    ca = CA
+    for number in range(MAX_DISTRUSTED + 2):
+        ca = distrust(started(ca, root(f"r{number}")), 1.0)
+    assert len(ca.distrusted) == MAX_DISTRUSTED
+    assert (ca.distrusted[0], ca.distrusted[-1]) == ("r1", f"r{MAX_DISTRUSTED}")
 
 
 def test_without_a_rotation_there_is_no_root_to_distrust() -> None:

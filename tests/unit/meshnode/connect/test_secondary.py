@@ -43,6 +43,11 @@ def test_the_same_again_is_no_change_whatever_the_indexes_are_here() -> None:
     assert followed(stored, replace(TOLD, config=replace(CONFIG, leaf_cert_ttl=60.0)), key("b")) != stored
 
 
+def test_what_the_primary_distrusts_is_distrusted_here() -> None:
+    assert followed(EMPTY, TOLD, None).distrusted == ()
+    assert followed(EMPTY, replace(TOLD, distrusted=("z",)), key("b")).distrusted == ("z",)
+
+
 def test_a_datacenter_trusts_what_all_of_its_nodes_trust_and_uses_what_any_does() -> None:
     ca = followed(EMPTY, TOLD, key("b"))
     trust = [NodeTrust("n1", ("a", "b"), ("b",)), NodeTrust("n2", ("a",), ("a",))]

@@ -42,6 +42,14 @@ def test_only_what_changed_gets_the_new_index_and_wakes_its_watchers() -> None:
     assert [(r.create_index, r.modify_index) for r in table.ca.roots] == [(5, 5), (9, 9)]
 
 
+def test_a_root_that_is_distrusted_is_told_with_the_roots() -> None:
+    table, touched = store()
+    table.set(5, CA, 0)
+    touched.clear()
+    assert table.set(7, replace(table.ca, distrusted=("b",)), 5)
+    assert (table.roots_index, table.ca.distrusted, CONNECT_ROOTS in touched) == (7, ("b",), True)
+
+
 def test_a_node_reports_is_read_by_name_and_is_forgotten_when_it_leaves_the_catalog() -> None:
     table, touched = store()
     table.report(3, NodeTrust("B", ("a",)))

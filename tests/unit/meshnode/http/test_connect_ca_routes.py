@@ -28,7 +28,12 @@ CA = CaState(
     CaConfig(DOMAIN.removesuffix(".consul"), settings=SETTINGS), (ROOT,), (RootKey("ab:cd", "SECRET"),)
 )
 BUNDLE = TrustBundle(
-    DOMAIN, "ab:cd", (TrustedRoot("ab:cd", "pem", {"ID": "ab:cd"}),), frozenset({"66:66"}), 9
+    DOMAIN,
+    "ab:cd",
+    (TrustedRoot("ab:cd", "pem", {"ID": "ab:cd"}),),
+    frozenset({"66:66"}),
+    9,
+    frozenset({"ef:01"}),
 )
 LEAF = Leaf("web", WEB, "1f:02", "CERT", "KEY", 0.0, 3600.0, "ab:cd", 12)
 
@@ -221,6 +226,7 @@ def test_the_agents_roots_come_from_its_cache() -> None:
         "TrustDomain": DOMAIN,
         "Roots": [{"ID": "ab:cd"}],
         "RevokedSerialNumbers": ["66:66"],
+        "DistrustedRootIDs": ["ef:01"],
     }
     assert ("X-Cache", "HIT") in response.headers
     assert ("X-Consul-Index", "9") in response.headers

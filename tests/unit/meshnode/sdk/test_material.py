@@ -9,12 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.base.errors import ConfigError
+from meshnode.proxy.authorize import Identity, read_peer
 from meshnode.runtime.proxy import following
 from meshnode.runtime.proxy.interfaces import TlsMaterial
 from meshnode.sdk.errors import PeerUnknownError
 from meshnode.sdk.material import MAX_CHAIN, CurrentMaterial
 from tests.support.asynchronous import asynchronous
-from tests.support.chains import issued
+from tests.support.chains import issued, under
 from tests.support.proxy import Ca, Certificates, spiffe
 from tests.support.waiting import until
 
@@ -71,6 +72,21 @@ async def test_a_provider_that_breaks_is_asked_again(monkeypatch: pytest.MonkeyP
     await until(lambda: len(given_so_far) > 2, "it is asked again")
     await current.close()
     assert current.identity.uri == spiffe("api")
+
+
+def test_who_vouches_for_whom_is_learnt_from_what_is_verified_and_not_from_what_comes_with_it() -> None:
+    ca, stranger = Ca(), Ca()
+    current = using(ca)
+    chain, odd = der(under(ca, "web").chain_pem), der(under(stranger, "web").chain_pem)
+    theirs, other = (read_peer(found[0]) for found in (chain, odd))
+    assert isinstance(theirs, Identity)
+    assert isinstance(other, Identity)
+    current.verify([*der(ca.leaf("web").chain_pem), odd[1]])
+    current.issuers.trust(ca.root.certificate_pem + stranger.root.certificate_pem, (), frozenset())
+    assert not current.issuers.vouched(other.issuer)
+    assert not current.issuers.vouched(theirs.issuer)
+    current.verify(chain)
+    assert current.issuers.vouched(theirs.issuer)
 
 
 def test_a_chain_leads_to_a_root_or_is_refused() -> None:

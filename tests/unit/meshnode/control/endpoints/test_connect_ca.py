@@ -54,6 +54,7 @@ def test_roots_are_told_with_the_revoked_leaves(machine: StateMachine) -> None:
     machine.apply(4, ConnectRevoke(Revoked("AA:01", 200.0)))
     index, reply = read(machine, "Roots", Grants.of())
     assert (index, reply["Revoked"], reply["Roots"][0]["IntermediateCerts"]) == (4, ["aa:01"], ["crossed"])
+    assert reply["Distrusted"] == []
 
 
 def test_a_rotation_is_told_to_operators(machine: StateMachine) -> None:
