@@ -146,7 +146,7 @@ lab-test: env programs engine ## The lab's own tests and the mesh in containers
 
 day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
 	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py tests/lab/test_nodes.py \
-		tests/lab/test_tls_upshift.py tests/lab/test_tls_upshift_etcd.py $(ARGS)
+		tests/lab/test_tls_upshift.py tests/lab/test_tls_upshift_etcd.py tests/lab/test_day_two_ssh.py $(ARGS)
 
 chaos-lab-test: env programs engine ## Each fault seen in force; promises kept and broken under faults, a run that is killed
 	$(PYTEST) -q tests/lab/test_faults.py tests/lab/test_chaos.py $(ARGS)

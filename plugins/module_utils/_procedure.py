@@ -4,7 +4,8 @@
 """Which procedure changes the mesh now, whose it is and how far it came: one record in the controller's store.
 
 A record whose run is alive is a lock. One whose run has ended is a procedure that was broken off: the same procedure
-takes it over and goes on, any other one is refused until that one is finished. ``decide`` is all of it, and pure.
+takes it over and goes on, any other one is refused until that one is finished. One that ended before its first phase
+has changed nothing, and makes way. ``decide`` is all of it, and pure.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def decide(found: Record | None, procedure: str, run: Run, alive: bool, now: flo
             )
             raise ProcedureError(f"the mesh is being changed: {found.who(now)}: {hint}")
     if found.procedure != procedure:
+        if not found.phase:
+            return Record(procedure, run, now, now, "", {})
         raise ProcedureError(
             f"a procedure was broken off: {found.who(now)}: run playbooks/{found.procedure}.yml again, which "
             f"finishes it, before {procedure}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,30 @@ __all__ = [
     "ENCRYPT",
     "NODES",
     "ROTATE",
+    "SSL",
+    "catalog",
+    "curl",
+    "doors",
     "fresh_mesh",
+    "inventory_says",
     "keys",
+    "listed",
+    "lose",
     "no_lock_is_left",
     "no_request_failed",
     "one_new_key",
     "phases",
     "processes",
+    "required",
     "stopped",
     "table",
     "told",
     "trusted",
+    "voters",
 ]
 
 ROTATE, ENCRYPT, CA = (f"playbooks/{name}.yml" for name in ("gossip_rotate", "gossip_encrypt", "ca_rotate"))
+SSL = "/etc/consul.d/ssl"
 BACK = ("-e", "gossip_encrypt_state=absent")
 PROBES = re.compile(r"^\s+([\w-]+)\s+(http|tcp|new tcp|kv) .*?\s+(\d+)\s+(\d+) failed\s", re.MULTILINE)
 
@@ -44,6 +55,29 @@ def fresh_mesh(checkout: Path, name: str, network: str, port: int) -> Iterator[L
     lab.down()
 
 
+def inventory_says(lab: Lab, **variables: object) -> None:
+    """What the user writes into the inventory of all nodes."""
+    lab.write("group_vars/mesh.yml", {**lab.read("group_vars/mesh.yml"), **variables})
+
+
+def listed(lab: Lab, group: str, node: str, number: int | None) -> None:
+    """Have the node in the inventory, or not in it."""
+    hosts = lab.read("hosts.yml")
+    of_group = hosts["all"]["children"]["mesh"]["children"][group]["hosts"]
+    of_group.pop(node, None)
+    if number is not None:
+        address = f"{lab.network}.{number}"
+        by_ssh = lab.read("group_vars/mesh.yml")["ansible_connection"] == "ssh"
+        host = address if by_ssh else f"{lab.name}-{node}"
+        of_group[node] = {"ansible_host": host, "mesh_address": address}
+    lab.write("hosts.yml", hosts)
+
+
+def lose(lab: Lab, node: str) -> None:
+    """The machine and its disk."""
+    subprocess.run(["docker", "rm", "--force", f"{lab.name}-{node}"], check=True, capture_output=True)
+
+
 def told(lab: Lab, node: str) -> dict[str, Any]:
     """What the node's agent says of itself."""
     said: dict[str, Any] = json.loads(lab.on(node, "curl", "-s", "http://127.0.0.1:8500/v1/agent/self"))
@@ -52,7 +86,7 @@ def told(lab: Lab, node: str) -> dict[str, Any]:
 
 def keys(lab: Lab) -> dict[str, list[str]]:
     """Fingerprints of each node's keys, the primary first."""
-    return {node: told(lab, node)["Meshnode"]["GossipKeyFingerprints"] for node in NODES}
+    return {node: told(lab, node)["Meshnode"]["GossipKeyFingerprints"] for node in lab.nodes}
 
 
 def one_new_key(lab: Lab, before: dict[str, list[str]]) -> None:
@@ -66,7 +100,7 @@ def one_new_key(lab: Lab, before: dict[str, list[str]]) -> None:
 def phases(lab: Lab) -> set[tuple[bool, bool, bool]]:
     """Of all nodes: has a key, refuses clear, sends sealed."""
     found = set()
-    for node in NODES:
+    for node in lab.nodes:
         said = told(lab, node)
         gossip = said["DebugConfig"]["gossip"]
         has_key = bool(said["Meshnode"]["GossipKeyFingerprints"])
@@ -76,7 +110,53 @@ def phases(lab: Lab) -> set[tuple[bool, bool, bool]]:
 
 def processes(lab: Lab) -> dict[str, str]:
     """The process of each agent."""
-    return {node: lab.process(node) for node in NODES}
+    return {node: lab.process(node) for node in lab.nodes}
+
+
+def catalog(lab: Lab) -> set[str]:
+    """The names that the catalog has."""
+    return {line.split()[0] for line in lab.on("client1", "consul", "catalog", "nodes").splitlines()[1:]}
+
+
+def voters(lab: Lab, node: str = "server1") -> set[str]:
+    """Who votes in etcd, and has run, as this node's etcd says."""
+    ask = (
+        f"cd /etc/etcd/ssl && ETCDCTL_API=3 etcdctl --endpoints=https://{lab.nodes[node]}:2379 --cacert=ca.cert "
+        "--cert=etcd.cert --key=etcd.key member list --write-out=json"
+    )
+    members = json.loads(lab.on(node, "sh", "-c", ask))["members"]
+    return {one["name"] for one in members if one.get("clientURLs") and not one.get("isLearner")}
+
+
+def curl(lab: Lab, url: str, *words: str) -> str:
+    """The status that client1 gets; 000 where nobody answers."""
+    return lab.said("client1", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", *words, url).strip()
+
+
+def doors(lab: Lab, node: str, *, way: str) -> set[str]:
+    """Which of the node's doors answer on the network to somebody who comes that way, as its own command sees it."""
+    command = ("/opt/meshnode/current/bin/meshnode", "exposure", "-observe", "-json", "/etc/consul.d")
+    found = json.loads(lab.on(node, *command))
+    assert found["differences"] == []
+    return {
+        one["door"]
+        for one in found["doors"]
+        if one["from"] == "outside" and one["way"] == way and one["seen"] == "answered"
+    } - {"dns"}
+
+
+def required(lab: Lab) -> None:
+    """Nobody is answered without a certificate, and every agent calls with TLS; curl agrees."""
+    assert doors(lab, "server1", way="mutual TLS") == {"server rpc", "https"}
+    for node, address in lab.nodes.items():
+        assert doors(lab, node, way="in clear") | doors(lab, node, way="TLS") == set()
+        assert curl(lab, f"http://{address}:8500/v1/status/leader") == "000"
+        assert curl(lab, f"https://{address}:10443/v1/status/leader") == "000"
+        own = ("--cacert", f"{SSL}/ca.cert", "--cert", f"{SSL}/consul.cert", "--key", f"{SSL}/consul.key")
+        assert curl(lab, f"https://{address}:10443/v1/status/leader", *own) == "200"
+    for node in ("client1", "client2"):
+        tls = told(lab, node)["DebugConfig"]["tls"]
+        assert (tls["verify_outgoing"], tls["verify_incoming_rpc"]) == (True, True)
 
 
 def stopped(lab: Lab, stop: str, *words: str, playbook: str, seconds: float = 250) -> None:
@@ -94,9 +174,7 @@ def table(run: Run, node: str) -> list[str]:
 
 def trusted(lab: Lab) -> set[str]:
     """How many certificates each node trusts."""
-    return {
-        lab.on(node, "grep", "-c", "BEGIN CERTIFICATE", "/etc/consul.d/ssl/ca.cert").strip() for node in NODES
-    }
+    return {lab.on(node, "grep", "-c", "BEGIN CERTIFICATE", f"{SSL}/ca.cert").strip() for node in lab.nodes}
 
 
 def no_request_failed(run: Run, kinds: Collection[str] = ("http", "tcp", "kv")) -> None:

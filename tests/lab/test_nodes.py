@@ -6,13 +6,12 @@ The tests follow each other on one lab and are run in the order of this file: ``
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.day_two import no_lock_is_left, no_request_failed
+from tests.lab.day_two import catalog, listed, lose, no_lock_is_left, no_request_failed, voters
 from tests.lab.labs import Lab, private_copy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -38,42 +37,13 @@ def lab(checkout: Path) -> Iterator[Lab]:
     lab.down()
 
 
-def listed(lab: Lab, group: str, node: str, number: int | None) -> None:
-    """Have the node in the inventory, or not in it."""
-    hosts = lab.read("hosts.yml")
-    of_group = hosts["all"]["children"]["mesh"]["children"][group]["hosts"]
-    of_group.pop(node, None)
-    if number is not None:
-        of_group[node] = {"ansible_host": f"{lab.name}-{node}", "mesh_address": f"{lab.network}.{number}"}
-    lab.write("hosts.yml", hosts)
-
-
 def processes(lab: Lab, nodes: tuple[str, ...] = FIVE) -> dict[str, str]:
     return {node: lab.process(node) for node in nodes}
-
-
-def voters(lab: Lab, node: str = "server1") -> set[str]:
-    """Who votes in etcd, and has run, as this node's etcd says."""
-    ask = (
-        f"cd /etc/etcd/ssl && ETCDCTL_API=3 etcdctl --endpoints=https://{lab.nodes[node]}:2379 --cacert=ca.cert "
-        "--cert=etcd.cert --key=etcd.key member list --write-out=json"
-    )
-    members = json.loads(lab.on(node, "sh", "-c", ask))["members"]
-    return {one["name"] for one in members if one.get("clientURLs") and not one.get("isLearner")}
-
-
-def catalog(lab: Lab) -> set[str]:
-    return {line.split()[0] for line in lab.on("client1", "consul", "catalog", "nodes").splitlines()[1:]}
 
 
 def leader(lab: Lab) -> str:
     address = json.loads(lab.on("client1", "curl", "-s", "http://127.0.0.1:8500/v1/status/leader"))
     return next(name for name, own in lab.nodes.items() if address == f"{own}:8300")
-
-
-def lose(lab: Lab, node: str) -> None:
-    """The machine and its disk."""
-    subprocess.run(["docker", "rm", "--force", f"{lab.name}-{node}"], check=True, capture_output=True)
 
 
 def test_a_client_joins_and_nobody_else_is_restarted_also_when_broken_off(lab: Lab) -> None:

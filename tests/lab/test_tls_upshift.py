@@ -5,7 +5,6 @@ The tests follow each other on one lab and are run in the order of this file: ``
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,12 +19,16 @@ from meshnode.pki.leaf import node_profile
 from tests.lab.day_two import (
     CA,
     NODES,
+    SSL,
+    curl,
+    doors,
+    inventory_says,
     no_lock_is_left,
     no_request_failed,
     processes,
+    required,
     stopped,
     table,
-    told,
     trusted,
 )
 from tests.lab.labs import Lab, private_copy
@@ -35,7 +38,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 UPSHIFT = "playbooks/tls_upshift.yml"
 BACK = ("-e", "tls_upshift_state=absent")
 QUICK = ("-e", "tls_upshift_capture=false")
-SSL = "/etc/consul.d/ssl"
 #: More than a certificate lives: a year, which ended a week ago.
 LONG_AGO = timedelta(days=372)
 
@@ -44,29 +46,11 @@ LONG_AGO = timedelta(days=372)
 def lab(checkout: Path) -> Iterator[Lab]:
     """The quickstart with RPC and HTTP in clear; gossip is sealed, as that is another procedure."""
     lab = private_copy(checkout, "quickstart", "tlsup", "172.28.210", 18460)
-    inventory_says(lab, tls=False)
+    inventory_says(lab, mesh_tls_enabled=False)
     lab.fresh()
     lab.play()
     yield lab
     lab.down()
-
-
-def inventory_says(lab: Lab, *, tls: bool) -> None:
-    """What the user writes into the inventory when the run has told it."""
-    variables = lab.read("group_vars/mesh.yml")
-    lab.write("group_vars/mesh.yml", {**variables, "mesh_tls_enabled": tls})
-
-
-def doors(lab: Lab, node: str, *, way: str) -> set[str]:
-    """Which of the node's doors answer on the network to somebody who comes that way, as its own command sees it."""
-    command = ("/opt/meshnode/current/bin/meshnode", "exposure", "-observe", "-json", "/etc/consul.d")
-    found = json.loads(lab.on(node, *command))
-    assert found["differences"] == []
-    return {
-        one["door"]
-        for one in found["doors"]
-        if one["from"] == "outside" and one["way"] == way and one["seen"] == "answered"
-    } - {"dns"}
 
 
 def in_clear(lab: Lab) -> None:
@@ -75,25 +59,6 @@ def in_clear(lab: Lab) -> None:
     for node, address in lab.nodes.items():
         assert doors(lab, node, way="mutual TLS") == set()
         assert curl(lab, f"http://{address}:8500/v1/status/leader") == "200"
-
-
-def required(lab: Lab) -> None:
-    """Nobody is answered without a certificate, and every agent calls with TLS; curl agrees."""
-    assert doors(lab, "server1", way="mutual TLS") == {"server rpc", "https"}
-    for node, address in lab.nodes.items():
-        assert doors(lab, node, way="in clear") | doors(lab, node, way="TLS") == set()
-        assert curl(lab, f"http://{address}:8500/v1/status/leader") == "000"
-        assert curl(lab, f"https://{address}:10443/v1/status/leader") == "000"
-        own = ("--cacert", f"{SSL}/ca.cert", "--cert", f"{SSL}/consul.cert", "--key", f"{SSL}/consul.key")
-        assert curl(lab, f"https://{address}:10443/v1/status/leader", *own) == "200"
-    for node in ("client1", "client2"):
-        tls = told(lab, node)["DebugConfig"]["tls"]
-        assert (tls["verify_outgoing"], tls["verify_incoming_rpc"]) == (True, True)
-
-
-def curl(lab: Lab, url: str, *words: str) -> str:
-    """The status that client1 gets; 000 where nobody answers."""
-    return lab.said("client1", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", *words, url).strip()
 
 
 def test_a_mesh_in_clear_comes_to_require_tls_without_a_failed_request(lab: Lab) -> None:
@@ -118,7 +83,7 @@ def test_a_mesh_in_clear_comes_to_require_tls_without_a_failed_request(lab: Lab)
 
 
 def test_when_the_inventory_says_so_there_is_nothing_left_to_change(lab: Lab) -> None:
-    inventory_says(lab, tls=True)
+    inventory_says(lab, mesh_tls_enabled=True)
     assert lab.play().changed == dict.fromkeys(NODES, 0)
     running = processes(lab)
     run = lab.play(*QUICK, playbook=UPSHIFT)

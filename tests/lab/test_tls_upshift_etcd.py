@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.day_two import no_lock_is_left, no_request_failed, stopped, table
+from tests.lab.day_two import inventory_says, no_lock_is_left, no_request_failed, stopped, table
 from tests.lab.labs import Lab, private_copy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400)]
@@ -29,17 +29,12 @@ LONG = 900
 def lab(checkout: Path) -> Iterator[Lab]:
     """Three servers and two clients with everything but gossip in clear."""
     lab = private_copy(checkout, "lab", "tlse1", "172.28.220", 18600)
-    inventory_says(lab, tls=False)
+    inventory_says(lab, mesh_tls_enabled=False)
     lab.fresh()
     lab.play()
     lab.on("client1", "consul", "kv", "put", "day-two", "kept")
     yield lab
     lab.down()
-
-
-def inventory_says(lab: Lab, *, tls: bool) -> None:
-    variables = lab.read("group_vars/mesh.yml")
-    lab.write("group_vars/mesh.yml", {**variables, "mesh_tls_enabled": tls})
 
 
 def etcd_of(lab: Lab, node: str, scheme: str, *words: str) -> str:
@@ -90,7 +85,7 @@ def test_etcd_comes_to_speak_tls_without_a_failed_request(lab: Lab) -> None:
 
 
 def test_when_the_inventory_says_so_nothing_is_left_to_change(lab: Lab) -> None:
-    inventory_says(lab, tls=True)
+    inventory_says(lab, mesh_tls_enabled=True)
     assert lab.play().changed == dict.fromkeys(FIVE, 0)
     before = running(lab)
     run = lab.play(*QUICK, playbook=UPSHIFT, seconds=LONG)
@@ -122,7 +117,7 @@ def test_the_way_back_broken_off_around_etcd_ends_in_clear(lab: Lab) -> None:
     assert 'put "mesh_tls_enabled: false" into the inventory' in run.output
     no_request_failed(run)
     no_lock_is_left(lab)
-    inventory_says(lab, tls=False)
+    inventory_says(lab, mesh_tls_enabled=False)
     assert lab.play().changed == dict.fromkeys(FIVE, 0)
 
 

@@ -53,7 +53,7 @@ def test_a_broken_run_leaves_its_phase_and_the_next_one_goes_on(tmp_path: Path) 
 def test_a_check_refuses_the_same_and_writes_nothing(tmp_path: Path) -> None:
     assert play(tmp_path, {"state": "begun"}, {"state": "ended"}, check=True)[0] == 0
     assert not (tmp_path / ".secrets").exists()
-    play(tmp_path, {"state": "begun"})
+    play(tmp_path, {"state": "begun"}, {"state": "phase", "phase": "use"})
     before = record(tmp_path)
     code, said = play(tmp_path, {"state": "begun", "name": "ca_rotate"}, check=True)
     assert code != 0

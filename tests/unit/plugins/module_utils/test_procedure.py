@@ -58,6 +58,14 @@ def test_another_procedure_waits_until_the_broken_one_is_finished(run: Run) -> N
         decide(record(), "ca_rotate", run, alive=False, now=NOW, force=False)
 
 
+def test_one_that_was_refused_before_its_first_phase_makes_way_and_is_told_of_while_it_lives() -> None:
+    found = replace(record(), phase="", notes={})
+    made = decide(found, "ca_rotate", BOB, alive=False, now=NOW, force=False)
+    assert made == Record("ca_rotate", BOB, NOW, NOW, "", {})
+    with pytest.raises(ProcedureError, match="10 min ago, phase begin: let it end"):
+        decide(found, "ca_rotate", BOB, alive=True, now=NOW, force=False)
+
+
 @pytest.mark.parametrize(("idle", "force", "allowed"), [
     (60.0, False, False), (60.0, True, True), (REMOTE_PATIENCE, False, False), (REMOTE_PATIENCE + 1, False, True),
 ])  # fmt: skip
