@@ -131,7 +131,8 @@ sim: env ## Simulation: many nodes, virtual time
 	$(PYTEST) -q tests/sim $(ARGS)
 
 interop: env programs ## Against programs that are not ours: serf, openssl, curl, dig
-	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' $(ARGS)
+	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' \
+		--ignore-glob 'tests/interop/test_etcd_*' --ignore tests/interop/test_tls_modes_hostile.py $(ARGS)
 
 ui: env programs ## The web page in a real browser; pictures of every page are left in artifacts/ui
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/ui $(ARGS)
@@ -146,7 +147,7 @@ lab-test: env programs engine ## The lab's own tests and the mesh in containers
 
 day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
 	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py tests/lab/test_nodes.py \
-		tests/lab/test_tls_upshift.py tests/lab/test_tls_upshift_etcd.py tests/lab/test_day_two_ssh.py $(ARGS)
+		tests/lab/test_tls_upshift.py tests/lab/test_tls_upshift_etcd.py tests/lab/test_day_two_ssh.py tests/lab/test_day_two_etcd.py $(ARGS)
 
 chaos-lab-test: env programs engine ## Each fault seen in force; promises kept and broken under faults, a run that is killed
 	$(PYTEST) -q tests/lab/test_faults.py tests/lab/test_chaos.py $(ARGS)
@@ -159,7 +160,7 @@ federation-test: env programs engine ## Two datacenters in containers: the link 
 	$(PYTEST) -q tests/lab/test_federation.py tests/lab/test_federation_day_two.py $(ARGS)
 
 tls-modes-test: env programs engine ## Four TLS modes, and sidecars, in containers, by Envoy and built in, with what must not pass for them
-	$(PYTEST) -q tests/lab/test_tls_modes.py tests/lab/test_data_planes.py $(ARGS)
+	$(PYTEST) -q tests/interop/test_tls_modes_hostile.py tests/lab/test_tls_modes.py tests/lab/test_data_planes.py $(ARGS)
 
 fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for each)
 	MESH_FUZZ_CASES=$(CASES) $(PYTEST) -q --timeout=3600 -k "fuzz or mutated or garbage" tests/unit $(ARGS)
@@ -167,8 +168,8 @@ fuzz: env ## Millions of mutated inputs through every parser (CASES=1000000 for 
 drill: env ## The gossip simulation with 10 000 nodes (NODES=10000)
 	$(BIN)/python -m tests.sim.drill --nodes $(NODES) --kills 5
 
-etcd: env programs ## The replicated log on real etcd members, killed and cut off under load
-	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd*.py $(ARGS)
+etcd: env programs ## The replicated log on real etcd members, killed, cut off and changed under load
+	$(PYTEST) -q --timeout=900 tests/interop/test_log_etcd*.py tests/interop/test_etcd_*.py $(ARGS)
 
 docs: env ## Write the generated pages of docs/ again: configuration, compatibility and HTTP
 	$(BIN)/python -m meshnode.agent.config.document

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.labs import MAX_REMOTE_CALLS, Lab, Run, private_copy, until
+from tests.lab.default_lab import SERVERS, etcd_process, everywhere, got, leader, put, remote_calls
+from tests.lab.labs import MAX_REMOTE_CALLS, Lab, private_copy, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
-SERVERS = ("server1", "server2", "server3")
 #: A server has etcd to look after, a client services, and one of them writes the intentions.
 CALLS_WHEN_CONVERGED = {**dict.fromkeys(SERVERS, 4), "client1": 5, "client2": 4}
 
@@ -28,43 +28,6 @@ def lab(checkout: Path) -> Iterator[Lab]:
     made.down()
     yield made
     made.down()
-
-
-def leader(lab: Lab) -> str:
-    address = json.loads(lab.on("client1", "curl", "-s", "http://127.0.0.1:8500/v1/status/leader"))
-    return next((name for name, own in lab.nodes.items() if address == f"{own}:8300"), "")
-
-
-def remote_calls(lab: Lab, run: Run) -> dict[str, int]:
-    return {name: run.remote_calls(f"{lab.name}-{name}") for name in lab.nodes}
-
-
-def etcd_process(lab: Lab, node: str) -> str:
-    return lab.on(node, "systemctl", "show", "etcd", "-p", "MainPID").strip()
-
-
-def put(lab: Lab, node: str, key: str, value: str) -> None:
-    """Ends with success, or after seconds: an agent may not have heard of a new leader yet."""
-    until(
-        f"a write on {node}", lambda: "Data written" in lab.said(node, "consul", "kv", "put", key, value), 90
-    )
-
-
-def got(lab: Lab, node: str, key: str) -> str:
-    """The value, as soon as there is a leader to ask."""
-    said = ""
-
-    def answered() -> bool:
-        nonlocal said
-        said = lab.said(node, "consul", "kv", "get", key).strip()
-        return "No cluster leader" not in said
-
-    until(f"a read on {node}", answered, 90)
-    return said
-
-
-def everywhere(lab: Lab, key: str) -> dict[str, str]:
-    return {name: got(lab, name, key) for name in lab.nodes}
 
 
 def test_a_check_of_fresh_servers_promises_etcd_and_makes_none(lab: Lab) -> None:
@@ -172,19 +135,6 @@ def test_a_server_that_lost_its_data_does_not_begin_a_cluster_of_its_own(lab: La
     assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
 
 
-def test_changed_settings_of_etcd_restart_its_members_one_by_one(lab: Lab) -> None:
-    before = {name: etcd_process(lab, name) for name in SERVERS}
-    words = ("-e", json.dumps({"mesh_etcd_snapshot_count": 5000}))
-    run = lab.play("-vvv", *words)
-    assert [name for name in SERVERS if etcd_process(lab, name) == before[name]] == []
-    calls = remote_calls(lab, run)
-    assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
-    restarts = run.output.partition("Restart etcd in turns")[2].partition("Restart servers in turns")[0]
-    assert re.findall(r"^changed: \[(\w+)\]", restarts, re.MULTILINE) == list(SERVERS)
-    assert lab.play(*words).changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
-    lab.play()  # back, for the next test: members that restart move the lead
-
-
 def test_servers_are_restarted_one_by_one_and_the_leader_last(lab: Lab) -> None:
     last = leader(lab)
     before = {name: lab.process(name) for name in lab.nodes}
@@ -215,16 +165,3 @@ def test_a_capture_proves_etcds_ports_too_with_the_canary_in_a_value(lab: Lab) -
     ports = {int(port) for port in said[1].split(", ")}
     assert {2379, 2380, 10443} <= ports
     assert any(port >= 21000 for port in ports), "the sidecars' ports are judged too"
-
-
-def test_a_server_more_in_the_inventory_becomes_a_member(lab: Lab) -> None:
-    inventory = lab.read("hosts.yml")
-    servers = inventory["all"]["children"]["mesh"]["children"]["mesh_servers"]["hosts"]
-    servers["server4"] = {"ansible_host": f"{lab.name}-server4", "mesh_address": "172.28.249.14"}
-    lab.write("hosts.yml", inventory)
-    run = lab.play("-vvv")
-    calls = remote_calls(lab, run)
-    assert all(count <= MAX_REMOTE_CALLS for count in calls.values()), calls
-    assert everywhere(lab, "kept") == dict.fromkeys(lab.nodes, "through the kill")
-    lab.play(playbook="playbooks/verify.yml")
-    assert lab.play().changed_everywhere == dict.fromkeys([*lab.nodes, "localhost"], 0)
