@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def lab(checkout: Path) -> Iterator[Lab]:
-    yield from fresh_mesh(checkout, "daytwo", "172.28.248", 18447)
+    yield from fresh_mesh(checkout, "daytwo", "172.28.248", 18467)
 
 
 def test_a_new_key_takes_over_without_a_restart_and_without_a_failed_request(lab: Lab) -> None:

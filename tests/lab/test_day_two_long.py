@@ -38,7 +38,7 @@ ROTATE_STOPS = ["install", "installed", "use", "used", "persist", "persisted", "
 
 @pytest.fixture(scope="module")
 def lab(checkout: Path) -> Iterator[Lab]:
-    yield from fresh_mesh(checkout, "daytwolong", "172.28.246", 18449)
+    yield from fresh_mesh(checkout, "daytwolong", "172.28.206", 18465)
 
 
 def test_a_killed_rotation_refused_a_second_one_and_is_finished_by_the_next_run(lab: Lab) -> None:
