@@ -131,7 +131,7 @@ def test_what_cannot_be_is_said_and_changes_nothing_on_that_node(lab: Lab) -> No
     before = processes(lab)
     choose(lab, "socat", "nginx")
     run = lab.play(fails=True)
-    assert "services[0].data_plane: 'nginx' is none: write builtin or envoy" in run.output
+    assert 'client2, service socat: data_plane is "nginx": write builtin or envoy.' in run.output
     choose(lab, "socat", "envoy")
     run = lab.play("-e", "mesh_services_envoy=/nowhere/envoy", fails=True)
     assert "there is no program /nowhere/envoy on the controller" in run.output
