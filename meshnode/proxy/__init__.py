@@ -4,6 +4,7 @@ In: DER certificates, decisions, instances, configurations, instants. Out: ident
 orders of attempts, lists of what to cut and what to restart. ``meshnode.runtime.proxy`` has the sockets.
 
 ``authorize``       from a peer's certificate to an identity or a refusal
+``issuers``         who vouches for a peer that is connected, once a root is distrusted
 ``client_hello``    what a TLS client offers to resume with, before the handshake
 ``decision_cache``  what intentions said of a source, for how long it holds, and what holds when nobody answers
 ``ledger``          live connections, and which of them a new decision forbids

@@ -16,6 +16,7 @@ ledger of them, log lines that say why.
 ``http_inbound``  a sidecar's HTTP: a decision for each request; ``http_listener`` the same without a mesh
 ``http_relay``  one request on its way; ``http_stream``, ``http_link`` and the link of each side carry it
 ``http_pool``   connections to the application; ``http_tls`` TLS between a socket and HTTP
+``chains``      which chain OpenSSL verified; ``refusal_log`` tells who was not let in
 ``reactor``     readiness of sockets; ``deadlines`` what must happen in time; ``host`` what all connections share
 """
 
