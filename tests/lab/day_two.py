@@ -19,6 +19,7 @@ __all__ = [
     "NODES",
     "ROTATE",
     "SSL",
+    "backed_up_and_restored",
     "catalog",
     "curl",
     "doors",
@@ -195,3 +196,17 @@ def no_lock_is_left(lab: Lab) -> None:
             continue
         assert said == "inactive"
         assert "No such file" in lab.said(node, "ls", "/run/mesh-probe")
+
+
+def backed_up_and_restored(lab: Lab) -> None:
+    """A key that was written after the backup is gone; the secrets are this controller's, and only its owner reads them."""
+    lab.on("client1", "consul", "kv", "put", "day-two", "before")
+    lab.play(playbook="playbooks/backup.yml")
+    (folder,) = (lab.inventory / ".backups" / "dc1").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "state.snap").stat().st_mode & 0o777 == 0o600
+    assert (folder / "secrets" / "gossip.json").read_text() == (lab.store / "gossip.json").read_text()
+    lab.on("client1", "consul", "kv", "put", "day-two", "after")
+    lab.play("-e", f"mesh_backup={folder}", playbook="playbooks/restore.yml")
+    assert lab.on("client1", "consul", "kv", "get", "day-two").strip() == "before"
+    no_lock_is_left(lab)

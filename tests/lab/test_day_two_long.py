@@ -19,6 +19,7 @@ from tests.lab.day_two import (
     ENCRYPT,
     NODES,
     ROTATE,
+    backed_up_and_restored,
     fresh_mesh,
     keys,
     no_lock_is_left,
@@ -113,16 +114,7 @@ def test_a_changed_setting_is_rolled_out_and_a_second_run_restarts_nobody(lab: L
 
 
 def test_a_backup_brings_back_what_was_written_before_it(lab: Lab) -> None:
-    lab.on("client1", "consul", "kv", "put", "day-two", "before")
-    lab.play(playbook="playbooks/backup.yml")
-    (folder,) = (lab.inventory / ".backups" / "dc1").iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "state.snap").stat().st_mode & 0o777 == 0o600
-    assert (folder / "secrets" / "gossip.json").read_text() == (lab.store / "gossip.json").read_text()
-    lab.on("client1", "consul", "kv", "put", "day-two", "after")
-    lab.play("-e", f"mesh_backup={folder}", playbook="playbooks/restore.yml")
-    assert lab.on("client1", "consul", "kv", "get", "day-two").strip() == "before"
-    no_lock_is_left(lab)
+    backed_up_and_restored(lab)
 
 
 def test_gossip_goes_to_clear_and_back_without_a_failed_request(lab: Lab) -> None:

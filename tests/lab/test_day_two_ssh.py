@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.day_two import (
+    backed_up_and_restored,
     catalog,
     inventory_says,
     keys,
@@ -131,18 +132,9 @@ def test_one_node_can_be_run_alone_and_is_left_as_it_is(lab: Lab, playbook: str)
 
 
 def test_a_backup_brings_back_what_was_written_before_it(lab: Lab) -> None:
-    lab.on("client1", "consul", "kv", "put", "day-two", "before")
-    lab.play(playbook="playbooks/backup.yml")
-    (folder,) = (lab.inventory / ".backups" / "dc1").iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "state.snap").stat().st_mode & 0o777 == 0o600
-    assert (folder / "secrets" / "gossip.json").read_text() == (lab.store / "gossip.json").read_text()
-    lab.on("client1", "consul", "kv", "put", "day-two", "after")
-    lab.play("-e", f"mesh_backup={folder}", playbook="playbooks/restore.yml")
-    assert lab.on("client1", "consul", "kv", "get", "day-two").strip() == "before"
+    backed_up_and_restored(lab)
     for node in SERVERS:
         assert "No such file" in lab.said(node, "sh", "-c", "ls /run/meshnode-*.snap")
-    no_lock_is_left(lab)
 
 
 def test_a_client_joins_and_nobody_else_is_restarted(lab: Lab) -> None:
