@@ -199,7 +199,7 @@ def no_lock_is_left(lab: Lab) -> None:
 
 
 def backed_up_and_restored(lab: Lab) -> None:
-    """A key that was written after the backup is gone; the secrets are this controller's, and only its owner reads them."""
+    """A key written after the backup is gone; the secrets are this controller's, and only its owner reads them."""
     lab.on("client1", "consul", "kv", "put", "day-two", "before")
     lab.play(playbook="playbooks/backup.yml")
     (folder,) = (lab.inventory / ".backups" / "dc1").iterdir()
