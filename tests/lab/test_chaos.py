@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from tests.lab.labs import Lab
+from tests.lab.under_faults import nothing_is_left, promises_kept
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -21,8 +22,6 @@ CHAOS, HEAL = "playbooks/chaos.yml", "playbooks/chaos_heal.yml"
 SEED = ("-e", "chaos_seed=7")
 SHORT = (*SEED, "-e", "chaos_minutes=1.2")
 DIGEST = re.compile(r"seed 7, schedule ([0-9a-f]{12})")
-COUNTS = re.compile(r"(\d+) acknowledged writes, (\d+) lost; (\d+) operations on shared keys, (\d+) keys")
-DENIED = re.compile(r"(\d+) tries of denied pairs, (\d+) connected")
 
 
 @pytest.fixture
@@ -30,34 +29,10 @@ def lab(chaos_lab: Lab) -> Lab:
     return chaos_lab
 
 
-def nothing_is_left(lab: Lab) -> None:
-    """No fault, no watcher, no rule, no turn."""
-    assert (lab.store / "procedure.json").read_text().strip() == ""
-    for node in lab.nodes:
-        assert lab.said(node, "sh", "-c", "ls /run/mesh-fault/*.undo").startswith("ls: cannot access")
-        assert "mesh-fault" not in lab.on(node, "iptables", "-S")
-        assert "mesh-fault" not in lab.on(node, "mount")
-        assert lab.on(node, "ip", "rule").count("\n") == 3
-        running = lab.on(
-            node, "systemctl", "list-units", "--plain", "--no-legend", "mesh-chaos*", "mesh-fault*"
-        )
-        assert running.strip() == ""
-        assert "No such file" in lab.said(node, "ls", "/run/mesh-chaos")
-        assert "No such file" in lab.said(node, "ls", "/run/systemd/system/consul.service.d")
-
-
 def test_every_promise_is_kept_under_faults_and_nothing_is_left(lab: Lab) -> None:
     run = lab.play(*SHORT, "-e", "chaos_faults=kill,cut,delay", playbook=CHAOS)
     print(run.output[run.output.index("Faults and what they cost:") :])
-    (counts,) = COUNTS.findall(run.output)
-    acknowledged, lost, operations, unexplained = map(int, counts)
-    assert acknowledged > 100
-    assert operations > 100
-    assert (lost, unexplained) == (0, 0)
-    ((tries, connected),) = DENIED.findall(run.output)
-    assert int(tries) > 10
-    assert connected == "0"
-    assert "PROVED" in run.output
+    promises_kept(run)
     nothing_is_left(lab)
 
 

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab.day_two import (
+    BACK,
     backed_up_and_restored,
     catalog,
+    curl,
+    doors,
     inventory_says,
     keys,
     listed,
@@ -31,6 +34,7 @@ from tests.lab.day_two import (
     voters,
 )
 from tests.lab.labs import BIN, Lab, Run, private_copy, until
+from tests.lab.under_faults import nothing_is_left, promises_kept
 
 #: Seconds that one run may take where other work keeps the machine busy: a tenth of it is usual.
 LONG = 900
@@ -164,6 +168,28 @@ def test_a_server_that_is_lost_with_its_disk_and_its_host_key_is_replaced(lab: L
     assert voters(lab) == voters(lab, "server2") == SERVERS
     assert lab.on("server2", "consul", "kv", "get", "-stale", "day-two").strip() == "before"
     assert lab.alive("server2") == FIVE == catalog(lab)
+
+
+def test_promises_are_kept_under_faults_and_nothing_of_these_is_left(lab: Lab) -> None:
+    seed = ("-e", "chaos_seed=3", "-e", "chaos_minutes=1", "-e", "chaos_faults=kill,pause,cut")
+    promises_kept(lab.play(*seed, playbook="playbooks/chaos.yml", seconds=LONG))
+    nothing_is_left(lab)
+
+
+def test_rpc_http_and_etcd_go_back_to_clear(lab: Lab) -> None:
+    run = changed(lab, "tls_upshift", "-e", "tls_upshift_state=absent")
+    assert table(run, "server2")[1:3] == ["required", "clear"]
+    for node, address in lab.nodes.items():
+        assert doors(lab, node, way="mutual TLS") == doors(lab, node, way="TLS") == set()
+        assert curl(lab, f"http://{address}:8500/v1/status/leader") == "200"
+    assert doors(lab, "server1", way="in clear") == {"server rpc", "http"}
+    inventory_says(lab, mesh_tls_enabled=False)
+
+
+def test_gossip_goes_back_to_clear(lab: Lab) -> None:
+    changed(lab, "gossip_encrypt", *BACK)
+    assert {has_key for has_key, *_ in phases(lab)} == {False}
+    inventory_says(lab, mesh_gossip_encrypt=False)
 
 
 def test_then_there_is_nothing_left_to_change(lab: Lab) -> None:

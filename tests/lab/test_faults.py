@@ -6,20 +6,17 @@ that are answered or not, what a disk says.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.meshnode.lab.plugins.module_utils._chaos import CATALOGUE
 
-from tests.lab.labs import BIN, Lab, until
+from tests.lab.labs import Lab, until
+from tests.lab.under_faults import ad_hoc, under
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -70,36 +67,6 @@ for _ in range(16):
 os.unlink(sys.argv[1])
 print(time.monotonic() - begun)
 """
-
-
-def ad_hoc(lab: Lab, node: str, **options: Any) -> dict[str, Any]:
-    """The module mesh_fault on the node, as a person would call it."""
-    words = ["-i", str(lab.inventory), node, "-m", "meshnode.lab.mesh_fault", "-a", json.dumps(options)]
-    environment = {**lab.environment, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    done = subprocess.run(
-        [str(BIN / "ansible"), *words],
-        env=environment,
-        cwd=lab.checkout,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    return answer
-
-
-@contextmanager
-def under(lab: Lab, fault: str, node: str = ILL, **options: Any) -> Iterator[None]:
-    """The node has the fault; it has none afterwards."""
-    wire = lab.checkout / "roles" / "mesh_chaos" / "files" / "wire.py"
-    peers = [address for name, address in lab.nodes.items() if name != node]
-    place = {"address": lab.nodes[node], "peers": peers, "script": wire.read_text(), "max_seconds": 300}
-    assert ad_hoc(lab, node, fault=fault, **place, **options)["faults"] == [fault]
-    try:
-        yield
-    finally:
-        assert ad_hoc(lab, node, state="absent")["undone"] == [fault]
 
 
 @dataclass(frozen=True)
@@ -191,20 +158,20 @@ def test_a_wire_without_a_fault_brings_everything_in_order_both_ways(chaos_lab: 
 def test_a_cut_is_of_the_direction_that_it_is_named_after(
     chaos_lab: Lab, fault: str, out: int, back: int
 ) -> None:
-    with under(chaos_lab, fault):
+    with under(chaos_lab, fault, ILL):
         there, here = both_ways(chaos_lab)
     assert (len(there.numbers), len(here.numbers)) == (out, back)
 
 
 def test_a_share_of_the_packets_is_lost_each_way(chaos_lab: Lab) -> None:
-    with under(chaos_lab, "loss"):
+    with under(chaos_lab, "loss", ILL):
         ways = both_ways(chaos_lab)
     for way in ways:
         assert SENT // 2 < len(way.numbers) < SENT
 
 
 def test_what_a_delayed_node_sends_is_late_and_what_it_hears_is_not(chaos_lab: Lab) -> None:
-    with under(chaos_lab, "delay"):
+    with under(chaos_lab, "delay", ILL):
         there, here = both_ways(chaos_lab)
     assert there.numbers == here.numbers == list(range(SENT))
     assert min(there.took) >= 0.1
@@ -212,7 +179,7 @@ def test_what_a_delayed_node_sends_is_late_and_what_it_hears_is_not(chaos_lab: L
 
 
 def test_a_share_of_what_a_node_sends_comes_twice(chaos_lab: Lab) -> None:
-    with under(chaos_lab, "duplicate"):
+    with under(chaos_lab, "duplicate", ILL):
         there, here = both_ways(chaos_lab)
     assert set(there.numbers) == set(range(SENT))
     assert len(there.numbers) > SENT * 1.1
@@ -220,7 +187,7 @@ def test_a_share_of_what_a_node_sends_comes_twice(chaos_lab: Lab) -> None:
 
 
 def test_what_a_node_sends_is_overtaken_and_none_is_lost(chaos_lab: Lab) -> None:
-    with under(chaos_lab, "reorder"):
+    with under(chaos_lab, "reorder", ILL):
         there, here = both_ways(chaos_lab)
     assert sorted(there.numbers) == list(range(SENT))
     assert there.numbers != sorted(there.numbers)
@@ -232,7 +199,7 @@ def test_the_dns_port_is_silent_and_nothing_else_is(chaos_lab: Lab) -> None:
         return chaos_lab.on(ILL, "python3", "-c", ASK_DNS).strip()
 
     assert said().startswith("answer of")
-    with under(chaos_lab, "dns"):
+    with under(chaos_lab, "dns", ILL):
         assert said() == "silence"
         assert answers(chaos_lab, ILL)
     assert said().startswith("answer of")
@@ -276,7 +243,7 @@ def test_a_slow_disk_holds_up_what_is_written_through_on_that_node_only(chaos_la
 
 
 def test_the_clock_of_one_agent_jumps_and_no_other_one_does(chaos_lab: Lab) -> None:
-    with under(chaos_lab, "clock"):
+    with under(chaos_lab, "clock", ILL):
         until("the clock is ahead", lambda: answers(chaos_lab, ILL) and clock_ahead(chaos_lab, ILL) > 3500)
         assert abs(clock_ahead(chaos_lab, WELL)) < 60
         assert abs(float(chaos_lab.on(ILL, "date", "+%s")) - time.time()) < 60
