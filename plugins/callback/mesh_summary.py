@@ -20,7 +20,8 @@ description:
   - Who may talk to whom comes from C(mesh_flows) in the same data, a list of lines, and what to try from C(mesh_try).
   - What a procedure changed comes from C(mesh_before_after), what its probes saw from C(mesh_probes), lists of lines.
   - What faults cost comes from C(mesh_chaos), a list of lines.
-  - The next commands come from C(mesh_next) in the same data, a list of lines.
+  - The next commands come from C(mesh_next) in the same data, a list of lines, or from C(mesh_if_failed) when a node
+    has failed.
   - What looks like a key, a token or a PEM block is never shown.
 requirements:
   - Enabled in the configuration, with C(callbacks_enabled = meshnode.lab.mesh_summary).
@@ -117,6 +118,8 @@ class CallbackModule(CallbackBase):
         if not any(run.trouble for run in runs.values()):
             self._listed("Try:", lines_of(stats.custom, "mesh_try"))
             self._listed("Next:", commands)
+        else:
+            self._listed("Next:", lines_of(stats.custom, "mesh_if_failed"))
 
     def _listed(self, title: str, lines: list[str]) -> None:
         if lines:

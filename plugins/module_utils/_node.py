@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.meshnode.lab.plugins.module_utils import _release
+from ansible_collections.meshnode.lab.plugins.module_utils import _before, _release
 from ansible_collections.meshnode.lab.plugins.module_utils._agent_state import (
     CONFIG_SUFFIXES,
     Drift,
@@ -68,6 +68,10 @@ class Plan:
     key_file: str = ""
     tls_files: tuple[str, ...] = ()
     unit: str = ""
+    #: Id of the roll that keeps what was before; empty for none.
+    roll: str = ""
+    places: _before.Places = field(default_factory=_before.Places)
+    authorities: str = ""
 
     @property
     def release(self) -> str:
@@ -117,7 +121,14 @@ def plan_from(params: dict[str, Any]) -> Plan:
     return Plan(
         layout, user, group, params["data_dir"], params["package"], directories, files, links,
         key_file=tls.get("key_file") or "", tls_files=tls_files, unit=f"{params['name']}.service",
+        roll=params.get("roll") or "", places=places_of(params, layout), authorities=tls.get("ca_file") or "",
     )  # fmt: skip
+
+
+def places_of(params: dict[str, Any], layout: Layout) -> _before.Places:
+    """What a roll replaces beside the release."""
+    config = f"{layout.config_dir}/{params['config_file']}"
+    return _before.Places(config, layout.unit_file, params["client_environment_file"])
 
 
 @dataclass
@@ -159,6 +170,8 @@ class Node:
         pending = [(item, words) for item in self._items() if (words := item.differences())]
         if not fault or not self.pretend:
             self._validate({item.path for item, _words in pending})
+        if self.plan.roll and not self.pretend:
+            self._keep()
         for item, words in pending:
             self.outcome.note(item, words)
             if not self.pretend:
@@ -280,6 +293,37 @@ class Node:
             os.makedirs(os.path.dirname(link), mode=0o700, exist_ok=True)
             os.symlink(self.plan.key_file, link)
 
+    def _keep(self) -> None:
+        """Write down what is here before the first thing is replaced, so that the roll can be taken back."""
+        plan, install_dir = self.plan, self.plan.layout.install_dir
+        if not _before.ROLL.fullmatch(plan.roll):
+            raise NodeError(
+                f"roll: {plan.roll!r} is not an id: use up to 64 letters, digits, ':', '.', '_' and '-'. "
+                "Nothing was replaced."
+            )
+        found = _before.look(plan.layout, plan.places)
+        contents = {file.path: file.content if isinstance(file, File) else None for file in plan.files}
+        texts = {path: None if content is None else content.decode() for path, content in contents.items()}
+        paths = {**plan.places.by_name, _before.AUTHORITIES: plan.authorities}
+        planned = {name: _before.digest(texts[path]) for name, path in paths.items() if path in texts}
+        planned = {**found.digests, **planned, _before.RELEASE: plan.package["digest"]}
+        to_come = _before.secrets_of(json.loads(texts.get(plan.places.config) or "{}"))
+        try:
+            kept = _before.read(install_dir)
+        except _before.BeforeError as error:
+            raise NodeError(f"{error}. Nothing was replaced.") from None
+        record = _before.next_record(kept, plan.roll, found, planned, to_come)
+        if record and record != kept:
+            _before.write(install_dir, record)
+
+    def _kept_release(self) -> set[str]:
+        """The package that a rollback would bring back."""
+        try:
+            kept = _before.read(self.plan.layout.install_dir)
+        except _before.BeforeError:
+            return set()
+        return {kept.before[_before.RELEASE]} if kept else set()
+
     def _settle(self) -> None:
         if self.plan.layout.unit_file in self.outcome.replaced:
             code, out, err = self.module.run_command(["systemctl", "daemon-reload"])
@@ -287,19 +331,24 @@ class Node:
                 raise NodeError(
                     f"systemctl daemon-reload failed: {(err or out).strip()}: is systemd running on this node?"
                 )
-        in_use = packages_in_use(Places())
+        in_use = {*packages_in_use(Places()), *self._kept_release()}
         _release.prune(self.plan.layout.releases, self.plan.package["digest"], in_use)
 
 
 def summary_of(node: Node) -> dict[str, Any]:
     """The module's result without C(changed)."""
-    found = node.drift()
-    layout = node.plan.layout
     return {
         "changes": node.outcome.changes,
-        "config_digest": digest_on_disk(config_files(layout.config_dir)),
         "diff": node.outcome.diff,
         "package_digest": node.plan.package["digest"],
+        **standing(node.plan.layout, node.drift()),
+    }
+
+
+def standing(layout: Layout, found: Drift) -> dict[str, Any]:
+    """What is on disk, and what the agent lacks of it, as modules return it."""
+    return {
+        "config_digest": digest_on_disk(config_files(layout.config_dir)),
         "reload_required": bool(found.reload),
         "restart_reasons": [*found.restart, *found.reload],
         "restart_pending": bool(found.restart or found.reload) and bool(running(layout).pid),

@@ -40,6 +40,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "installed": {"type": "str"},
     "name": {"type": "str", "default": "consul"},
     "package": {**PACKAGE_OPTION, "required": True},
+    "roll": {"type": "str"},
     "tls": {
         "type": "dict",
         "options": {

@@ -4,8 +4,8 @@
 """Which procedure changes the mesh now, whose it is and how far it came: one record in the controller's store.
 
 A record whose run is alive is a lock. One whose run has ended is a procedure that was broken off: the same procedure
-takes it over and goes on, any other one is refused until that one is finished. One that ended before its first phase
-has changed nothing, and makes way. ``decide`` is all of it, and pure.
+takes it over and goes on, any other one is refused until that one is finished; only a roll and its way back take each
+other over. One that ended before its first phase has changed nothing, and makes way. ``decide`` is all of it, and pure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 from ansible_collections.meshnode.lab.plugins.module_utils._secrets import SecretStore, SecretStoreError
 
+#: A roll that was broken off may be taken back, and a rollback that was broken off may be rolled on.
+WAYS = {"roll": ("rollback", "takes it back"), "rollback": ("roll", "rolls on to the new")}
 RECORD_FILE = "procedure.json"
 #: A run on another controller can't be looked at: after this many seconds without a phase it counts as dead.
 REMOTE_PATIENCE = 3600.0
@@ -88,9 +90,12 @@ def decide(found: Record | None, procedure: str, run: Run, alive: bool, now: flo
     if found.procedure != procedure:
         if not found.phase:
             return Record(procedure, run, now, now, "", {})
+        other, does = WAYS.get(found.procedure, ("", ""))
+        if procedure == other:
+            return replace(found, procedure=procedure, run=run, since=now, touched=now)
         raise ProcedureError(
             f"a procedure was broken off: {found.who(now)}: run playbooks/{found.procedure}.yml again, which "
-            f"finishes it, before {procedure}"
+            f"finishes it,{f' or playbooks/{other}.yml, which {does},' if other else ''} before {procedure}"
         )
     return replace(found, run=run, touched=now)
 

@@ -159,6 +159,13 @@ options:
       - File for O(client_environment), removed when there are none.
     type: path
     default: /etc/meshnode/client.env
+  roll:
+    description:
+      - Id of a roll, for M(meshnode.lab.mesh_rollback). When package, configuration, unit or O(client_environment) are
+        to be replaced, what was there before is kept in C(before.json) below O(install_dir), for root alone.
+      - The first time counts. What a later call with the same id finds may be half of the new.
+      - Without it nothing is kept.
+    type: str
   unit:
     description:
       - Text of the systemd unit. Without it no unit is written.
@@ -184,13 +191,14 @@ options:
     type: str
   install_dir:
     description:
-      - Where releases are unpacked. The current one and the one before are kept.
+      - Where releases are unpacked. The current one, the one before and the one that O(roll) kept stay.
     type: path
     default: /opt/meshnode
 seealso:
   - module: meshnode.lab.mesh_package
   - module: meshnode.lab.mesh_restart
   - module: meshnode.lab.mesh_csr
+  - module: meshnode.lab.mesh_rollback
 author:
   - The meshnode authors (@meshnode)
 """

@@ -179,18 +179,55 @@ def test_what_would_mix_the_keys_of_several_pools_is_refused_with_the_way_out(
     assert not (folder / ".secrets").exists()
 
 
+def listed(folder: Path, group: str, *groups: str, **variables: str) -> None:
+    """Put dc2-new into ``group`` below mesh, and into ``groups`` below its datacenter."""
+    hosts = yaml.safe_load((folder / "hosts.yml").read_text())
+    inventory = hosts["all"]["children"]
+    inventory["mesh"]["children"][group]["hosts"]["dc2-new"] = {"mesh_address": "172.28.71.99", **variables}
+    for name in groups:
+        place = inventory["dc2"] if name == "dc2" else inventory["dc2"]["children"][name]
+        place["hosts"]["dc2-new"] = None
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+
+
+@pytest.mark.parametrize("name", ["add_node", "replace_server"])
 @pytest.mark.parametrize(
-    ("name", "way_out"),
-    [("add_node", "run site.yml"), ("remove_node", 'run "consul leave"'), ("replace_server", "run site.yml")],
+    ("groups", "said"),
+    [
+        (("mesh_clients",), "dc2-new is in no datacenter, and the inventory has several, dc1, dc2"),
+        (("mesh_servers", "dc2"), "dc2-new has to be in mesh_servers and in dc2_servers"),
+        (("mesh_clients", "dc2_servers"), "dc2-new has to be in mesh_servers and in dc2_servers"),
+        (("mesh_servers", "dc2_servers"), "dc2-new has no mesh_wan_address"),
+    ],
 )
-def test_nodes_that_come_and_go_are_refused_where_there_are_several_datacenters(
-    tmp_path: Path, name: str, way_out: str
+def test_a_node_joins_one_of_several_datacenters_only_where_the_inventory_says_all_of_it(
+    tmp_path: Path, name: str, groups: tuple[str, ...], said: str
 ) -> None:
     folder = copied(tmp_path)
-    code, output = played_here(folder, str(ROOT / "playbooks" / f"{name}.yml"), "-e", "node=dc2-client1")
+    listed(folder, *groups)
+    code, output = played_here(folder, str(ROOT / "playbooks" / f"{name}.yml"), "-e", "node=dc2-new")
     assert code != 0
-    assert "several datacenters, dc1, dc2, and this knows one" in " ".join(output.split())
-    assert way_out in " ".join(output.split())
+    assert said in " ".join(output.split())
+    assert "Nothing was changed." in " ".join(output.split())
+    assert not (folder / ".secrets").exists()
+
+
+@pytest.mark.parametrize(
+    ("node", "groups", "said"),
+    [
+        ("dc2-server1", (), "dc2-server1 is the last server of dc2: without it there is no datacenter."),
+        ("dc2-new", ("mesh_clients",), "dc2-new is in no datacenter, and the inventory has several"),
+    ],
+)
+def test_a_node_that_has_to_stay_in_its_datacenter_is_not_removed(
+    tmp_path: Path, node: str, groups: tuple[str, ...], said: str
+) -> None:
+    folder = copied(tmp_path)
+    if groups:
+        listed(folder, *groups)
+    code, output = played_here(folder, str(ROOT / "playbooks" / "remove_node.yml"), "-e", f"node={node}")
+    assert code != 0
+    assert said in " ".join(output.split())
     assert not (folder / ".secrets").exists()
 
 

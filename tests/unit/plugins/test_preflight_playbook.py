@@ -63,4 +63,7 @@ def test_nothing_else_is_refused(tmp_path: Path, services: str) -> None:
 
 def test_the_words_are_those_of_the_module() -> None:
     (play,) = yaml.safe_load(PLAYBOOK.read_text())
-    assert tuple(play["tasks"][0]["vars"]["mesh_planes"]) == tuple(DATA_PLANES)
+    (words,) = [
+        task["vars"]["mesh_planes"] for task in play["tasks"] if "mesh_planes" in task.get("vars", {})
+    ]
+    assert tuple(words) == tuple(DATA_PLANES)

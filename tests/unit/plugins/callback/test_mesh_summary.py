@@ -89,6 +89,12 @@ def test_after_a_failure_the_row_says_so_and_nothing_comes_next() -> None:
     assert "Next:" not in lines
 
 
+def test_the_ways_on_after_a_failure_are_shown_then_and_only_then() -> None:
+    custom = {"_run": {**CUSTOM["_run"], "mesh_if_failed": ["run it again"]}}
+    assert run(custom, failures=1)[-2:] == ["Next:", "  run it again"]
+    assert run(custom)[-2:] == ["Next:", "  make down"]
+
+
 def test_without_stats_there_is_no_table() -> None:
     assert "MESH" not in run({})
 

@@ -58,6 +58,30 @@ def test_another_procedure_waits_until_the_broken_one_is_finished(run: Run) -> N
         decide(record(), "ca_rotate", run, alive=False, now=NOW, force=False)
 
 
+@pytest.mark.parametrize(("broken", "other", "does"), [
+    ("roll", "rollback", "takes it back"), ("rollback", "roll", "rolls on to the new"),
+])  # fmt: skip
+def test_a_roll_and_its_way_back_take_each_other_over_and_nobody_else_does(
+    broken: str, other: str, does: str
+) -> None:
+    found = replace(record(procedure=broken), notes={"roll": "r1"})
+    taken = decide(found, other, BOB, alive=False, now=NOW, force=False)
+    assert taken == Record(other, BOB, NOW, NOW, "install", {"roll": "r1"})
+    with pytest.raises(ProcedureError) as refused:
+        decide(found, "ca_rotate", BOB, alive=False, now=NOW, force=False)
+    assert str(refused.value).endswith(
+        f"run playbooks/{broken}.yml again, which finishes it, or playbooks/{other}.yml, which {does}, before ca_rotate"
+    )
+    with pytest.raises(ProcedureError, match="the mesh is being changed"):
+        decide(found, other, BOB, alive=True, now=NOW, force=False)
+
+
+@pytest.mark.parametrize("procedure", ["roll", "rollback"])
+def test_no_way_back_leads_over_another_procedure(procedure: str) -> None:
+    with pytest.raises(ProcedureError, match="which finishes it, before"):
+        decide(record(), procedure, BOB, alive=False, now=NOW, force=False)
+
+
 def test_one_that_was_refused_before_its_first_phase_makes_way_and_is_told_of_while_it_lives() -> None:
     found = replace(record(), phase="", notes={})
     made = decide(found, "ca_rotate", BOB, alive=False, now=NOW, force=False)
