@@ -41,6 +41,9 @@ __all__ = ["Leader"]
 _log = logging.getLogger("meshnode.leader")
 #: Seconds between full comparisons of gossip and catalog (Consul's reconcile_interval).
 RECONCILE_INTERVAL: Final = 60.0
+#: Seconds of a term in which a node stays in the catalog although gossip doesn't know its agent yet: a server that was
+#: restarted leads at once, and joins meanwhile. Its services would be gone until the agent's next full sync.
+FORGET_AFTER: Final = 30.0
 #: Seconds for which coordinates are collected into one command (Consul's coordinate_update_period).
 COORDINATE_PERIOD: Final = 5.0
 #: Nodes of one such command.
@@ -132,17 +135,25 @@ class Leader:
         self._membership.set()
 
     async def _reconcile_members(self, state: ClusterState) -> None:
+        met: set[str] = set()
+        all_heard_of = _now() + FORGET_AFTER
         while True:
             self._membership.clear()
+            members = self._members()
+            present = {member.name.lower() for member in members}
+            met |= present
             commands = reconcile(
                 state.machine.catalog,
-                self._members(),
+                members,
                 self._own_name,
                 self._datacenter,
                 time.time(),
                 self._term.epoch,
+                forget=met.__contains__ if _now() < all_heard_of else _anybody,
             )
             done = await asyncio.gather(*(self._try(state, command) for command in commands))
+            if all(done):
+                met = present
             pause = RECONCILE_INTERVAL if all(done) else RETRY_INTERVAL
             try:
                 async with asyncio.timeout(pause):
@@ -285,6 +296,10 @@ def _coordinate(given: Body) -> Coordinate:
         )
     except (TypeError, ValueError):
         raise RpcError("invalid coordinate: Vec, Error, Adjustment and Height must be numbers") from None
+
+
+def _anybody(_name: str) -> bool:
+    return True
 
 
 def _now() -> float:

@@ -46,6 +46,8 @@ MAX_BACK_OFF: Final = 15.0
 POLL_INTERVAL: Final = 10.0
 #: Sent only once for each call, since it may do something twice.
 _NOT_REPEATED: Final = frozenset({"POST"})
+#: But for those that only ask: an agent that restarts must not be taken for one that says no.
+_QUESTIONS: Final = frozenset({"/v1/agent/connect/authorize"})
 
 _log: Final = logging.getLogger("meshnode.client")
 
@@ -93,7 +95,8 @@ class AgentClient:
     ) -> Answer:
         """Send one request and return the answer, whatever its status. ``timeout`` is in seconds, for all of it.
 
-        Raises :class:`AgentUnreachable`. A request on a connection that turns out to be closed is sent again, but POST.
+        Raises :class:`AgentUnreachable`. A request on a connection that turns out to be closed is sent again; a POST
+        only when it is a question.
         """
         async with self._in_time(timeout), self._calls:
             return await self._exchange(method, path, query, body)
@@ -195,7 +198,7 @@ class AgentClient:
             try:
                 answer = await wire.exchange(request)
             except StaleConnection:
-                if fresh or method in _NOT_REPEATED:
+                if fresh or (method in _NOT_REPEATED and path not in _QUESTIONS):
                     raise
                 continue
             self._put_aside(wire)

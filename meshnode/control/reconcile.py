@@ -6,7 +6,7 @@ failed a critical one, one that left or was forgotten has nothing; servers have 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,9 +34,20 @@ class MemberView:
 
 
 def reconcile(
-    catalog: Catalog, members: Iterable[MemberView], own_name: str, datacenter: str, at: float, epoch: int
+    catalog: Catalog,
+    members: Iterable[MemberView],
+    own_name: str,
+    datacenter: str,
+    at: float,
+    epoch: int,
+    *,
+    forget: Callable[[str], bool] = lambda _name: True,
 ) -> list[Command]:
-    """The commands after which the catalog agrees with gossip; nodes that gossip never knew are left alone."""
+    """The commands after which the catalog agrees with gossip; nodes that gossip never knew are left alone.
+
+    A node whose agent is no member goes with its services if ``forget``, given its name in lower case, says so: a
+    server that has just started has not heard of everybody.
+    """
     known = {member.name.lower(): member for member in members}
     commands = [
         command
@@ -46,7 +57,9 @@ def reconcile(
     commands += [
         Deregister(row.node.name, "", "", at, epoch)
         for row in catalog.tables.rows()
-        if SERF_CHECK_ID.lower() in row.checks and row.node.name.lower() not in known
+        if SERF_CHECK_ID.lower() in row.checks
+        and row.node.name.lower() not in known
+        and forget(row.node.name.lower())
     ]
     return commands
 

@@ -3,6 +3,10 @@
 Only passing instances; nearest first, at random among equally near ones. One that failed is *set aside* for a
 second, then two, four, up to half a minute; it comes after all others meanwhile, so that a wrong suspicion never
 means "nobody".
+
+Where none is passing, those are tried that gossip alone reports as failed: it speaks of the node's agent, which may
+just be restarting, and not of the service, whose own checks were well when they were last heard of. A node that is dead
+indeed costs whoever connects one attempt; until its time is over nobody is led to it then.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class Instance:
     """A sidecar to dial. ``spiffe_id`` is what its certificate must say; ``distance`` is in seconds of round trip.
 
     ``server_name`` is asked for in the handshake: a gateway tells by it whom it stands for. Empty: nothing is.
+    ``agent_lost``: it does not pass for the one reason that gossip doesn't hear of its node's agent.
     """
 
     address: str
@@ -39,6 +44,7 @@ class Instance:
     distance: float = 0.0
     passing: bool = True
     server_name: str = ""
+    agent_lost: bool = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -61,10 +67,12 @@ class Balancer:
         self._outliers: OrderedDict[Endpoint, _Outlier] = OrderedDict()
 
     def order(self, instances: Sequence[Instance], now: float) -> list[Instance]:
-        """The instances to try one after another, at most ``max_attempts``; empty when none passes its checks."""
-        if len(instances) == 1:
-            return [instances[0]] if instances[0].passing else []
-        passing = [instance for instance in instances if instance.passing]
+        """The instances to try one after another, at most ``max_attempts``; empty when there is none to try."""
+        if len(instances) == 1 and instances[0].passing:
+            return [instances[0]]
+        passing = [instance for instance in instances if instance.passing] or [
+            instance for instance in instances if instance.agent_lost and not self.is_set_aside(instance, now)
+        ]
         self._rng.shuffle(passing)
         passing.sort(key=lambda instance: (self.is_set_aside(instance, now), instance.distance))
         return passing[: self._max_attempts]

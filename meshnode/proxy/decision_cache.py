@@ -3,6 +3,9 @@
 An entry is *fresh* for ``refresh_after`` seconds, or until something changed: it is used at once. After that it is
 asked for again; when no answer comes it still holds until it is ``max_age`` old. Then, and for a source never asked
 about, the answer is no.
+
+Intentions are about services: while nobody answers, what was said last of a service holds for a new certificate of it,
+too. Agents ask for new ones when they start, and all of them do where a mesh is restarted.
 """
 
 from __future__ import annotations
@@ -97,17 +100,17 @@ class DecisionCache:
 
     def holds(self, source: SourceKey, now: float) -> bool:
         """Whether there is a decision that counts when nobody answers."""
-        entry = self._entries.get(source)
+        entry = self._last(source)
         return entry is not None and now - entry[1] < self._max_age
 
     def is_outdated(self, source: SourceKey) -> bool:
         """Whether something changed since its decision was asked for."""
-        entry = self._entries.get(source)
+        entry = self._last(source)
         return entry is not None and entry[2] != self._generation
 
     def without_answer(self, source: SourceKey, now: float, failure: str) -> Decision:
         """What holds when the authorizer could not be asked, ``failure`` saying why."""
-        entry = self._entries.get(source)
+        entry = self._last(source)
         if entry is None:
             return Decision(False, f"nothing is known of {source[0]} and nobody could be asked: {failure}")
         age = now - entry[1]
@@ -117,6 +120,14 @@ class DecisionCache:
                 f"the last decision about {source[0]} is {age:.0f} s old, {self._max_age:.0f} s is the most: {failure}",
             )
         return entry[0]
+
+    def _last(self, source: SourceKey) -> tuple[Decision, float, int] | None:
+        """What was said of this certificate, else the last that was said of another one of its service."""
+        entry = self._entries.get(source)
+        if entry is not None:
+            return entry
+        others = [entry for (uri, _), entry in self._entries.items() if uri == source[0]]
+        return max(others, key=lambda entry: entry[1], default=None)
 
     def store(self, source: SourceKey, decision: Decision, now: float, generation: int) -> bool:
         """Remember an answer that was asked for under ``generation``. Says whether it was still wanted."""

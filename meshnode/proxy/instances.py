@@ -12,6 +12,8 @@ from meshnode.proxy.balance import Instance
 __all__ = ["instances_of_query", "instances_of_service"]
 
 _PASSING: Final = "passing"
+#: The check that the servers make of gossip's word on a node, and nobody else.
+_GOSSIP: Final = "serfHealth"
 #: Stands for several services, each with that one's own leaf.
 _GATEWAY: Final = "terminating-gateway"
 
@@ -60,9 +62,17 @@ def _instance(
     checks = row.get("Checks") or []
     if not isinstance(checks, list):
         raise MeshError("an instance's Checks are not a list")
-    passing = all(isinstance(check, Mapping) and check.get("Status") == _PASSING for check in checks)
+    failing = [
+        check for check in checks if not (isinstance(check, Mapping) and check.get("Status") == _PASSING)
+    ]
+    lost = bool(failing) and all(isinstance(check, Mapping) and _is_gossip(check) for check in failing)
     asked = identity.server_name if _text(registered, "Kind") == _GATEWAY else ""
-    return Instance(address, port, str(identity), distance, passing, asked)
+    return Instance(address, port, str(identity), distance, not failing, asked, lost)
+
+
+def _is_gossip(check: Mapping[str, Any]) -> bool:
+    # Somebody's service may have a check of that name.
+    return check.get("CheckID") == _GOSSIP and not check.get("ServiceID")
 
 
 def _destination(service: Mapping[str, Any]) -> str:

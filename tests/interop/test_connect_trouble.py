@@ -96,6 +96,34 @@ async def test_agents_are_restarted_under_their_proxies_and_no_connection_notice
 
 @pytest.mark.timeout(240)
 @asynchronous
+async def test_an_agent_is_away_until_gossip_reports_its_node_failed_and_no_connection_is_refused(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    """The one on the node of the only instance: a slow restart. Proxy and application run on."""
+
+    def health() -> str:
+        rows = mesh["server1"].api("/v1/health/connect/echo")
+        return " ".join(check["Status"] for row in rows for check in row["Checks"] if not check["ServiceID"])
+
+    async with lab(mesh, tmp_path) as (made, app):
+        await asyncio.to_thread(made.serve, app)
+        web = made.source("web")
+        await answers(web)
+        async with requesting([web]) as requests:
+            mesh["client1"].kill()
+            await until(lambda: health() == "critical", "gossip misses the agent", 60)
+            await until(
+                lambda: "whose agents alone are not heard of" in made.log("web"), "the proxy hears of it"
+            )
+            before = requests.done
+            await until(lambda: requests.done >= before + 20, "new connections are led on meanwhile")
+            await asyncio.to_thread(mesh["client1"].start)
+            await until(lambda: health() == "passing", "the agent is back", 60)
+        assert requests.failures == []
+
+
+@pytest.mark.timeout(240)
+@asynchronous
 async def test_while_all_servers_are_away_memory_decides_until_it_is_too_old(
     mesh: Mesh, tmp_path: Path
 ) -> None:

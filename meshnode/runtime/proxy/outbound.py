@@ -19,7 +19,7 @@ from meshnode.proxy.config import Upstream
 from meshnode.proxy.decision_cache import Decision
 from meshnode.runtime.proxy.attempt import Attempt, Established
 from meshnode.runtime.proxy.flow import reset
-from meshnode.runtime.proxy.host import ProxyHost, guarded
+from meshnode.runtime.proxy.host import ProxyHost, guarded, log
 from meshnode.runtime.proxy.reactor import FAULT
 from meshnode.runtime.proxy.warm import WarmPool
 from meshnode.runtime.tasks import spawn
@@ -44,6 +44,8 @@ class Destination:
         self._instances: Sequence[Instance] = ()
         self._asked_at: float | None = None
         self._asking: asyncio.Task[str] | None = None
+        #: Only instances are known whose agents gossip doesn't hear of.
+        self._agents_lost = False
 
     def known(self) -> list[Instance] | None:
         """The instances to try, or ``None``: ask first."""
@@ -70,7 +72,21 @@ class Destination:
         except Exception as error:  # noqa: BLE001  the last list is used for as long as nobody answers
             return f"its instances can't be found out: {str(error) or type(error).__name__}"
         self._asked_at = self._host.clock()
+        self._say_if_agents_are_lost()
         return ""
+
+    def _say_if_agents_are_lost(self) -> None:
+        lost = any(one.agent_lost for one in self._instances) and not any(
+            one.passing for one in self._instances
+        )
+        if lost and not self._agents_lost:
+            log.warning(
+                "%s: no instance is passing: those are tried whose agents alone are not heard of",
+                self.settings.name,
+            )
+        elif self._agents_lost and not lost:
+            log.info("%s: instances are chosen by their checks again", self.settings.name)
+        self._agents_lost = lost
 
 
 async def _resolved(instance: Instance) -> list[Instance]:

@@ -81,9 +81,16 @@ class Reactor:
         self._handlers.clear()
         self._epoll.close()
 
+    def handle_ready(self) -> None:
+        """Call every handler whose socket is ready by now, before the event loop comes to it."""
+        self._handle(max(1, len(self._handlers)))
+
     def _run(self) -> None:
+        self._handle(BATCH)
+
+    def _handle(self, most: int) -> None:
         handlers = self._handlers
-        for descriptor, events in self._epoll.poll(0, BATCH):
+        for descriptor, events in self._epoll.poll(0, most):
             known = handlers.get(descriptor)
             if known is None:
                 continue

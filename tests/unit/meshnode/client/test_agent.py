@@ -58,24 +58,32 @@ async def test_a_connection_that_was_closed_meanwhile_is_noticed() -> None:
         assert agent.connections == 2
 
 
-@pytest.mark.parametrize(("method", "repeated"), [("GET", True), ("PUT", True), ("POST", False)])
+@pytest.mark.parametrize(
+    ("method", "path", "repeated"),
+    [
+        ("GET", "/fragile", True),
+        ("PUT", "/fragile", True),
+        ("POST", "/fragile", False),
+        ("POST", "/v1/agent/connect/authorize", True),
+    ],
+)
 @asynchronous
 async def test_a_request_that_met_a_closing_connection_is_sent_again_unless_it_must_not(
-    method: str, repeated: bool
+    method: str, path: str, repeated: bool
 ) -> None:
     async def once(asked: Asked) -> Reply:
-        if asked.path == "/fragile" and asked.connection == 1:
+        if asked.path == path and asked.connection == 1:
             raise HangUpError
         return await hello(asked)
 
     async with connected(once) as (client, agent):
         await client.get_json("/first")
         if repeated:
-            assert (await client.call(method, "/fragile")).status == 200
+            assert (await client.call(method, path)).status == 200
         else:
             with pytest.raises(AgentUnreachable, match="closed the connection"):
-                await client.call(method, "/fragile")
-        assert [asked.path for asked in agent.asked].count("/fragile") == (2 if repeated else 1)
+                await client.call(method, path)
+        assert [asked.path for asked in agent.asked].count(path) == (2 if repeated else 1)
 
 
 @asynchronous

@@ -9,7 +9,7 @@ import pytest
 
 from meshnode.catalog.model import CRITICAL, PASSING, SERF_CHECK_ID, Check, Node, Service
 from meshnode.catalog.store import Registration
-from meshnode.control.command import Register
+from meshnode.control.command import Deregister, Register
 from meshnode.control.machine import StateMachine
 from meshnode.control.reconcile import CONSUL_SERVICE, MemberView, reconcile
 
@@ -63,6 +63,15 @@ def test_who_left_and_who_was_forgotten_is_removed_but_never_ourselves() -> None
     settled(machine, [member("s1", port=8300), member("c1"), member("c2")])
     settled(machine, [member("s1", alive=False, left=True), member("c1", alive=False, left=True)])
     assert set(statuses(machine)) == {"s1"}
+
+
+def test_a_node_that_gossip_has_not_heard_of_yet_stays_with_its_services() -> None:
+    machine = StateMachine()
+    settled(machine, [member("s1", port=8300), member("C1"), member("c2")])
+    commands = reconcile(
+        machine.catalog, [member("s1", port=8300)], "s1", "dc1", AT, 1, forget=lambda name: name == "c1"
+    )
+    assert commands == [Deregister("C1", "", "", AT, 1)]
 
 
 def test_nodes_that_gossip_never_knew_are_left_alone() -> None:

@@ -12,8 +12,9 @@ from meshnode.proxy.balance import (
 )
 
 
-def instance(port: int, distance: float = 0.0, *, passing: bool = True) -> Instance:
-    return Instance("10.0.0.1", port, "spiffe://t.consul/ns/default/dc/dc1/svc/api", distance, passing)
+def instance(port: int, distance: float = 0.0, *, passing: bool = True, agent_lost: bool = False) -> Instance:
+    uri = "spiffe://t.consul/ns/default/dc/dc1/svc/api"
+    return Instance("10.0.0.1", port, uri, distance, passing and not agent_lost, agent_lost=agent_lost)
 
 
 def balancer() -> Balancer:
@@ -24,6 +25,24 @@ def test_only_passing_instances_are_tried() -> None:
     assert balancer().order([instance(1, passing=False), instance(2)], 0.0) == [instance(2)]
     assert balancer().order([instance(1, passing=False)], 0.0) == []
     assert balancer().order([], 0.0) == []
+
+
+def test_instances_whose_agents_alone_are_lost_are_tried_when_none_is_passing() -> None:
+    lost, failing = (
+        [instance(1, 0.2, agent_lost=True), instance(2, 0.1, agent_lost=True)],
+        instance(3, passing=False),
+    )
+    assert balancer().order([*lost, failing, instance(4, 0.9)], 0.0) == [instance(4, 0.9)]
+    assert balancer().order([*lost, failing], 0.0) == [lost[1], lost[0]]
+    assert balancer().order(lost[:1], 0.0) == lost[:1]
+
+
+def test_one_whose_agent_is_lost_and_that_does_not_answer_is_left_out_until_its_time_is_over() -> None:
+    balance, lost = balancer(), instance(1, agent_lost=True)
+    balance.failed(lost, 100.0)
+    assert balance.order([lost], 100.9) == []
+    assert balance.order([instance(1)], 100.9) == [instance(1)], "its agent is back"
+    assert balance.order([lost], 100.0 + FIRST_BACK_OFF) == [lost]
 
 
 def test_the_nearest_is_first() -> None:

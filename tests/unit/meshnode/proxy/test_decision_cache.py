@@ -45,6 +45,21 @@ def test_another_serial_number_is_another_question() -> None:
     assert known.fresh((WEB[0], "0b"), 0.0) is None
 
 
+def test_while_nobody_answers_the_last_word_on_a_service_holds_for_a_new_certificate_of_it() -> None:
+    known, renewed = cache(), (WEB[0], "0b")
+    known.store(WEB, NO, 100.0, known.generation)
+    known.store((WEB[0], "0c"), YES, 110.0, known.generation)
+    known.store((WEB[0] + "2", "0d"), NO, 120.0, known.generation)
+    assert known.holds(renewed, 120.0)
+    assert known.without_answer(renewed, 120.0, "no agent") is YES
+    assert known.without_answer(WEB, 120.0, "no agent") is NO, "of this one something was said"
+    assert not known.is_outdated(renewed)
+    known.invalidate()
+    assert known.is_outdated(renewed)
+    assert not known.holds(renewed, 170.0)
+    assert not known.without_answer(renewed, 170.0, "no agent").allowed
+
+
 def test_after_changes_nothing_is_fresh_and_ages_are_what_they_were() -> None:
     known = cache()
     known.store(WEB, YES, 100.0, known.generation)

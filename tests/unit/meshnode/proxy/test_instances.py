@@ -44,6 +44,33 @@ def test_an_instance_passes_when_all_its_checks_do(checks: list[str], passing: b
     assert of_service(row(checks=checks))[0].passing is passing
 
 
+GOSSIP = {"CheckID": "serfHealth", "Status": "critical"}
+OWN = {"CheckID": "service:db", "ServiceID": "db"}
+
+
+@pytest.mark.parametrize(
+    ("checks", "lost"),
+    [
+        ([GOSSIP], True),
+        ([GOSSIP, OWN | {"Status": "passing"}], True),
+        ([GOSSIP | {"ServiceID": ""}], True),
+        ([GOSSIP, OWN | {"Status": "warning"}], False),
+        ([GOSSIP, OWN | {"Status": "critical"}], False),
+        ([GOSSIP, {"CheckID": "_node_maintenance", "Status": "critical"}], False),
+        ([GOSSIP | {"ServiceID": "db"}], False),
+        ([GOSSIP, 3], False),
+        ([GOSSIP | {"Status": "passing"}], False),
+        ([], False),
+    ],
+)
+def test_the_agent_alone_is_lost_where_nothing_but_gossip_s_check_of_the_node_fails(
+    checks: list[Any], lost: bool
+) -> None:
+    (found,) = of_service(row() | {"Checks": checks})
+    assert found.agent_lost is lost
+    assert not (found.passing and lost)
+
+
 def test_the_identity_is_the_destinations_whatever_the_row_says_it_is() -> None:
     lying = row(service={"Service": "other", "Kind": "connect-proxy", "ProxyDestination": "other"})
     assert of_service(lying)[0].spiffe_id == spiffe("db")

@@ -126,6 +126,28 @@ async def test_who_was_let_in_by_memory_is_cut_when_the_answer_comes_and_is_no(
 
 
 @asynchronous
+async def test_a_new_certificate_of_a_known_service_is_let_in_while_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Agents that are restarted together: one has a new leaf for its service when the other can't say a word yet."""
+    monkeypatch.setattr("meshnode.runtime.proxy.enforcer.ASK_INTERVAL", 0.05)
+    async with echo_server() as app, start_pair(app) as pair:
+        async with client(pair) as (reader, writer):
+            await say(reader, writer, b"known")
+        before = pair.web.identity.serial
+        pair.decisions.fail = True
+        pair.certificates["web"].replace(pair.ca.leaf("web"))
+        await until(lambda: pair.web.identity.serial != before, "the new leaf is in force")
+        async with client(pair) as (reader, writer):
+            assert await say(reader, writer, b"hello") == b"hello"
+            # It is asked about for as long as nobody answers, and cut by the answer.
+            pair.decisions.denied.add("web")
+            pair.decisions.fail = False
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 10)
+
+
+@asynchronous
 async def test_a_decision_that_changes_while_it_is_asked_for_is_asked_for_again() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         pair.decisions.gate = asyncio.Event()

@@ -180,6 +180,62 @@ async def test_a_destination_without_a_passing_instance_is_named(
 
 
 @asynchronous
+async def test_an_instance_whose_agent_is_being_restarted_is_reached(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Gossip misses the agent after a few seconds; the sidecar and the service run on."""
+    caplog.set_level("INFO", "meshnode.proxy")
+    async with echo_server() as app, start_pair(app) as pair:
+        pair.instances.known["api"] = [instance(pair.public_port, passing=False, agent_lost=True)]
+        assert await ask(pair.web) == b"hello"
+        assert caplog.text.count("those are tried whose agents alone are not heard of") == 1
+        assert "refused.no_instance" not in pair.web.counters()
+
+
+@asynchronous
+async def test_a_node_that_is_dead_costs_who_connects_one_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    dead = instance(free_port(), passing=False, agent_lost=True)
+    async with web_sidecar(Instances({"api": [dead]})) as (web, clock):
+        for failures in ((1, 0), (1, 1)):
+            assert await ask(web) == b""
+            counters = web.counters()
+            found = counters["upstream.failed_attempts"], counters.get("refused.no_instance", 0)
+            assert found == failures
+        assert "none of its 1 instances is passing" in caplog.text
+        clock.now += 1.0
+        assert await ask(web) == b""
+        assert web.counters()["upstream.failed_attempts"] == 2
+
+
+@asynchronous
+async def test_what_has_come_in_time_counts_although_nobody_looked_until_the_time_was_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A machine so busy that the proxy does not run for longer than a time-out."""
+    with socket.create_server(("127.0.0.1", 0)) as instance_:
+        port = instance_.getsockname()[1]
+        async with web_sidecar(Instances({"api": [instance(port)]})) as (web, clock):
+            asking = asyncio.get_running_loop().create_task(ask(web))
+            await until(lambda: web.handshakes() == 1 and _connected_to(instance_), "it is connected")
+            accepted, _ = instance_.accept()
+            # From here on the proxy doesn't run: it is this thread that would run it.
+            accepted.recv(16 * 1024)
+            accepted.shutdown(socket.SHUT_WR)
+            _wait_for_the_end_of_what_was_sent_to(port)
+            web.expire(clock.now + 5.0)
+            assert await asking == b""
+            accepted.close()
+    assert "it closed the connection during the handshake" in caplog.text
+    assert "no finished handshake" not in caplog.text
+
+
+def _wait_for_the_end_of_what_was_sent_to(port: int) -> None:
+    """Until the other side's socket is in CLOSE_WAIT."""
+    while f"0100007F:{port:04X} 08 " not in Path("/proc/net/tcp").read_text():
+        pass
+
+
+@asynchronous
 async def test_the_last_known_instances_serve_while_nobody_answers() -> None:
     async with echo_server() as app, start_pair(app) as pair:
         await _trust_ours(pair)
