@@ -135,7 +135,8 @@ sim: env ## Simulation: many nodes, virtual time
 
 interop: env programs ## Against programs that are not ours: serf, openssl, curl, dig
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 3 --dist loadfile tests/interop --ignore-glob 'tests/interop/test_log_etcd*' \
-		--ignore-glob 'tests/interop/test_etcd_*' --ignore tests/interop/test_tls_modes_hostile.py $(ARGS)
+		--ignore-glob 'tests/interop/test_etcd_*' --ignore tests/interop/test_tls_modes_hostile.py \
+		--ignore tests/interop/test_connect_expired.py $(ARGS)
 
 ui: env programs ## The web page in a real browser; pictures of every page are left in artifacts/ui
 	PYTHONHASHSEED=0 $(PYTEST) -q -n 2 --dist loadfile tests/ui $(ARGS)
@@ -151,7 +152,7 @@ lab-test: env programs engine ## The lab's own tests and the mesh in containers
 day-two-test: env programs engine ## Procedures on a running mesh, interrupted at every phase, under probes
 	$(PYTEST) -q tests/lab/test_day_two.py tests/lab/test_day_two_long.py tests/lab/test_day_two_away.py tests/lab/test_nodes.py \
 		tests/lab/test_tls_upshift.py tests/lab/test_tls_upshift_etcd.py tests/lab/test_day_two_ssh.py tests/lab/test_day_two_etcd.py \
-		tests/lab/test_day_two_rollback.py tests/lab/test_connect_expired.py $(ARGS)
+		tests/lab/test_day_two_rollback.py tests/lab/test_connect_expired.py tests/interop/test_connect_expired.py $(ARGS)
 
 chaos-lab-test: env programs engine ## Each fault seen in force; promises kept and broken under faults, a run that is killed
 	$(PYTEST) -q tests/lab/test_faults.py tests/lab/test_chaos.py $(ARGS)

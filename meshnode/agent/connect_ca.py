@@ -8,6 +8,7 @@ the condition that it is still the one: two who change it at once can't both win
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
@@ -21,14 +22,14 @@ from meshnode.base.errors import ConfigError, MeshError
 from meshnode.base.spiffe import ServiceId
 from meshnode.catalog.model import CRITICAL
 from meshnode.connect import rotation
-from meshnode.connect.model import EMPTY, CaConfig, CaState
+from meshnode.connect.model import EMPTY, CaConfig, CaState, time_text
 from meshnode.connect.provider import NewRoot
-from meshnode.connect.rotation import Phase
 from meshnode.connect.settings import CaSettings, parse_ca_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST, ConnectStore
+from meshnode.connect.validity import complaint
 from meshnode.control.body import Body, boolean, mapping, text
 from meshnode.control.command import ConnectCaSet
-from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of, time_text
+from meshnode.control.endpoints.connect_ca import NOT_ENABLED, config_of
 from meshnode.control.log import LogError
 from meshnode.control.primary import NOT_PRIMARY
 from meshnode.control.token_bucket import TokenBucket
@@ -45,6 +46,8 @@ MAX_SIGNED_PER_SECOND: Final = 50
 #: Seconds between looks at the rotation and the root's end when nothing else wakes us.
 INTERVAL: Final = 30.0
 RETRY_INTERVAL: Final = 1.0
+#: At least: the wall clock and the loop's don't go at quite the same pace.
+MIN_INTERVAL: Final = 0.05
 #: Seconds that a change of the root waits for the switch.
 SWITCH_WAIT: Final = 3.0
 #: Tries to write a change that another one overtook.
@@ -87,6 +90,7 @@ class ConnectCa:
         self._cluster_id = ""
         self._wake = asyncio.Event()
         self._told = ""
+        self._complaint = ""
         self._bucket: TokenBucket | None = None
 
     @property
@@ -137,15 +141,14 @@ class ConnectCa:
             except MeshError as error:
                 _log.error("Connect's CA can't go on: %s", error)
                 pause = INTERVAL
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     def _pause(self, store: ConnectStore) -> float:
         ttl = store.ca.config.leaf_cert_ttl if store.ca.config is not None else INTERVAL
-        return min(INTERVAL, max(RETRY_INTERVAL, ttl / 4)) if store.ca.rotation is not None else INTERVAL
+        pause = min(INTERVAL, max(RETRY_INTERVAL, ttl / 4)) if store.ca.rotation is not None else INTERVAL
+        return min(pause, max(MIN_INTERVAL, rotation.next_look(store.ca, self._wall())))
 
     async def _look(self, state: ClusterState, epoch: int) -> None:
         """One step of each duty: the first root, a root whose end is near, the rotation."""
@@ -159,17 +162,23 @@ class ConnectCa:
             if await self._write(state, first, expected, epoch) and first.active is not None:
                 _log.info("Connect has its first root, %s", first.active.name)
             return
-        before = ca
+        before, old = ca, ca.active
+        told, self._complaint = self._complaint, complaint(old, now)
+        if self._complaint not in ("", told):
+            _log.error("%s", self._complaint)
         if rotation.is_root_due(ca, now):
-            _log.warning("the Connect root is replaced: its end is near")
+            if not self._complaint:
+                _log.warning("the Connect root is replaced: its end is near")
             made = await self._signers.next_root(ca, None)
             ca = rotation.begin(ca, made.root, made.key, now)
         progress = rotation.advance(ca, store.trust(), self._alive(), now)
         if progress.phase and progress.because != self._told:
             _log.info("Connect root rotation: %s", progress.because)
         self._told = progress.because
-        if progress.ca != before:
-            await self._write(state, progress.ca, expected, epoch)
+        if progress.ca != before and await self._write(state, progress.ca, expected, epoch):
+            new = progress.ca.active
+            if old is not None and new is not None and new.id != old.id:
+                _log.info("the Connect root %s signs in place of %s", new.name, old.name)
 
     async def _write(self, state: ClusterState, ca: CaState, expected: int, epoch: int) -> bool:
         return await state.submit(ConnectCaSet(ca, expected, epoch), epoch=epoch) is True
@@ -329,7 +338,7 @@ class ConnectCa:
         before: CaConfig | None = None,
     ) -> tuple[CaState, tuple[str, ...]]:
         trust, alive = state.machine.connect.trust(), self._alive()
-        steps = rotation.plan(ca, made.root, trust, alive)
+        steps = rotation.plan(ca, made.root, trust, alive, self._wall())
         begun = rotation.begin(
             ca, made.root, made.key, self._wall(), forced=forced, paused=paused, before=before
         )
@@ -380,9 +389,7 @@ async def _switch(state: ClusterState) -> None:
 
 def _has_not_switched(ca: CaState) -> bool:
     running = ca.rotation
-    return (
-        running is not None and not running.paused and running.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE)
-    )
+    return running is not None and not running.paused and not rotation.has_switched(running)
 
 
 def _checked(read: Callable[[], connect_ca.LeafRequest]) -> connect_ca.LeafRequest:

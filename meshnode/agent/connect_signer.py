@@ -16,6 +16,7 @@ from meshnode.connect import rotation
 from meshnode.connect.model import DEFAULT_LEAF_TTL, VAULT, CaConfig, CaRoot, CaState, RootKey
 from meshnode.connect.provider import CaProvider, NewRoot
 from meshnode.connect.settings import HIDDEN, CaSettings
+from meshnode.connect.validity import check_given
 from meshnode.connect.vault import VaultKey, VaultSettings, parse_vault_key
 
 if TYPE_CHECKING:
@@ -119,9 +120,11 @@ class Signers:
         return self._vault(ca, ca.config, settings, row, _vault_key(row))
 
     async def root(self, ca: CaState, config: CaConfig, settings: CaSettings | None) -> NewRoot:
-        """The root that ``settings`` give, else a new one."""
+        """The root that ``settings`` give, else a new one. Raises :class:`ConfigError` for one that can't sign now."""
         if settings is not None and settings.root_cert:
-            return given_root(settings.root_cert, settings.private_key)
+            given = given_root(settings.root_cert, settings.private_key)
+            check_given(given.root, self._wall())
+            return given
         key = settings.private_key if settings is not None and settings.private_key != HIDDEN else ""
         maker = self.maker(ca, config, settings)
         if key and isinstance(maker, BuiltInCa):
@@ -134,13 +137,16 @@ class Signers:
         In a dry run nothing is made in Vault: a root that nobody keeps stands for the one that would be.
         """
         assert ca.config is not None
-        rotation.require_settled(ca)
+        old = rotation.require_settled(ca)
         if dry_run and ca.config.provider == VAULT:
             await self.maker(ca, ca.config, settings).look()
             stand_in = BuiltInCa(ca, self._wall, self._entropy)
             made = await stand_in.new_root(_next_name(ca), ca.config.trust_domain)
         else:
             made = await self.root(ca, ca.config, settings)
+        if not old.is_valid(self._wall()):
+            _log.warning("the new root is not signed by the old one, %s, as that is not valid now", old.name)
+            return made
         try:
             signed = await self.active(ca).cross_sign(made.root)
         except MeshError as error:

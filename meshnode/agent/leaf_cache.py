@@ -237,9 +237,11 @@ class LeafCache:
                 failures += 1
                 await self._pause_roots(min(_RETRY[1], _RETRY[0] * 2 ** min(failures, 5)))
                 continue
-            failures = 0
             if bundle != self._bundle:
                 self._take(bundle)
+            elif failures:
+                self._hurry()
+            failures = 0
 
     async def _pause_roots(self, longest: float) -> None:
         self._retry_roots.clear()
@@ -254,9 +256,17 @@ class LeafCache:
         for entry in self._services.values():
             entry.schedule.root_changed(bundle.active_id, now)
             entry.drop_refused(bundle.revoked, dropped, now)
-            entry.wake.set()
             entry.tell()
+        self._hurry()
         self._tell_roots()
+
+    def _hurry(self) -> None:
+        """Servers answer, or another root signs: who has no valid leaf has waited long enough."""
+        now = self._wall()
+        for entry in self._services.values():
+            if entry.valid(now) is None:
+                entry.schedule.hurry(now)
+            entry.wake.set()
 
     def _tell_roots(self) -> None:
         told, self._bundle_changed = self._bundle_changed, asyncio.Event()

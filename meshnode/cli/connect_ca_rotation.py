@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.base.errors import MeshError
@@ -136,7 +137,7 @@ def _line(found: Mapping[str, Any]) -> str:
 
 def _shown(found: Mapping[str, Any]) -> str:
     if not found["Phase"]:
-        head = "No rotation is running."
+        head = f"No rotation is running.{_over(found)}"
     else:
         rows = [
             ("Phase", found["Phase"] + (" (paused)" if found["Paused"] else "")),
@@ -153,6 +154,17 @@ def _shown(found: Mapping[str, Any]) -> str:
         return head
     header = ("Node", "Alive", "Trusts", "Leaves of")
     return f"{head}\n\n{columns([header, *(_node(row, found) for row in found['Nodes'])])}"
+
+
+def _over(found: Mapping[str, Any]) -> str:
+    """That the root which signs has expired. Servers of an earlier version don't tell when it does."""
+    ends = str(found.get("ActiveRootEnds") or "")
+    if not ends or datetime.fromisoformat(ends) > datetime.now(UTC):
+        return ""
+    return (
+        f"\nThe root {found['ActiveRoot']} ended at {ends}: nobody takes a certificate of it. The leader puts\n"
+        "another one in its place by itself; its log says what keeps it from that."
+    )
 
 
 def _node(row: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:

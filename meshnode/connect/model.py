@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.base.spiffe import trust_domain_of
@@ -24,6 +25,7 @@ __all__ = [
     "Revoked",
     "RootKey",
     "Rotation",
+    "time_text",
 ]
 
 #: The provider that signs with a key of the replicated state.
@@ -34,6 +36,11 @@ VAULT: Final = "vault"
 DEFAULT_LEAF_TTL: Final = 259_200.0
 #: Seconds: 90 days.
 DEFAULT_ROTATION_PERIOD: Final = 7_776_000.0
+
+
+def time_text(at: float) -> str:
+    """Unix seconds as Go writes times in JSON, in whole seconds: ``2027-01-15T08:00:00Z``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,14 @@ class CaRoot:
     rotated_out_at: float = 0.0
     create_index: int = 0
     modify_index: int = 0
+
+    def is_over(self, at: float) -> bool:
+        """Whether its time has ended: nobody takes what it signed."""
+        return at >= self.not_after
+
+    def is_valid(self, at: float) -> bool:
+        """Whether what it signs is taken at ``at``."""
+        return self.not_before <= at < self.not_after
 
 
 @dataclass(frozen=True, slots=True)

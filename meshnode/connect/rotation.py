@@ -20,19 +20,33 @@ proxies cut what they have open with a leaf of it. A root that is retired ends n
 A pause keeps it in its phase: before the switch the new root signs nothing, after it the old one stays trusted. Agents
 go on by themselves with what the phase asks of them: they take over roots, and renew leaves of an old one.
 
+When the root that signs has expired nothing works that could be kept: no leaf of it verifies anywhere, and none can be
+signed. Nobody is waited for then, no pause holds the switch, and the old root is dropped with it. A new root that has
+expired before it signs is given up.
+
 What is waited for is a *report*. A node that holds leaves and never reports, such as an agent of Consul in the same
 pool, is covered by the time limit alone, so the old root stays for that long when there is no report at all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from meshnode.base.errors import LocalProtocolError
-from meshnode.connect.model import DEFAULT_LEAF_TTL, CaConfig, CaRoot, CaState, NodeTrust, RootKey, Rotation
+from meshnode.connect.model import (
+    DEFAULT_LEAF_TTL,
+    CaConfig,
+    CaRoot,
+    CaState,
+    NodeTrust,
+    RootKey,
+    Rotation,
+    time_text,
+)
 
 __all__ = [
     "MAX_DISTRUSTED",
@@ -42,8 +56,10 @@ __all__ = [
     "advance",
     "begin",
     "distrust",
+    "has_switched",
     "is_root_due",
     "look",
+    "next_look",
     "pause",
     "plan",
     "require_settled",
@@ -136,7 +152,7 @@ def pause(ca: CaState, *, paused: bool) -> CaState:
 def abort(ca: CaState) -> CaState:
     """Give the rotation up, with the new root. Raises :class:`LocalProtocolError` when it has switched already."""
     rotation = _running(ca)
-    if rotation.phase not in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE):
+    if has_switched(rotation):
         raise LocalProtocolError("the new root signs already: to go back, rotate to another one")
     return replace(
         ca,
@@ -154,7 +170,7 @@ def distrust(ca: CaState, at: float) -> CaState:
     last ``MAX_DISTRUSTED`` that went so are remembered. Raises :class:`LocalProtocolError` when none is running.
     """
     rotation = _running(ca)
-    if rotation.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH):
+    if not has_switched(rotation):
         ca = _switched(ca, rotation, at)
     roots = tuple(root for root in ca.roots if not root.rotated_out_at)
     gone = tuple(root.id for root in ca.roots if root.rotated_out_at and root.id not in ca.distrusted)
@@ -171,18 +187,24 @@ def advance(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str], at:
         rotation = ca.rotation
         if rotation is None:
             return Progress(ca, "", "no rotation is running")
-        if rotation.paused:
+        if given_up := _hopeless(ca, at):
+            return Progress(abort(ca), "", given_up)
+        if rotation.paused and _holds_switch(ca, at):
             return look(ca, trust, alive)
         match rotation.phase:
             case Phase.DISTRIBUTE:
                 ca = _enter(ca, Phase.ACKNOWLEDGE, at)
             case Phase.ACKNOWLEDGE:
-                progress = _acknowledged(ca, trust, alive)
-                if progress.missing and not rotation.forced:
+                progress, new = _acknowledged(ca, trust, alive), ca.root(rotation.new)
+                if new is not None and not new.is_valid(at):
+                    return replace(progress, because=f"the new root begins at {time_text(new.not_before)}")
+                # Whoever verifies by a root that is not valid verifies nobody.
+                works = ca.active is not None and ca.active.is_valid(at)
+                if progress.missing and works and not rotation.forced:
                     return progress
                 ca = _enter(ca, Phase.SWITCH, at)
             case Phase.SWITCH:
-                ca = _enter(_switched(ca, rotation, at), Phase.REISSUE, at)
+                ca = _enter(pause(_switched(ca, rotation, at), paused=False), Phase.REISSUE, at)
             case Phase.REISSUE:
                 ca = _without_retired(ca, trust, at)
                 if any(root.rotated_out_at for root in ca.roots):
@@ -197,8 +219,7 @@ def look(ca: CaState, trust: Sequence[NodeTrust], alive: Collection[str]) -> Pro
     rotation = ca.rotation
     if rotation is None:
         return Progress(ca, "", "no rotation is running")
-    waits = rotation.phase in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH)
-    progress = _acknowledged(ca, trust, alive) if waits else _reissued(ca, trust)
+    progress = _reissued(ca, trust) if has_switched(rotation) else _acknowledged(ca, trust, alive)
     because = f"paused: {progress.because}" if rotation.paused else progress.because
     return replace(progress, phase=rotation.phase, because=because)
 
@@ -208,7 +229,9 @@ def retires_by(ca: CaState) -> float:
     return max((_ends(ca, root) for root in ca.roots if root.rotated_out_at), default=0.0)
 
 
-def plan(ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collection[str]) -> tuple[str, ...]:
+def plan(
+    ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collection[str], at: float
+) -> tuple[str, ...]:
     """What a rotation to ``root`` would do now, a sentence a phase. Raises what :func:`begin` raises."""
     started = begin(ca, root, RootKey(root.id), 0.0)
     old = ca.active
@@ -217,23 +240,73 @@ def plan(ca: CaState, root: CaRoot, trust: Sequence[NodeTrust], alive: Collectio
     down = [row.node for row in trust if row.node.lower() not in alive]
     ttl = started.config.leaf_cert_ttl if started.config is not None else DEFAULT_LEAF_TTL
     signed = "signed by the old root too" if root.intermediates else "NOT signed by the old root"
+    waits = f"acknowledge: {len(up)} nodes are waited for{_names(up)}; {len(down)} are down{_names(down)}"
+    retires = f"when they have, after {RETIRE_LIFETIMES * ttl:g} seconds at the latest"
+    if old.is_over(at):
+        waits = f"acknowledge: nobody is waited for, as {old.name} ended at {time_text(old.not_after)}"
+        retires = "at once"
     return (
         f"distribute: {root.name} is added to the trusted roots, {signed}",
-        f"acknowledge: {len(up)} nodes are waited for{_names(up)}; {len(down)} are down{_names(down)}",
+        waits,
         f"switch: {root.name} signs in place of {old.name}",
         f"reissue: {sum(bool(row.leaf_roots) for row in trust)} nodes ask for new leaves",
-        f"retire: {old.name} is dropped when they have, after {RETIRE_LIFETIMES * ttl:g} seconds at the latest",
+        f"retire: {old.name} is dropped {retires}",
     )
 
 
 def is_root_due(ca: CaState, at: float) -> bool:
-    """Whether the active root should be replaced because its end is near."""
-    root = ca.active
-    if root is None or ca.config is None or ca.rotation is not None:
+    """Whether the active root should be replaced because its end is near, or past.
+
+    Past it, another rotation may begin although nodes replace the leaves of the one before still.
+    """
+    root, due_at = ca.active, _due_at(ca)
+    if root is None or due_at is None:
         return False
+    if ca.rotation is not None:
+        return ca.rotation.phase == Phase.REISSUE and root.is_over(at)
+    return at >= due_at
+
+
+def next_look(ca: CaState, at: float) -> float:
+    """Seconds from ``at`` until time alone changes what is to be done: a root comes due, or ends; else infinity."""
+    instants = {root.not_after for root in ca.roots}
+    if (due_at := _due_at(ca)) is not None:
+        instants.add(due_at)
+    return min((each - at for each in instants if each > at), default=math.inf)
+
+
+def _due_at(ca: CaState) -> float | None:
+    root = ca.active
+    if root is None or ca.config is None:
+        return None
     life = root.not_after - root.not_before
     wanted = max(life * RENEW_FRACTION, ca.config.leaf_cert_ttl * RENEW_LIFETIMES)
-    return root.not_after - at <= min(wanted, life * MAX_RENEW_FRACTION)
+    return root.not_after - min(wanted, life * MAX_RENEW_FRACTION)
+
+
+def has_switched(rotation: Rotation) -> bool:
+    """Whether the new root signs already."""
+    return rotation.phase not in (Phase.DISTRIBUTE, Phase.ACKNOWLEDGE, Phase.SWITCH)
+
+
+def _holds_switch(ca: CaState, at: float) -> bool:
+    """Whether a pause is to be kept: what it keeps before the switch is the old root, which may be over."""
+    return has_switched(_running(ca)) or ca.active is None or not ca.active.is_over(at)
+
+
+def _hopeless(ca: CaState, at: float) -> str:
+    """Why the new root can't take the place of the old one; empty when it can."""
+    rotation = _running(ca)
+    new = ca.root(rotation.new)
+    if has_switched(rotation) or new is None:
+        return ""
+    if new.is_over(at):
+        return (
+            f"the new root {new.name} ended at {time_text(new.not_after)}, before it signed: it was given up"
+        )
+    if not new.is_valid(at) and ca.active is not None and ca.active.is_over(at):
+        return f"the new root {new.name} begins at {time_text(new.not_before)}, after the end of the old one: given up"
+    return ""
 
 
 def _running(ca: CaState) -> Rotation:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.base.errors import RemoteProtocolError
 from meshnode.base.spiffe import DEFAULT_NAMESPACE, ServiceId, parse_spiffe_id
+from meshnode.connect.model import time_text
 from meshnode.http.authorize import authorizer_of, is_proxy_of
 from meshnode.http.blocking import index_headers, parse_blocking
 from meshnode.http.body import Fields, decode_object
@@ -62,7 +62,7 @@ _ACLS_OFF: Final = "ACLs disabled, access is allowed by default"
 _ROOTS: Final = ("ActiveRootID", "TrustDomain", "Roots")
 _ROTATION: Final = (
     *("Phase", "Paused", "Forced", "Status", "Done", "Total", "Waiting", "OldRootID", "NewRootID"),
-    *("Started", "Since", "RetiresBy", "Nodes"),
+    *("Started", "Since", "RetiresBy", "ActiveRoot", "ActiveRootEnds", "Nodes"),
 )
 _CONFIGURATION: Final = ("Provider", "Config", "CreateIndex", "ModifyIndex")
 
@@ -152,8 +152,8 @@ def agent_leaf(context: Context, request: Request) -> Steps[Answer]:
         "PrivateKeyPEM": leaf.key_pem,
         "Service": leaf.service,
         "ServiceURI": leaf.uri,
-        "ValidAfter": _time(leaf.not_before),
-        "ValidBefore": _time(leaf.not_after),
+        "ValidAfter": time_text(leaf.not_before),
+        "ValidBefore": time_text(leaf.not_after),
         "CreateIndex": leaf.index,
         "ModifyIndex": leaf.index,
     }
@@ -250,7 +250,3 @@ def _headers(index: int, *, hit: bool) -> Headers:
 
 def _cache_header(*, hit: bool) -> Headers:
     return (("X-Cache", "HIT" if hit else "MISS"),)
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

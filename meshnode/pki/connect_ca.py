@@ -236,11 +236,18 @@ def sign_leaf(
 
 
 def check_root(root: x509.Certificate, at: datetime) -> None:
-    """Raise :class:`ConfigError` unless ``root`` can sign at ``at``."""
-    if not root.not_valid_before_utc <= at < root.not_valid_after_utc:
+    """Raise :class:`ConfigError` unless ``root``, or an intermediate, can sign at ``at``."""
+    which = "root" if root.subject == root.issuer else "intermediate"
+    what = f"the Connect {which} {read_root(root).name}"
+    if at >= root.not_valid_after_utc:
         raise ConfigError(
-            f"the Connect root is valid from {root.not_valid_before_utc.isoformat()} to "
-            f"{root.not_valid_after_utc.isoformat()}: it can sign nothing now, rotate it"
+            f"{what} ended at {root.not_valid_after_utc.isoformat()}: it can sign nothing now. The leader replaces it "
+            "by itself: its log says what keeps it from that"
+        )
+    if at < root.not_valid_before_utc:
+        raise ConfigError(
+            f"{what} begins at {root.not_valid_before_utc.isoformat()}: it can sign nothing now. Is the clock of the "
+            "leader right? If it is, rotate the root"
         )
 
 

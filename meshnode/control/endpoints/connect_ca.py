@@ -7,13 +7,12 @@ Signing needs a key, a clock and entropy: ``agent/connect_ca`` has those methods
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshnode.acl.authorizer import Access, Authorizer, Resource, require
 from meshnode.catalog.model import CRITICAL, SERF_CHECK_ID, Check
 from meshnode.connect import rotation
-from meshnode.connect.model import CaConfig, CaRoot, NodeTrust, Revoked
+from meshnode.connect.model import CaConfig, CaRoot, NodeTrust, Revoked, time_text
 from meshnode.connect.secondary import is_datacenter
 from meshnode.connect.settings import shown_settings
 from meshnode.connect.store import CONNECT_CONFIG, CONNECT_ROOTS, CONNECT_TRUST
@@ -24,17 +23,12 @@ from meshnode.control.method import Method, Moment, ReadMethod, WriteMethod, acc
 from meshnode.control.watch import WatchKey, check_state
 from meshnode.rpc.method import RpcError
 
-__all__ = ["METHODS", "NOT_ENABLED", "config_of", "root_fields", "time_text"]
+__all__ = ["METHODS", "NOT_ENABLED", "config_of", "root_fields"]
 
 #: Consul's sentence.
 NOT_ENABLED: Final = "Connect must be enabled in order to use this endpoint"
 #: Roots that a node may report: far more than ever are trusted at once.
 MAX_REPORTED: Final = 32
-
-
-def time_text(at: float) -> str:
-    """Unix seconds as Go writes times in JSON, in whole seconds."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def root_fields(root: CaRoot) -> dict[str, Any]:
@@ -102,7 +96,7 @@ def _rotation(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[
     running, trust = store.ca.rotation, store.trust()
     health = {row.node: _serf_check(state, row.node) for row in trust}
     alive = {node.lower() for node, check in health.items() if is_datacenter(node) or _is_up(check)}
-    progress = rotation.look(store.ca, trust, alive)
+    progress, active = rotation.look(store.ca, trust, alive), store.ca.active
     moved = (check.modify_index for check in health.values() if check is not None)
     retires = rotation.retires_by(store.ca) if running is not None else 0.0
     return max(store.index, store.trust_index, *moved), {
@@ -118,6 +112,8 @@ def _rotation(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[
         "Started": time_text(running.started) if running is not None else "",
         "Since": time_text(running.since) if running is not None else "",
         "RetiresBy": time_text(retires) if retires else "",
+        "ActiveRoot": active.name if active is not None else "",
+        "ActiveRootEnds": time_text(active.not_after) if active is not None else "",
         "Nodes": [
             {
                 "Node": row.node,

@@ -283,3 +283,39 @@ def test_vault_that_is_away_is_an_error_of_the_leaf_alone(vault: VaultServer) ->
         assert cluster.store.ca == before
 
     led(vault, scenario, first="vault")
+
+
+def test_a_root_in_vault_that_expired_while_servers_were_off_is_replaced_by_another_one_in_vault(
+    vault: VaultServer,
+) -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        old = cluster.store.ca.active
+        await cluster._submit(ConnectReport(NodeTrust("dead", (old.id,), (old.id,))))
+        await cluster.ca.stop()
+        cluster.skew += 3660 * 86_400.0
+        vault.skew += 3660 * 86_400.0
+        with pytest.raises(MeshError, match=r"the intermediate of Vault .* is over"):
+            await chain(cluster)
+        cluster.elect(2)
+        await until(lambda: cluster.store.ca.active.id != old.id, "the next root")
+        assert [root.name for root in cluster.store.ca.roots] == ["Consul CA 2"]
+        leaf, intermediate = await chain(cluster)
+        assert_linked(leaf, intermediate, root_of(cluster, 0))
+
+    led(vault, scenario, first="vault")
+
+
+def test_while_vault_is_away_an_expired_root_stays_and_the_log_says_what_keeps_the_next_one(
+    vault: VaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(cluster: ConnectCluster) -> None:
+        old = cluster.store.ca.active
+        await cluster.ca.stop()
+        cluster.skew += 3660 * 86_400.0
+        vault.stop()
+        cluster.elect(2)
+        await until(lambda: "Connect's CA can't go on: " in caplog.text, "the reason")
+        assert f"the Connect root {old.name} ended at" in caplog.text
+        assert cluster.store.ca.active == old
+
+    led(vault, scenario, first="vault")

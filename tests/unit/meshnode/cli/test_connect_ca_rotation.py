@@ -13,6 +13,7 @@ PATH = "/v1/connect/ca/rotation"
 NONE: dict[str, Any] = {
     "Phase": "", "Paused": False, "Forced": False, "Status": "no rotation is running", "Done": 0, "Total": 0,
     "Waiting": [], "OldRootID": "", "NewRootID": "", "Started": "", "Since": "", "RetiresBy": "", "Nodes": [],
+    "ActiveRoot": "Consul CA 1", "ActiveRootEnds": "9999-01-01T00:00:00Z",
 }  # fmt: skip
 NODES = [
     {"Node": "n1", "Alive": True, "Roots": ["bb:bb", "aa:aa"], "LeafRoots": ["aa:aa"]},
@@ -46,6 +47,13 @@ def test_a_rotation_is_shown_with_each_nodes_part(agent: StubAgent, run: Any) ->
 def test_the_last_moment_of_the_old_root_is_shown(agent: StubAgent, run: Any) -> None:
     agent.answer(f"GET {PATH}", RUNNING | {"RetiresBy": "2026-01-07T00:00:00Z"})
     assert "Old root goes by         2026-01-07T00:00:00Z\n" in run("connect", "ca", "rotation").out
+
+
+def test_a_root_that_has_expired_is_told_with_what_becomes_of_it(agent: StubAgent, run: Any) -> None:
+    agent.answer(f"GET {PATH}", NONE | {"ActiveRootEnds": "2026-01-01T00:00:00Z"})
+    out = " ".join(run("connect", "ca", "rotation").out.split())
+    assert "The root Consul CA 1 ended at 2026-01-01T00:00:00Z: nobody takes a certificate of it" in out
+    assert "its log says what keeps it from that" in out
 
 
 def test_without_a_rotation_roots_are_named_by_the_beginning_of_their_ids(agent: StubAgent, run: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from meshnode.connect.rotation import (
     distrust,
     is_root_due,
     look,
+    next_look,
     pause,
     plan,
     retires_by,
@@ -228,7 +230,7 @@ def test_there_is_nothing_to_rotate_without_a_root_or_to_the_same_one() -> None:
 
 
 def test_a_plan_says_every_step_and_changes_nothing() -> None:
-    steps = plan(CA, NEW, [node("a", "old", leaves=("old",)), node("b", "old")], {"a"})
+    steps = plan(CA, NEW, [node("a", "old", leaves=("old",)), node("b", "old")], {"a"}, 0.0)
     assert [step.partition(":")[0] for step in steps] == [*Phase]
     assert steps[1] == "acknowledge: 1 nodes are waited for: a; 1 are down: b"
     assert "after 200 seconds at the latest" in steps[4]
@@ -282,3 +284,69 @@ def test_giving_it_up_brings_back_the_settings_that_were_in_force() -> None:
     ca = begin(changed, NEW, RootKey("new", elsewhere={"address": "a"}), 0.0, before=CA.config)
     assert ca.row_of("new") == RootKey("new", elsewhere={"address": "a"})
     assert abort(ca) == CA
+
+
+def test_a_root_that_has_expired_waits_for_nobody_and_is_dropped_at_once() -> None:
+    trust = [node("a", "old", leaves=("old",)), node("dead", "old")]
+    for signed in (True, False):
+        waiting = advance(started(new=root("new", signed=signed)), trust, {"a"}, 1.0)
+        assert waiting.phase == Phase.ACKNOWLEDGE
+        late = replace(root("new", signed=signed), not_after=2 * LIFE)
+        progress = advance(started(new=late), trust, {"a"}, LIFE)
+        assert (progress.phase, progress.ca.rotation, ids(progress.ca)) == ("", None, ["new"])
+        assert progress.ca.active == replace(late, active=True)
+
+
+LATE = replace(NEW, not_after=2 * LIFE)
+
+
+def test_no_pause_holds_the_switch_when_the_old_root_has_expired_and_one_after_it_is_kept() -> None:
+    paused = pause(started(new=LATE), paused=True)
+    assert advance(paused, [], (), LIFE - 1).ca == paused
+    assert ids(advance(paused, [node("a", "old")], {"a"}, LIFE).ca) == ["new"]
+    switched = pause(advance(started(new=LATE), [], (), LIFE - 1).ca, paused=True)
+    assert advance(switched, [], (), LIFE).ca == switched
+
+
+def test_when_the_root_that_took_over_has_expired_the_next_one_may_begin_in_reissue_paused_or_not() -> None:
+    reissuing = advance(started(at=LIFE - 10), [node("a", "old", leaves=("old",))], (), LIFE - 10).ca
+    for ca in (reissuing, pause(reissuing, paused=True)):
+        assert not is_root_due(ca, LIFE - 1)
+        assert is_root_due(ca, LIFE)
+        third = begin(ca, replace(LATE, id="third"), RootKey("third", "key"), LIFE)
+        assert ids(advance(third, [node("a", "old")], {"a"}, LIFE).ca) == ["third"]
+    assert not is_root_due(started(), LIFE)
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_new_root_that_expires_before_it_signs_is_given_up(*, paused: bool) -> None:
+    ca = pause(started(new=replace(NEW, not_after=5.0)), paused=paused)
+    progress = advance(ca, [node("a", "old")], {"a"}, 5.0)
+    assert (progress.ca, progress.phase) == (CA, "")
+    assert (
+        progress.because
+        == "the new root CA new ended at 1970-01-01T00:00:05Z, before it signed: it was given up"
+    )
+
+
+def test_a_new_root_whose_time_has_not_begun_does_not_sign_and_is_given_up_with_the_end_of_the_old_one() -> (
+    None
+):
+    ca = started(new=replace(LATE, not_before=LIFE + 5), forced=True)
+    waiting = advance(ca, [], (), 1.0)
+    assert (waiting.phase, waiting.because) == ("acknowledge", "the new root begins at 1970-01-01T02:46:45Z")
+    assert advance(ca, [], (), LIFE).ca == CA
+
+
+def test_a_plan_for_a_root_that_has_expired_says_that_nobody_is_waited_for() -> None:
+    steps = plan(CA, LATE, [node("a", "old"), node("b", "old")], {"a"}, LIFE)
+    assert steps[1] == "acknowledge: nobody is waited for, as CA old ended at 1970-01-01T02:46:40Z"
+    assert steps[4] == "retire: CA old is dropped at once"
+
+
+def test_the_next_look_is_when_a_root_comes_due_and_then_when_it_ends() -> None:
+    assert next_look(CA, 0.0) == LIFE * 0.9
+    assert next_look(CA, LIFE * 0.9) == pytest.approx(LIFE * 0.1)
+    assert next_look(CA, LIFE) == math.inf
+    assert next_look(started(new=replace(NEW, not_after=5.0)), 1.0) == 4.0
+    assert next_look(CaState(), 0.0) == math.inf

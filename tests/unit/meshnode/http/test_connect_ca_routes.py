@@ -91,6 +91,7 @@ def test_the_rotation_is_told_with_each_nodes_part(state: StateApi) -> None:
         [{"Node": "n1", "Alive": False, "Roots": ["ab:cd"], "LeafRoots": ["ab:cd"]}],
     )
     assert (shown["Status"], shown["Waiting"], shown["RetiresBy"]) == ("no rotation is running", [], "")
+    assert {"ActiveRoot", "ActiveRootEnds"} <= shown.keys()
 
 
 def test_a_report_ends_the_wait_for_a_change_of_the_rotation(state: StateApi) -> None:

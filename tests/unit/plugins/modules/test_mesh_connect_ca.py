@@ -170,10 +170,11 @@ class Node(MeshApi):
 
     rows: tuple[dict[str, Any], ...] = ()
     wrong = ""
+    status = 0
 
     def get(self, path: str, **query: Any) -> Any:
         if self.wrong:
-            raise MeshApiError(self.wrong)
+            raise MeshApiError(self.wrong, self.status)
         if path.endswith("services"):
             return {"p": {"Kind": "connect-proxy", "Proxy": {"DestinationServiceName": "web"}}, "web": {}}
         if path.endswith("roots"):
@@ -208,6 +209,14 @@ def test_a_node_that_does_not_become_well_is_given_up_with_the_reason() -> None:
     api.wrong = "127.0.0.1:1: refused"
     with pytest.raises(MeshApiError, match=r"can't connect after 5 s: 127\.0\.0\.1:1: refused"):
         Time().authority(api, 5).ensure_well("new")
+
+
+def test_what_the_token_may_not_see_and_a_sidecar_that_does_not_run_keep_nobody() -> None:
+    api = Node("127.0.0.1:1")
+    api.rows = (row("root", "r", 1.0),)
+    Time().authority(api, 5).ensure_well("new")
+    api.wrong, api.status = "403 Permission denied", 403
+    assert Time().authority(api).troubles("new") == []
 
 
 def test_a_node_is_seen_and_is_well(run: Run, agent: ApiAgent) -> None:

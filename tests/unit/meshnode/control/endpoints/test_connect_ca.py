@@ -10,9 +10,9 @@ import pytest
 from meshnode.acl.authorizer import ALLOW_ALL, PermissionDeniedError
 from meshnode.catalog.model import Node, serf_check
 from meshnode.catalog.store import Registration
-from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation
+from meshnode.connect.model import CaConfig, CaRoot, CaState, NodeTrust, Revoked, RootKey, Rotation, time_text
 from meshnode.control.command import ConnectCaSet, ConnectReport, ConnectRevoke, Deregister, Register
-from meshnode.control.endpoints.connect_ca import MAX_REPORTED, METHODS, time_text
+from meshnode.control.endpoints.connect_ca import MAX_REPORTED, METHODS
 from meshnode.control.machine import StateMachine
 from meshnode.control.method import Moment, ReadMethod, WriteMethod
 from meshnode.rpc.method import RpcError
@@ -60,6 +60,7 @@ def test_roots_are_told_with_the_revoked_leaves(machine: StateMachine) -> None:
 def test_a_rotation_is_told_to_operators(machine: StateMachine) -> None:
     _, reply = read(machine, "Rotation", Grants.of("operator::read"))
     assert (reply["Phase"], reply["OldRootID"], reply["Since"]) == ("reissue", "old", "1970-01-01T00:00:02Z")
+    assert (reply["ActiveRoot"], reply["ActiveRootEnds"]) == ("CA", "1970-01-01T00:00:09Z")
     with pytest.raises(PermissionDeniedError):
         read(machine, "Rotation", Grants.of())
 
