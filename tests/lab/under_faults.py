@@ -17,8 +17,11 @@ COUNTS = re.compile(r"(\d+) acknowledged writes, (\d+) lost; (\d+) operations on
 DENIED = re.compile(r"(\d+) tries of denied pairs, (\d+) connected")
 
 
-def promises_kept(run: Run) -> None:
-    """There was load, nothing of it was lost, nobody who is denied came through, and the wire was judged."""
+def promises_kept(run: Run, *, denied_pairs: bool = True) -> None:
+    """There was load, nothing of it was lost, nobody who is denied came through, and the wire was judged.
+
+    ``denied_pairs``: the services of this lab try some.
+    """
     print(run.output[run.output.index("Faults and what they cost:") :])
     (counts,) = COUNTS.findall(run.output)
     acknowledged, lost, operations, unexplained = map(int, counts)
@@ -26,7 +29,7 @@ def promises_kept(run: Run) -> None:
     assert operations > 100
     assert (lost, unexplained) == (0, 0)
     ((tries, connected),) = DENIED.findall(run.output)
-    assert int(tries) > 10
+    assert (int(tries) > 10) is denied_pairs
     assert connected == "0"
     assert "PROVED" in run.output
 
