@@ -143,6 +143,7 @@ class Agent:
                 if pool is not None and (task := await begin_joining(pool, join, self._give_up)) is not None:
                     self._joining.append(task)
             await self._automation.start(self.config)
+            self.connect.start()
         except BaseException:
             await self.stop()
             raise

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshnode.agent import on_demand
 from meshnode.agent.config.model import AgentConfig
@@ -23,11 +23,15 @@ from meshnode.http.connect_effects import (
     GetRoots,
     ReportProxy,
 )
+from meshnode.runtime.tasks import cancel_and_wait, spawn
 
 if TYPE_CHECKING:
     from meshnode.agent.leaf_cache import Call, LeafCache
 
 __all__ = ["ConnectRole"]
+
+#: Seconds after the first try to ask whether this node has reported before, and at most.
+_RETRY: Final = (1.0, 60.0)
 
 
 class ConnectRole:
@@ -56,6 +60,24 @@ class ConnectRole:
         self._token = token
         self._rng = rng
         self.reports = ConnectReports(metrics, asyncio.get_running_loop().time)
+        self._resuming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Go on reporting where this node did before its agent was restarted: a rotation waits for that."""
+        self._resuming = spawn(self._resume(), name="Connect report of before")
+
+    async def _resume(self) -> None:
+        identity, pause = self._config.identity, _RETRY[0]
+        body = {"Datacenter": identity.datacenter, "AllowStale": True, "Node": identity.node_name}
+        while True:
+            try:
+                answer = await self._call("ConnectCA.Reported", body)
+                break
+            except MeshError:  # No server is known yet, or it is an older one.
+                await asyncio.sleep(pause * self._rng.uniform(0.5, 1))
+                pause = min(_RETRY[1], pause * 2)
+        if isinstance(answer, Mapping) and answer.get("Reported"):
+            self.leaves.follow()
 
     @cached_property
     def leaves(self) -> LeafCache:
@@ -72,6 +94,8 @@ class ConnectRole:
 
     async def stop(self) -> None:
         """Renew nothing any more."""
+        if self._resuming is not None:
+            await cancel_and_wait(self._resuming)
         if "leaves" in self.__dict__:
             await self.leaves.stop()
 

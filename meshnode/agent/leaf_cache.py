@@ -202,6 +202,10 @@ class LeafCache:
         """The roots, if they are known: a look at memory that asks nobody."""
         return self._bundle
 
+    def follow(self) -> None:
+        """Know the roots, and report them, from now on, although nobody here has asked for them yet."""
+        self._start()
+
     async def stop(self) -> None:
         """Renew nothing any more. Safe to call again."""
         tasks = [entry.task for entry in self._services.values()]

@@ -1,7 +1,7 @@
 """``ConnectCA.*`` where the state is enough: roots, settings, the rotation; what nodes report, and revoked leaves.
 
 Signing needs a key, a clock and entropy: ``agent/connect_ca`` has those methods. Source: Consul 1.2.3, ``structs``;
-``Rotation``, ``Report`` and ``Revoke`` are ours.
+``Rotation``, ``Report``, ``Reported`` and ``Revoke`` are ours.
 """
 
 from __future__ import annotations
@@ -148,6 +148,14 @@ def _report(state: StateMachine, body: Body, authorizer: Authorizer, moment: Mom
     return ConnectReport(NodeTrust(node, tuple(sorted(roots)), tuple(sorted(leaves))))
 
 
+def _reported(state: StateMachine, body: Body, authorizer: Authorizer) -> tuple[int, dict[str, Any]]:
+    """Whether ``Node`` has reported, so that rotations wait for it. That is no secret, with or without Connect."""
+    del authorizer
+    node = text(body, "Node").lower()
+    known = any(row.node.lower() == node for row in state.connect.trust())
+    return state.connect.trust_index, {"Reported": known}
+
+
 def _revoke(state: StateMachine, body: Body, authorizer: Authorizer, moment: Moment) -> Command:
     """The leaf with ``SerialNumber`` is trusted no more; it is remembered for as long as a leaf may live."""
     require(authorizer, Resource.OPERATOR, "", Access.WRITE)
@@ -183,5 +191,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "ConnectCA.ConfigurationGet": ReadMethod(_on_config, _configuration),
     "ConnectCA.Rotation": ReadMethod(_on_trust, _rotation),
     "ConnectCA.Report": WriteMethod(_report, _done),
+    "ConnectCA.Reported": ReadMethod(_on_trust, _reported),
     "ConnectCA.Revoke": WriteMethod(_revoke, _done),
 }

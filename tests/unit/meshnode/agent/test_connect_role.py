@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from meshnode.agent.config import AgentConfig
 from meshnode.agent.connect_role import ConnectRole
@@ -42,3 +45,29 @@ async def test_what_proxies_report_is_kept_and_who_has_begun_to_listen_is_told(
     assert listening == ["p"]
     assert [found.proxy_id for found, _ in await role.perform(GetReports())] == ["p", "q"]
     await role.stop()
+
+
+@pytest.mark.parametrize("reported", [True, False])
+@asynchronous
+async def test_a_node_goes_on_reporting_after_a_restart_where_it_did_before(
+    config: Callable[..., AgentConfig], reported: bool
+) -> None:
+    called: asyncio.Queue[str] = asyncio.Queue()
+
+    async def call(method: str, body: Mapping[str, Any]) -> Any:
+        called.put_nowait(method)
+        if method == "ConnectCA.Reported":
+            assert body["Node"] == config().identity.node_name
+            return {"Reported": reported}
+        return await asyncio.get_running_loop().create_future()
+
+    role = ConnectRole(
+        config(), call=call, token=lambda: "", own=list, rng=random.Random(1), metrics=Metrics(0.0)
+    )
+    role.start()
+    assert await called.get() == "ConnectCA.Reported"
+    if reported:
+        assert await called.get() == "ConnectCA.Roots"
+    await role.stop()
+    assert ("leaves" in vars(role)) is reported
+    assert called.empty()
