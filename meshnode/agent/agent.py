@@ -162,6 +162,7 @@ class Agent:
     async def _leave_pools(self) -> None:
         drain_time = self.config.process.leave_drain_time if self.server is not None else 0.0
         try:
+            await self.services.stop_syncing()
             self.left = await leave_pools(self.wan, self.lan, drain_time)
         finally:
             self.stopped.set()

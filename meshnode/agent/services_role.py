@@ -100,6 +100,10 @@ class ServicesRole:
         """Start managed proxies from now on: there is an API that they can ask."""
         self.proxies.start()
 
+    async def stop_syncing(self) -> None:
+        """Tell the servers nothing any more: whoever leaves must not put itself into the catalog again."""
+        await cancel_and_wait(*self._tasks)
+
     async def stop(self) -> None:
         """End every check; what is registered stays so, and managed proxies go on if a later run can find them."""
         await self.proxies.stop()

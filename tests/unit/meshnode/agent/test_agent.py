@@ -264,6 +264,27 @@ def test_leaving_twice_is_leaving_once(run: Any) -> None:
     run(scenario)
 
 
+def test_who_leaves_does_not_put_itself_into_the_catalog_again(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gossip's news of the leave takes it out; a sync after that would register it."""
+    names: set[str] = set()
+
+    async def leave_pools(*_arguments: object) -> bool:
+        names.update(task.get_name() for task in asyncio.all_tasks())
+        return True
+
+    async def scenario(lab: Lab) -> None:
+        agent = await lab.started("a", 1)
+        assert "catalog sync" in {task.get_name() for task in asyncio.all_tasks()}
+        monkeypatch.setattr("meshnode.agent.agent.leave_pools", leave_pools)
+        assert await agent.leave()
+        assert "leave" in names
+        assert "catalog sync" not in names
+
+    run(scenario)
+
+
 def test_a_leave_that_takes_too_long_ends_without_having_left(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
