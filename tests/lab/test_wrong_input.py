@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.labs import Lab, private_copy
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 Groups = dict[str, Any]
 Change = Callable[[Callable[[Groups], object]], None]
