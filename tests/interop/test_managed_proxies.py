@@ -108,8 +108,12 @@ def test_the_document_s_services_reach_each_other_until_that_is_denied(
         wait(lambda: talk(upstream, "hello\n") == "", "nothing comes back", TIMEOUT)
         assert client.cli("intention", "delete", "web", "socat").stdout == "Intention deleted.\n"
         echoes(upstream)
-        connections = server.get("/v1/agent/connect/connections?service=socat")
-        assert [row["ProxyID"] for row in connections["Proxies"]] == ["socat-proxy"]
+
+        def reported() -> bool:
+            connections = server.get("/v1/agent/connect/connections?service=socat")
+            return [row["ProxyID"] for row in connections["Proxies"]] == ["socat-proxy"]
+
+        wait(reported, "the proxy has reported", TIMEOUT)
         served = [row["Served"] for row in server.get("/v1/agent/certs") if row["Name"] == "socat"]
         assert [list(listeners) for listeners in served] == [["socat-proxy/public"]]
         pid = server.proxy("socat-proxy")
